@@ -1,0 +1,3 @@
+// Package rpc carries typed requests, replies and streams between agents: msgpack frames over one
+// mutually authenticated TCP port.
+package rpc
