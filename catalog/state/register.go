@@ -1,0 +1,45 @@
+package state
+
+import "github.com/curia-mesh/curia/catalog"
+
+// Registration is a node with what is on it, to be written together.
+type Registration struct {
+	Node           *catalog.Node
+	SkipNodeUpdate bool // the node must exist and stays as it is
+	Service        *catalog.Service
+	Services       []*catalog.Service
+	Checks         []*catalog.Check
+}
+
+// Register writes a normalized registration.
+func Register(tx *Txn, r *Registration) error {
+	node := r.Node.Node
+	if existing := nodes.get(tx, nil, primary, joined(fold(node))); existing == nil || !r.SkipNodeUpdate {
+		stored, err := EnsureNode(tx, r.Node)
+		if err != nil {
+			return err
+		}
+		node = stored.Node
+	}
+	if r.Service != nil {
+		if _, err := EnsureService(tx, node, r.Service); err != nil {
+			return err
+		}
+	}
+	for _, s := range r.Services {
+		if _, err := EnsureService(tx, node, s); err != nil {
+			return err
+		}
+	}
+	for _, c := range r.Checks {
+		if c.Node == "" {
+			with := *c
+			with.Node = node
+			c = &with
+		}
+		if err := EnsureCheck(tx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}

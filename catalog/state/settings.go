@@ -1,0 +1,43 @@
+package state
+
+import "github.com/curia-mesh/curia/catalog"
+
+// settingRow holds the one value of a cluster-wide setting.
+type settingRow struct {
+	Name      string
+	Autopilot *catalog.AutopilotConfig
+}
+
+var settings = &table[settingRow]{name: "settings", indexes: map[string]func(*settingRow) []byte{
+	primary: func(r *settingRow) []byte { return joined(r.Name) },
+}}
+
+const autopilotSetting = "autopilot"
+
+// Autopilot returns autopilot's configuration, nil until the first leader has stored one.
+func Autopilot(tx *Txn, w *Watch) *catalog.AutopilotConfig {
+	if row := settings.get(tx, w, primary, joined(autopilotSetting)); row != nil {
+		return row.Autopilot
+	}
+	return nil
+}
+
+// SetAutopilot stores autopilot's configuration.
+func SetAutopilot(tx *Txn, c *catalog.AutopilotConfig) {
+	row := *c
+	row.CreateIndex, row.ModifyIndex = tx.Index, tx.Index
+	if old := Autopilot(tx, nil); old != nil {
+		row.CreateIndex = old.CreateIndex
+	}
+	settings.put(tx, &settingRow{Name: autopilotSetting, Autopilot: &row})
+}
+
+// SetAutopilotCAS stores it if its ModifyIndex is still cas and reports whether it did.
+func SetAutopilotCAS(tx *Txn, c *catalog.AutopilotConfig, cas uint64) bool {
+	old := Autopilot(tx, nil)
+	if old == nil || old.ModifyIndex != cas {
+		return false
+	}
+	SetAutopilot(tx, c)
+	return true
+}

@@ -1,0 +1,107 @@
+package state
+
+import (
+	"fmt"
+
+	"github.com/curia-mesh/curia/catalog"
+)
+
+// Save gives put every row of every table that a snapshot needs, table by table in a fixed order.
+func Save(tx *Txn, put func(table string, row any) error) error {
+	for _, t := range tables {
+		err := t.save(tx, func(row any) error { return put(t.title(), row) })
+		if err != nil {
+			return fmt.Errorf("saving table %s: %w", t.title(), err)
+		}
+	}
+	return nil
+}
+
+// Blank returns a new row of a table to decode into, nil when there is no such table.
+func Blank(title string) any {
+	for _, t := range tables {
+		if t.title() == title {
+			return t.blank()
+		}
+	}
+	return nil
+}
+
+// A Loader fills a new version of a store that replaces the old one whole, or not at all.
+type Loader struct {
+	store *Store
+	tx    *Txn
+	// owned are the checks of services, waiting for their instances.
+	owned map[instanceKey][]*catalog.Check
+}
+
+// Load begins to replace everything in the store.
+func (s *Store) Load() *Loader {
+	fresh := emptyDB()
+	next := &Store{gone: make(chan struct{})}
+	next.db.Store(fresh)
+	return &Loader{store: s, tx: next.Write(0), owned: map[instanceKey][]*catalog.Check{}}
+}
+
+// Row adds a row that Save gave out, in the order that it did.
+func (l *Loader) Row(title string, row any) error {
+	for _, t := range tables {
+		if t.title() == title {
+			return t.load(l, row)
+		}
+	}
+	return fmt.Errorf("state: no table %q", title)
+}
+
+// Finish makes what was loaded the present version.
+func (l *Loader) Finish() {
+	l.tx.db.Commit()
+	l.store.replace(l.tx.store.db.Load())
+}
+
+// keep remembers a check of a service until its instance comes.
+func (l *Loader) keep(c *catalog.Check) {
+	if c.Definition == nil || c.ServiceTags == nil {
+		c.Normalize()
+	}
+	if c.ServiceID != "" {
+		key := instanceKey{fold(c.Node), c.ServiceID}
+		l.owned[key] = append(l.owned[key], c)
+	}
+}
+
+// savedInstances is the table of instances as snapshots hold it: each with the name of its node, for
+// the node and the checks are rows of their own.
+type savedInstances struct{ *table[catalog.Instance] }
+
+type savedInstance struct {
+	Node    string
+	Service *catalog.Service
+}
+
+func (s savedInstances) save(tx *Txn, put func(any) error) error {
+	for i := range s.scan(tx, nil, primary, nil) {
+		if err := put(&savedInstance{i.Node.Node, i.Service}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (savedInstances) blank() any { return new(savedInstance) }
+
+func (savedInstances) load(l *Loader, row any) error {
+	r, ok := row.(*savedInstance)
+	if !ok || r.Service == nil {
+		return fmt.Errorf("state: table instances: row is a %T without a service", row)
+	}
+	n := nodes.get(l.tx, nil, primary, joined(fold(r.Node)))
+	if n == nil {
+		return fmt.Errorf("state: table instances: service %q is on node %q, which is not there", r.Service.ID, r.Node)
+	}
+	r.Service.Normalize()
+	share(l.tx, r.Service)
+	all := append(nodeChecks(l.tx, n.Node), l.owned[instanceKey{fold(n.Node), r.Service.ID}]...)
+	instances.put(l.tx, &catalog.Instance{Node: n, Service: r.Service, Checks: all})
+	return nil
+}
