@@ -5,11 +5,14 @@ import "sync"
 // Body is a reply's value together with its encodings. All who asked the same question share one Body:
 // the value is immutable and each encoding is made at most once.
 type Body struct {
-	value any
+	*content
 	stale func() bool
+}
 
-	json encoding
-	wire encoding
+type content struct {
+	value any
+	json  encoding
+	wire  encoding
 }
 
 type encoding struct {
@@ -20,7 +23,11 @@ type encoding struct {
 
 // NewBody wraps a reply. stale, which may be nil, reports whether the value has been overtaken by a
 // change; it must be cheap and safe to call from many goroutines.
-func NewBody(value any, stale func() bool) *Body { return &Body{value: value, stale: stale} }
+func NewBody(value any, stale func() bool) *Body { return &Body{&content{value: value}, stale} }
+
+// Renewed is the same value and encodings with another way to tell whether it is stale: what was read
+// anew turned out to be what it was.
+func (b *Body) Renewed(stale func() bool) *Body { return &Body{b.content, stale} }
 
 // Value is the typed reply, a pointer. It must not be changed.
 func (b *Body) Value() any { return b.value }

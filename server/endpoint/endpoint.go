@@ -1,0 +1,87 @@
+// Package endpoint is the one path of every request to a server: route, authorize, consistency, act,
+// measure.
+//
+// A verb is registered once as a Query, a Command or an Action, with its ACL needs beside it. What they
+// have in common is done here and nowhere else: forwarding to the datacenter and the leader, the token,
+// the consistency of reads, the blocking loop, sharing one answer among all who ask the same, and the
+// dispatch of log entries.
+package endpoint
+
+import (
+	"context"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/rpc"
+)
+
+// Host is what the registry needs of the server it runs on. All methods may be called at once.
+type Host interface {
+	// Datacenter is the server's own.
+	Datacenter() string
+	// Leading reports whether this server leads and has applied everything its predecessors committed.
+	Leading() bool
+	// Leader is a way to the present leader, an error with code no_leader when there is none.
+	Leader() (rpc.Caller, error)
+	// Remote is a way to a server of another datacenter, an error with code no_path when there is none.
+	Remote(datacenter string) (rpc.Caller, error)
+	// Confirm blocks until a quorum has agreed that this server still leads.
+	Confirm(ctx context.Context) error
+	// Propose blocks until the log entry is committed and applied here, and returns what apply returned.
+	Propose(ctx context.Context, entry []byte) (any, error)
+	// Contact is how long ago the leader was last heard of, and whether one is known.
+	Contact() (ago time.Duration, known bool)
+	// Applied is the index of the last log entry in the store.
+	Applied() uint64
+	// Authorize resolves a token to what it may do.
+	Authorize(ctx context.Context, token string) (acl.Authorizer, error)
+}
+
+// Query is a verb that reads.
+type Query[Req, Rep any] struct {
+	Method rpc.Method[Req, Rep]
+	// Needs says what the token must be allowed, nil when Visible leaves out what it may not see.
+	Needs func(*Req) []acl.Need
+	// Check refuses bad requests, with code invalid. May be nil.
+	Check func(*Req) error
+	// Read answers from one version of the store and says in w what the answer depends on. The index is
+	// that of the answer's last change, at least 1.
+	Read func(tx *state.Txn, w *state.Watch, req *Req) (*Rep, uint64, error)
+	// Visible returns the reply without what az may not see, and whether it left anything out. May be nil.
+	Visible func(az acl.Authorizer, rep *Rep) (*Rep, bool)
+	// Filter returns the reply with only the elements that keep accepts. Nil means that the reply cannot
+	// be filtered.
+	Filter func(rep *Rep, keep Keep) (*Rep, error)
+	// Unshared answers are cheaper to read anew than to find: they are shared only while they block.
+	Unshared bool
+	// Plain queries carry no index and never block.
+	Plain bool
+}
+
+// Command is a verb that writes through the Raft log.
+type Command[Req, Rep any] struct {
+	Method rpc.Method[Req, Rep]
+	// Needs says what the token must be allowed.
+	Needs func(*Req) []acl.Need
+	// Prepare runs on the leader before the entry is proposed: it refuses bad requests and returns the
+	// request to propose, changed copies included. May be nil.
+	Prepare func(ctx context.Context, req *Req) (*Req, error)
+	// Apply runs on every server at the same place of the log. It depends on the store, the index and the
+	// request alone: no clock, no random, no order of maps. On an error nothing that it wrote is kept.
+	Apply func(tx *state.Txn, req *Req) (*Rep, error)
+	// Applied runs on the leader that proposed, after the commit. May be nil.
+	Applied func(req *Req, rep *Rep)
+}
+
+// Action is a verb of the leader that writes no log entry itself.
+type Action[Req, Rep any] struct {
+	Method rpc.Method[Req, Rep]
+	Needs  func(*Req) []acl.Need
+	Do     func(ctx context.Context, h rpc.Header, req *Req) (*Rep, rpc.Meta, error)
+	// Anywhere actions run on whichever server of the datacenter is asked.
+	Anywhere bool
+}
+
+// Nothing is the request or reply of verbs that say nothing.
+type Nothing struct{}

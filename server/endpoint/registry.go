@@ -1,0 +1,163 @@
+package endpoint
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"time"
+
+	metrics "github.com/hashicorp/go-metrics"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/rpc"
+)
+
+// Registry holds the verbs of a server and answers calls to them. It is the rpc.Caller of a server
+// agent. Registration ends before the first call.
+type Registry struct {
+	host    Host
+	store   *state.Store
+	verbs   map[string]*verb
+	answers answers
+	filters filters
+}
+
+// verb is a registered Query, Command or Action without its types.
+type verb struct {
+	name     string
+	kind     kind
+	anywhere bool
+	blank    func() any
+	needs    func(req any) []acl.Need
+	act      func(ctx context.Context, r *Registry, az acl.Authorizer, call *rpc.Call) (rpc.Answer, error)
+	apply    func(tx *state.Txn, body []byte) (any, error)
+}
+
+type kind uint8
+
+const (
+	query kind = iota
+	command
+	action
+)
+
+// New returns an empty registry over a store.
+func New(host Host, store *state.Store) *Registry {
+	return &Registry{host: host, store: store, verbs: map[string]*verb{}, answers: answers{open: map[string]*question{}}}
+}
+
+func (r *Registry) add(v *verb) {
+	if _, ok := r.verbs[v.name]; ok || len(v.name) > 255 {
+		panic(fmt.Sprintf("endpoint: verb %q is registered twice or too long", v.name))
+	}
+	r.verbs[v.name] = v
+}
+
+// Methods returns the names of all verbs, sorted.
+func (r *Registry) Methods() []string {
+	var names []string
+	for name := range r.verbs {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// NewRequest returns a blank request of a verb to decode a call into, nil when there is no such verb.
+func (r *Registry) NewRequest(method string) any {
+	if v := r.verbs[method]; v != nil {
+		return v.blank()
+	}
+	return nil
+}
+
+const maxForwards = 4
+
+// Call answers one request, here or by forwarding it to the server that can.
+func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
+	v := r.verbs[call.Method]
+	if v == nil {
+		return rpc.Answer{}, catalog.Errorf(catalog.NotFound, "rpc: no method %q on this server; is it older than the caller?", call.Method)
+	}
+	if elsewhere, err := r.route(v, call); elsewhere != nil || err != nil {
+		if err != nil {
+			return rpc.Answer{}, err
+		}
+		onward := *call
+		onward.Header.Forwarded++
+		return elsewhere.Call(ctx, &onward)
+	}
+	az, err := r.host.Authorize(ctx, call.Header.Token)
+	if err != nil {
+		return rpc.Answer{}, err
+	}
+	if v.needs != nil {
+		if err := acl.Enforce(az, v.needs(call.Body)); err != nil {
+			return rpc.Answer{}, err
+		}
+	}
+	if v.kind == query {
+		if err := r.consistency(ctx, call.Header); err != nil {
+			return rpc.Answer{}, err
+		}
+	}
+	start := time.Now()
+	answer, err := v.act(ctx, r, az, call)
+	measure(v, call, start, err)
+	return answer, err
+}
+
+// route returns the way to the server that must answer, nil when it is this one.
+func (r *Registry) route(v *verb, call *rpc.Call) (rpc.Caller, error) {
+	h := call.Header
+	if h.Forwarded > maxForwards {
+		return nil, catalog.Errorf(catalog.Internal, "rpc: %s was forwarded %d times: the servers disagree about who answers", v.name, h.Forwarded)
+	}
+	if h.Datacenter != "" && h.Datacenter != r.host.Datacenter() {
+		return r.host.Remote(h.Datacenter)
+	}
+	if v.anywhere || v.kind == query && h.Consistency == rpc.Stale && r.freshEnough(h) || r.host.Leading() {
+		return nil, nil
+	}
+	return r.host.Leader()
+}
+
+// freshEnough reports whether this server may answer a stale read of its own.
+func (r *Registry) freshEnough(h rpc.Header) bool {
+	ago, _ := r.host.Contact()
+	return h.MaxStale == 0 || ago <= h.MaxStale
+}
+
+func (r *Registry) consistency(ctx context.Context, h rpc.Header) error {
+	if h.Consistency == rpc.Consistent {
+		return r.host.Confirm(ctx)
+	}
+	return nil
+}
+
+// meta describes a query's answer.
+func (r *Registry) meta(h rpc.Header, index uint64, filtered bool) rpc.Meta {
+	m := rpc.Meta{Index: index, Consistency: h.Consistency, Filtered: filtered}
+	m.LastContact, m.KnownLeader = r.host.Contact()
+	return m
+}
+
+var (
+	queryKey   = []string{"rpc", "query"}
+	requestKey = []string{"rpc", "request"}
+	errorKey   = []string{"rpc", "request_error"}
+)
+
+func measure(v *verb, call *rpc.Call, start time.Time, err error) {
+	metrics.IncrCounter(requestKey, 1)
+	if v.kind == query {
+		metrics.IncrCounter(queryKey, 1)
+	}
+	if err != nil {
+		metrics.IncrCounter(errorKey, 1)
+	}
+	_ = start
+	_ = call
+}
