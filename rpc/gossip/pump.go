@@ -1,0 +1,115 @@
+package gossip
+
+import (
+	"time"
+
+	"github.com/hashicorp/serf/serf"
+)
+
+const (
+	// burst is how many member events in a row make the pump compare with the truth afterwards: behind a snapshot serf
+	// drops events when 1024 of them wait.
+	burst = 512
+	// burstQuiet is how long it must have been silent to be over.
+	burstQuiet = 100 * time.Millisecond
+)
+
+// pump moves events from serf, which must never wait, to the reader, who may. It ends with serf.
+func (p *Pool) pump() {
+	defer close(p.events)
+	var (
+		seen  int // member events since the last comparison
+		quiet <-chan time.Time
+	)
+	for {
+		var out chan Event
+		first, ok := p.queue.first()
+		if ok {
+			out = p.events
+		}
+		select {
+		case e := <-p.raw:
+			if seen += p.take(e); seen >= burst {
+				quiet = time.After(burstQuiet)
+			}
+		case e := <-p.conflicts:
+			p.queue.push(e)
+		case out <- first:
+			p.queue.pop()
+		case <-quiet:
+			seen, quiet = 0, nil
+			for _, e := range p.roster.missing(p.Members()) {
+				p.tell(e)
+			}
+		case <-p.serf.ShutdownCh():
+			p.drain()
+			return
+		}
+	}
+}
+
+// drain makes room in raw for what serf's goroutines still send before they see the shutdown.
+func (p *Pool) drain() {
+	for {
+		select {
+		case <-p.raw:
+		default:
+			return
+		}
+	}
+}
+
+// take queues what an event of serf tells and returns how many members it is about.
+func (p *Pool) take(e serf.Event) int {
+	switch e := e.(type) {
+	case serf.MemberEvent:
+		kind := memberKind(e.Type)
+		if kind == "" {
+			return 0
+		}
+		for i := range e.Members {
+			p.tell(Event{Kind: kind, Member: fromSerf(&e.Members[i])})
+		}
+		return len(e.Members)
+	case serf.UserEvent:
+		before := p.queue.dropped
+		p.queue.push(Event{Kind: User, User: &UserEvent{
+			LTime: uint64(e.LTime), Name: e.Name, Payload: e.Payload, Coalesce: e.Coalesce,
+		}})
+		if p.queue.dropped != before && p.lostUserEvents.Add(1) == 1 {
+			p.log.Warn("user events are lost: they come faster than they are taken", "limit", maxUserEvents)
+		}
+	case *serf.Query:
+		if e.Name != keyringQuery || p.ring == nil {
+			return 0
+		}
+		select {
+		case p.keyQueries <- e:
+		default:
+			p.log.Warn("keyring query is dropped: too many wait", "node", e.SourceNode(), "limit", keyBacklog)
+		}
+	}
+	return 0
+}
+
+func (p *Pool) tell(e Event) {
+	p.roster.told(e.Kind, e.Member)
+	p.queue.push(e)
+}
+
+// memberKind is "" for what is not about members.
+func memberKind(t serf.EventType) EventKind {
+	switch t {
+	case serf.EventMemberJoin:
+		return Joined
+	case serf.EventMemberLeave:
+		return Left
+	case serf.EventMemberFailed:
+		return Failed
+	case serf.EventMemberUpdate:
+		return Updated
+	case serf.EventMemberReap:
+		return Reaped
+	}
+	return ""
+}
