@@ -1,0 +1,120 @@
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// Protocol is what a connection to the one port is for: the ALPN name under TLS (RFC 7301), a first byte
+// where TLS is off.
+type Protocol string
+
+const (
+	// ProtocolRPC carries calls.
+	ProtocolRPC Protocol = "curia-rpc"
+	// ProtocolRaft carries Raft, server to server.
+	ProtocolRaft Protocol = "curia-raft"
+	// ProtocolBulk carries the same frames as ProtocolRPC, on a connection of its own for long streams.
+	ProtocolBulk Protocol = "curia-bulk"
+)
+
+// protocols is indexed by a plain connection's first byte, less one.
+var protocols = [...]Protocol{ProtocolRPC, ProtocolRaft, ProtocolBulk}
+
+func protocolOf(first byte) (Protocol, bool) {
+	if first == 0 || int(first) > len(protocols) {
+		return "", false
+	}
+	return protocols[first-1], true
+}
+
+func (p Protocol) firstByte() byte {
+	for i, known := range protocols {
+		if p == known {
+			return byte(i + 1)
+		}
+	}
+	return 0
+}
+
+// Dialer makes connections to a Listener.
+type Dialer struct {
+	// TLS returns the configuration for a connection to addr; it is not changed, so one value can serve
+	// many connections. Without a ServerName the host of addr is verified. A nil TLS means plain TCP.
+	TLS func(addr string) (*tls.Config, error)
+	// Timeout bounds a dial with its handshake; default 5 s.
+	Timeout time.Duration
+	// Connect makes the bare connection; default is net.Dialer's DialContext.
+	Connect func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Dial returns a connection to the Listener at addr that speaks protocol. Whether a server accepts the
+// dialer's own certificate shows, in TLS 1.3, on the first read only.
+func (d *Dialer) Dial(ctx context.Context, addr string, protocol Protocol) (net.Conn, error) {
+	timeout := d.Timeout
+	def(&timeout, 5*time.Second)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no connection within %v", timeout))
+	defer cancel()
+	connect := d.Connect
+	if connect == nil {
+		connect = new(net.Dialer).DialContext
+	}
+	conn, err := connect(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("rpc: dial %s: %w", addr, err)
+	}
+	ready, err := d.greet(ctx, conn, addr, protocol)
+	if err != nil {
+		conn.Close()
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return nil, fmt.Errorf("rpc: %s handshake with %s: %w", protocol, addr, err)
+	}
+	return ready, nil
+}
+
+func (d *Dialer) greet(ctx context.Context, conn net.Conn, addr string, protocol Protocol) (net.Conn, error) {
+	if d.TLS == nil {
+		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		defer stop()
+		_, err := conn.Write([]byte{protocol.firstByte()})
+		return conn, err
+	}
+	config, err := d.TLS(addr)
+	if err != nil {
+		return nil, err
+	}
+	if config == nil {
+		return nil, errors.New("no TLS configuration for this address")
+	}
+	config = withProtocols(config, protocol)
+	if config.ServerName == "" {
+		if config.ServerName, _, err = net.SplitHostPort(addr); err != nil {
+			return nil, err
+		}
+	}
+	secured := tls.Client(conn, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	if got := secured.ConnectionState().NegotiatedProtocol; got != string(protocol) {
+		return nil, fmt.Errorf("the server negotiated protocol %q", got)
+	}
+	return secured, nil
+}
+
+// withProtocols returns a copy of config for our port.
+func withProtocols(config *tls.Config, offered ...Protocol) *tls.Config {
+	config = config.Clone()
+	config.NextProtos = nil
+	for _, p := range offered {
+		config.NextProtos = append(config.NextProtos, string(p))
+	}
+	config.DynamicRecordSizingDisabled = true // a flush is one batch of frames, not the start of a page
+	return config
+}

@@ -1,0 +1,245 @@
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ListenerOptions configure a Listener. A zero field means its default.
+type ListenerOptions struct {
+	// TLS returns the configuration to serve with, asked for every connection: a new value replaces
+	// certificates and roots. It should require and verify client certificates. A nil TLS means plain TCP.
+	TLS func() (*tls.Config, error)
+	// Admit, which may be nil, refuses a peer that may not speak the protocol: Raft is for servers.
+	Admit func(protocol Protocol, peer Peer) error
+	// HandshakeTimeout bounds the time to a connection's protocol; default 5 s.
+	HandshakeTimeout time.Duration
+	// MaxPerIP bounds the connections of one address; default 100 as Consul's rpc_max_conns_per_client.
+	// Source: https://developer.hashicorp.com/consul/docs/agent/config/config-files#limits
+	MaxPerIP int
+	// MaxHandshakes bounds the connections whose protocol is not known yet: of all addresses, default
+	// 512; of one address a quarter of it.
+	MaxHandshakes int
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Listener serves the one port of RPC, Raft and bulk.
+type Listener struct {
+	inner     net.Listener
+	server    *Server
+	o         ListenerOptions
+	admission admission
+	config    atomic.Pointer[servedConfig]
+	raft      *handoff
+}
+
+// servedConfig is what a configuration of the caller's became. It is kept, for session tickets to work.
+type servedConfig struct{ source, served *tls.Config }
+
+// NewListener makes a listener that answers calls on inner with server.
+func NewListener(inner net.Listener, server *Server, o ListenerOptions) *Listener {
+	def(&o.HandshakeTimeout, 5*time.Second)
+	def(&o.MaxPerIP, 100)
+	def(&o.MaxHandshakes, 512)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Listener{
+		inner: inner, server: server, o: o,
+		admission: admission{
+			perIP: o.MaxPerIP, newPerIP: max(1, o.MaxHandshakes/4), newAll: o.MaxHandshakes,
+			ips: make(map[string]*ipCount),
+		},
+		raft: &handoff{addr: inner.Addr(), conns: make(chan net.Conn), closed: make(chan struct{})},
+	}
+}
+
+// Addr is where the port is.
+func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
+
+// Raft returns the Raft connections, for the StreamLayer of Raft's transport. Closing it leaves the port open.
+func (l *Listener) Raft() net.Listener { return l.raft }
+
+// Run accepts connections until ctx ends. It then closes the port and all connections but Raft's, and returns
+// when their handlers have.
+func (l *Listener) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	defer l.raft.Close()
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { l.inner.Close() })()
+	for {
+		conn, err := l.inner.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("rpc: listener on %v: %w", l.Addr(), err)
+		}
+		if err != nil { // such as too many open files: others may close some
+			l.o.Log.Error("rpc accept failed", "addr", l.Addr(), "err", err)
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		ip := ipOf(conn.RemoteAddr())
+		if !l.admission.arrive(ip) {
+			l.o.Log.Debug("rpc connection refused: too many", "peer", conn.RemoteAddr())
+			conn.Close()
+			continue
+		}
+		conns.Go(func() { l.serve(ctx, conn, ip) }) // ends with the connection, which ends with ctx
+	}
+}
+
+// serve sees a connection from its handshake to its end.
+func (l *Listener) serve(ctx context.Context, conn net.Conn, ip string) {
+	handshake, cancel := context.WithTimeout(ctx, l.o.HandshakeTimeout)
+	ready, protocol, peer, err := l.greet(handshake, conn)
+	cancel()
+	if err != nil {
+		conn.Close()
+		l.admission.depart(ip, false)
+		l.o.Log.Debug("rpc handshake failed", "peer", conn.RemoteAddr(), "err", err)
+		return
+	}
+	l.admission.known(ip)
+	depart := sync.OnceFunc(func() { l.admission.depart(ip, true) })
+	if protocol == ProtocolRaft {
+		l.raft.give(ctx, &raftConn{ready, depart}, l.o.HandshakeTimeout)
+		return
+	}
+	defer depart()
+	if err := l.server.Serve(ctx, ready, peer); err != nil {
+		l.o.Log.Warn("rpc connection failed", "peer", peer.Addr, "err", err)
+	}
+}
+
+// greet learns a connection's protocol and peer.
+func (l *Listener) greet(ctx context.Context, conn net.Conn) (net.Conn, Protocol, Peer, error) {
+	peer := Peer{Addr: conn.RemoteAddr()}
+	var protocol Protocol
+	if l.o.TLS == nil {
+		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		var first [1]byte
+		_, err := io.ReadFull(conn, first[:])
+		if stop(); err != nil {
+			return nil, "", peer, err
+		}
+		var ok bool
+		if protocol, ok = protocolOf(first[0]); !ok {
+			return nil, "", peer, fmt.Errorf("first byte %#x names no protocol: TLS is off here and may be on there", first[0])
+		}
+	} else {
+		config, err := l.serving()
+		if err != nil {
+			return nil, "", peer, err
+		}
+		secured := tls.Server(conn, config)
+		if err := secured.HandshakeContext(ctx); err != nil {
+			return nil, "", peer, err
+		}
+		state := secured.ConnectionState()
+		protocol = Protocol(state.NegotiatedProtocol)
+		if protocol.firstByte() == 0 {
+			return nil, "", peer, errors.New("the peer named no protocol by ALPN")
+		}
+		if len(state.VerifiedChains) > 0 {
+			peer.Certificate = state.VerifiedChains[0][0]
+		}
+		conn = secured
+	}
+	if l.o.Admit != nil {
+		if err := l.o.Admit(protocol, peer); err != nil {
+			return nil, "", peer, err
+		}
+	}
+	return conn, protocol, peer, nil
+}
+
+// serving returns the present TLS configuration with our protocols.
+func (l *Listener) serving() (*tls.Config, error) {
+	source, err := l.o.TLS()
+	if err != nil {
+		return nil, err
+	}
+	if source == nil {
+		return nil, errors.New("no TLS configuration")
+	}
+	if source.GetConfigForClient != nil {
+		return nil, errors.New("the TLS configuration has GetConfigForClient: return a new configuration instead")
+	}
+	present := l.config.Load()
+	if present == nil || present.source != source {
+		present = &servedConfig{source, withProtocols(source, protocols[:]...)}
+		l.config.Store(present)
+	}
+	return present.served, nil
+}
+
+// handoff is a net.Listener of connections that another one accepted.
+type handoff struct {
+	addr   net.Addr
+	conns  chan net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+// give waits for an Accept no longer than patience, then closes conn.
+func (h *handoff) give(ctx context.Context, conn net.Conn, patience time.Duration) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case h.conns <- conn:
+		return
+	case <-h.closed:
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	conn.Close()
+}
+
+// Accept returns the next connection, net.ErrClosed after Close.
+func (h *handoff) Accept() (net.Conn, error) {
+	select {
+	case conn := <-h.conns:
+		return conn, nil
+	case <-h.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close makes Accept return; connections that arrive later are closed.
+func (h *handoff) Close() error {
+	h.once.Do(func() { close(h.closed) })
+	return nil
+}
+
+// Addr is that of the port.
+func (h *handoff) Addr() net.Addr { return h.addr }
+
+// raftConn gives its place back when it is closed.
+type raftConn struct {
+	net.Conn
+	depart func()
+}
+
+func (c *raftConn) Close() error {
+	defer c.depart()
+	return c.Conn.Close()
+}

@@ -1,0 +1,89 @@
+package rpc
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+)
+
+// Peer is who is at the other end of a connection.
+type Peer struct {
+	// Addr is the remote address.
+	Addr net.Addr
+	// Certificate is the peer's leaf, verified by crypto/tls against the roots of the TLS configuration;
+	// nil where TLS is off or no client certificate was verified.
+	Certificate *x509.Certificate
+}
+
+// Handler answers one call. Its Body is a Raw and its NewReply is nil, so a Caller can forward it as it is.
+// ctx ends when the caller gives up or its connection dies. Handlers run in a goroutine each; a Body that
+// many of them return is encoded once.
+type Handler func(ctx context.Context, peer Peer, call *Call) (Answer, error)
+
+// StreamHandler answers one call with a stream, which ends with its return: the caller then reads io.EOF or
+// the error. The call is as a Handler gets it; stream is as Stream describes.
+type StreamHandler func(ctx context.Context, peer Peer, call *Call, stream io.ReadWriter) error
+
+// ServerOptions configure a Server. A zero field means its default.
+type ServerOptions struct {
+	Handler Handler
+	// Streams may be nil: no streams then.
+	Streams StreamHandler
+	Encode  EncodeError
+	Limits  Limits
+	// MaxCalls bounds the calls of one connection that are not answered yet; default 32,768. More are
+	// refused with code "limited"; twice as many end the connection.
+	MaxCalls int
+	// MaxStreams bounds the streams of one connection; default 128. Each may hold 512 KiB.
+	MaxStreams int
+	// MaxHeld bounds the bytes of unanswered requests of all connections together; default 192 MiB.
+	MaxHeld int64
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Server answers the calls of many connections.
+type Server struct {
+	o    ServerOptions
+	held atomic.Int64 // bytes of unanswered requests
+}
+
+// NewServer makes a server; a Listener brings it connections.
+func NewServer(o ServerOptions) *Server {
+	o.Limits = o.Limits.withDefaults()
+	def(&o.MaxCalls, 32<<10)
+	def(&o.MaxStreams, 128)
+	def(&o.MaxHeld, 192<<20)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{o: o}
+}
+
+// Serve answers the calls that come in on conn, and closes it, until it dies or ctx ends. It returns once all
+// its handlers have; the error is nil when either side just closed.
+func (s *Server) Serve(ctx context.Context, conn net.Conn, peer Peer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c := &serverConn{
+		link: newLink(conn, s.o.Limits), server: s, peer: peer,
+		calls: make(map[uint64]*serverCall), parts: make(map[uint64]*request),
+	}
+	defer context.AfterFunc(ctx, func() { c.kill(errClosed) })()
+	var writer sync.WaitGroup
+	writer.Go(func() { c.write(c.sent, func() error { return nil }) })
+	c.read(func(f frame) error { return c.receive(ctx, f) })
+	cancel()
+	c.handlers.Wait()
+	writer.Wait()
+	s.held.Add(-c.held.Load())
+	if errors.Is(c.err, io.EOF) || errors.Is(c.err, errClosed) {
+		return nil
+	}
+	return c.err
+}

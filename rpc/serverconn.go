@@ -1,0 +1,239 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+)
+
+// serverConn is the answering end of one connection.
+type serverConn struct {
+	link
+	server *Server
+	peer   Peer
+	held   atomic.Int64        // this connection's part of server.held
+	parts  map[uint64]*request // have not arrived whole; the reader's own
+
+	handlers sync.WaitGroup
+
+	mu      sync.Mutex
+	calls   map[uint64]*serverCall // until their answer has been sent
+	streams int
+}
+
+type serverCall struct {
+	cancel   context.CancelFunc // nil when refused
+	stream   *Stream            // nil for calls
+	answered bool               // the answer waits for the writer
+	left     bool               // the caller has gone
+}
+
+// request is a call's payload, or why the call is refused.
+type request struct {
+	data          []byte
+	code, refusal string
+}
+
+func (c *serverConn) hold(n int) {
+	c.held.Add(int64(n))
+	c.server.held.Add(int64(n))
+}
+
+func (c *serverConn) refuse(r *request, code, format string, args ...any) {
+	c.hold(-len(r.data))
+	*r = request{code: code, refusal: "rpc: " + fmt.Sprintf(format, args...)}
+}
+
+// receive takes one frame. It never blocks.
+func (c *serverConn) receive(ctx context.Context, f frame) error {
+	switch f.kind {
+	case kindCall, kindOpen:
+		return c.begin(ctx, f)
+	case kindChunk:
+		return c.collect(f)
+	case kindCancel:
+		c.cancel(f.id)
+		return nil
+	case kindAnswer, kindData, kindCredit:
+		return c.feed(f)
+	}
+	return errKind
+}
+
+// collect adds a piece to a long request.
+func (c *serverConn) collect(f frame) error {
+	r := c.parts[f.id]
+	if r == nil {
+		if len(c.parts) == rotation {
+			return errTooMany
+		}
+		r = new(request)
+		c.parts[f.id] = r
+	}
+	c.extend(r, f.payload)
+	return nil
+}
+
+// extend adds to a request, or refuses it. What follows of a refused one is dropped: its sender does not
+// know yet.
+func (c *serverConn) extend(r *request, piece []byte) {
+	switch o := &c.server.o; {
+	case r.code != "":
+	case len(r.data)+len(piece) > c.limits.MaxMessage:
+		c.refuse(r, codeTooLarge, "request exceeds %d bytes", c.limits.MaxMessage)
+	case c.server.held.Load()+int64(len(piece)) > o.MaxHeld:
+		c.refuse(r, codeLimited, "unanswered requests exceed %d bytes", o.MaxHeld)
+	default:
+		r.data = append(r.data, piece...)
+		c.hold(len(piece))
+	}
+}
+
+// begin starts the handler of a call that has arrived whole.
+func (c *serverConn) begin(ctx context.Context, f frame) error {
+	r := c.parts[f.id]
+	if r == nil {
+		r = &request{data: f.payload[:0]} // the payload is ours: what extend appends is there already
+	} else {
+		delete(c.parts, f.id)
+	}
+	c.extend(r, f.payload)
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.calls[f.id] != nil {
+		return errDupID
+	}
+	switch o := &c.server.o; {
+	case len(c.calls) >= 2*o.MaxCalls:
+		return errTooMany
+	case r.code != "":
+	case len(c.calls) >= o.MaxCalls:
+		c.refuse(r, codeLimited, "more than %d calls under way on one connection", o.MaxCalls)
+	case f.kind == kindOpen && o.Streams == nil:
+		c.refuse(r, codeInvalid, "no streams are served here")
+	case f.kind == kindOpen && c.streams >= o.MaxStreams:
+		c.refuse(r, codeLimited, "more than %d streams on one connection", o.MaxStreams)
+	}
+	call := new(serverCall)
+	c.calls[f.id] = call
+	if r.code != "" {
+		call.answered = true
+		c.out.put(message{kind: kindAnswer, id: f.id, head: encodeError(r.code, r.refusal)})
+		return nil
+	}
+	ctx, call.cancel = context.WithCancel(ctx)
+	if f.kind == kindOpen {
+		call.stream = newStream(ctx, &c.link, f.id)
+		c.streams++
+	}
+	c.handlers.Add(1)
+	go c.handle(ctx, f.id, call, r.data) // ends with the handler, which Serve waits for
+	return nil
+}
+
+func (c *serverConn) handle(ctx context.Context, id uint64, call *serverCall, payload []byte) {
+	defer c.handlers.Done()
+	m := message{kind: kindAnswer, id: id, cost: len(payload), paced: call.stream != nil}
+	m.head, m.body = c.answer(ctx, call.stream, payload)
+	call.cancel()
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	call.answered = true
+	if call.left { // nobody waits, but what is sent frees the call's place
+		m.head, m.body = encodeError(codeInternal, "rpc: canceled"), nil
+	}
+	c.out.put(m)
+}
+
+// sent is told of every message that has gone: an answer frees the place of its call.
+func (c *serverConn) sent(m *message) {
+	if m.kind != kindAnswer {
+		return
+	}
+	c.hold(-m.cost)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.calls[m.id].stream != nil {
+		c.streams--
+	}
+	delete(c.calls, m.id)
+}
+
+// answer runs the handler and encodes the outcome.
+func (c *serverConn) answer(ctx context.Context, stream *Stream, payload []byte) (head, body []byte) {
+	call, err := decodeCall(payload)
+	if err != nil {
+		return encodeError(codeInvalid, err.Error()), nil
+	}
+	answer, err := c.ask(ctx, stream, call)
+	if err == nil {
+		head, body, err = encodeAnswer(answer)
+	}
+	if err == nil && len(head)+len(body) > c.limits.MaxMessage {
+		err = fmt.Errorf("rpc: the answer to %s exceeds %d bytes", call.Method, c.limits.MaxMessage)
+	}
+	if err != nil {
+		return encodeError(c.server.o.Encode.split(err)), nil
+	}
+	return head, body
+}
+
+// ask runs the handler. One that panics fails its own call only.
+func (c *serverConn) ask(ctx context.Context, stream *Stream, call *Call) (answer Answer, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.server.o.Log.Error("rpc handler panicked", "method", call.Method, "peer", c.peer.Addr, "err", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("rpc: %s panicked", call.Method)
+		}
+	}()
+	if stream != nil {
+		// Its return ends the stream, so a handler gets no more than these two methods.
+		return Answer{}, c.server.o.Streams(ctx, c.peer, call, struct{ io.ReadWriter }{stream})
+	}
+	return c.server.o.Handler(ctx, c.peer, call)
+}
+
+// cancel ends a call whose caller has gone, and what waits of its answer.
+func (c *serverConn) cancel(id uint64) {
+	if r := c.parts[id]; r != nil {
+		c.hold(-len(r.data))
+		delete(c.parts, id)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	call := c.calls[id]
+	if call == nil || call.left {
+		return
+	}
+	call.left = true
+	if call.answered {
+		c.out.put(message{kind: kindDrop, id: id})
+	} else {
+		call.cancel()
+	}
+}
+
+// feed takes a frame for a stream. Streams that have ended ignore what comes late.
+func (c *serverConn) feed(f frame) error {
+	c.mu.Lock()
+	call := c.calls[f.id]
+	c.mu.Unlock()
+	switch {
+	case call == nil:
+		return nil
+	case call.stream == nil:
+		return errKind
+	case f.kind == kindData:
+		return call.stream.push(f.payload)
+	case f.kind == kindCredit:
+		return call.stream.grant(f.payload)
+	}
+	call.stream.endIn(io.EOF)
+	return nil
+}
