@@ -1,0 +1,231 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"sort"
+
+	"github.com/hashicorp/raft"
+)
+
+// IsMonotonic tells raft that indexes must be consecutive: after a snapshot is
+// restored it deletes the whole log instead of leaving a gap.
+func (s *Store) IsMonotonic() bool { return true }
+
+// FirstIndex returns the first index of the log, 0 if it is empty.
+func (s *Store) FirstIndex() (uint64, error) {
+	b, err := s.readBounds()
+	return b.first, err
+}
+
+// LastIndex returns the last index of the log, 0 if it is empty.
+func (s *Store) LastIndex() (uint64, error) {
+	b, err := s.readBounds()
+	return b.last, err
+}
+
+func (s *Store) readBounds() (bounds, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return bounds{}, ErrClosed
+	}
+	return s.bounds, nil
+}
+
+// StoreLog is StoreLogs for one entry.
+func (s *Store) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+
+// StoreLogs appends entries and returns when they are durable. Their indexes
+// must continue the log; an empty log may start anywhere. After a crash a
+// prefix of a batch that was not acknowledged may be found. The store keeps
+// references to Data and Extensions, which must not change afterwards.
+func (s *Store) StoreLogs(logs []*raft.Log) error {
+	if len(logs) == 0 {
+		return nil
+	}
+	s.w.Lock()
+	defer s.w.Unlock()
+	size, err := s.checkAppend(logs)
+	if err != nil {
+		return err
+	}
+	if err := s.begin(size); err != nil {
+		return err
+	}
+	b, bytes := &s.batch, uint64(0)
+	s.locations = s.locations[:0]
+	for _, l := range logs {
+		b.open()
+		b.buf = appendEntry(b.buf, l)
+		s.locations = append(s.locations, b.close(kindEntry))
+		bytes += uint64(len(l.Data) + len(l.Extensions))
+	}
+	if err := s.flush(len(logs)); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.extend(s.advance(), logs)
+	s.kick()
+	s.mu.Unlock()
+	s.counts.appends.Add(1)
+	s.counts.entriesWritten.Add(uint64(len(logs)))
+	s.counts.entryBytesWritten.Add(bytes)
+	return nil
+}
+
+// checkAppend returns the size of the frames of logs if they fit the log.
+func (s *Store) checkAppend(logs []*raft.Log) (int64, error) {
+	want, size := logs[0].Index, int64(0)
+	if want == 0 || !s.bounds.empty() && want != s.bounds.last+1 {
+		return 0, fmt.Errorf("append to raft log %s: index %d does not follow the last index %d", s.dir, want, s.bounds.last)
+	}
+	for _, l := range logs {
+		if l.Index != want {
+			return 0, fmt.Errorf("append to raft log %s: index %d follows %d in one batch", s.dir, l.Index, want-1)
+		}
+		want++
+		if size += frameSize(entrySize(l)); size > maxBatch {
+			return 0, fmt.Errorf("append to raft log %s: the batch up to index %d exceeds %d bytes: write smaller values", s.dir, l.Index, maxBatch)
+		}
+	}
+	return size, nil
+}
+
+// extend publishes entries that are durable at s.locations of seg. The caller
+// holds w and mu.
+func (s *Store) extend(seg *segment, logs []*raft.Log) {
+	if s.bounds.empty() {
+		s.bounds.first = logs[0].Index
+		for _, old := range s.segments {
+			old.first, old.entries = s.bounds.first, nil
+		}
+	}
+	if len(seg.entries) == 0 {
+		seg.first = logs[0].Index
+	}
+	seg.entries = append(seg.entries, s.locations...)
+	s.bounds.last = logs[len(logs)-1].Index
+	for _, l := range logs {
+		s.tail.push(l)
+	}
+}
+
+// DeleteRange deletes the entries from lo to hi, durably. They must reach an
+// end of the log: what lies outside it is ignored, a hole is refused.
+func (s *Store) DeleteRange(lo, hi uint64) error {
+	s.w.Lock()
+	defer s.w.Unlock()
+	if err := s.usable(); err != nil {
+		return err
+	}
+	old := s.bounds
+	left, ok := old.without(lo, hi)
+	if !ok {
+		return fmt.Errorf("delete from raft log %s: %d to %d would leave a hole in %d to %d", s.dir, lo, hi, old.first, old.last)
+	}
+	if left == old {
+		return nil
+	}
+	if err := s.begin(frameSize(16)); err != nil {
+		return err
+	}
+	s.batch.open()
+	s.batch.buf = appendBounds(s.batch.buf, left)
+	s.batch.close(kindBounds)
+	if err := s.flush(0); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.advance()
+	s.cut(left)
+	s.nextErr = nil // freed files may help
+	s.kick()
+	s.mu.Unlock()
+	switch {
+	case left.empty():
+		s.counts.headTruncated.Add(old.last - old.first + 1)
+	default:
+		s.counts.headTruncated.Add(left.first - old.first)
+		s.counts.tailTruncated.Add(old.last - left.last)
+	}
+	return nil
+}
+
+// cut forgets all entries outside left. The caller holds mu.
+func (s *Store) cut(left bounds) {
+	s.bounds = left
+	s.tail.cut(left)
+	for _, seg := range s.segments {
+		switch {
+		case left.empty():
+			seg.entries = nil
+		case seg.first > left.last:
+			seg.first, seg.entries = left.last+1, nil
+		default:
+			keep := min(uint64(len(seg.entries)), left.last+1-seg.first)
+			seg.entries = seg.entries[:keep]
+		}
+	}
+}
+
+// GetLog reads the entry at index into l, or returns raft.ErrLogNotFound. What
+// it returns shares memory with the store and must not be changed.
+func (s *Store) GetLog(index uint64, l *raft.Log) error {
+	s.mu.RLock()
+	if s.closed {
+		s.mu.RUnlock()
+		return ErrClosed
+	}
+	if s.bounds.empty() || index < s.bounds.first || index > s.bounds.last {
+		s.mu.RUnlock()
+		return raft.ErrLogNotFound
+	}
+	cached := s.tail.get(index, l)
+	var seg *segment
+	var at location
+	if !cached {
+		seg, at = s.find(index)
+		seg.readers.Add(1) // keeps the file while mu is not held
+	}
+	s.mu.RUnlock()
+	if !cached {
+		defer seg.readers.Done()
+		if err := s.read(seg, at, index, l); err != nil {
+			return fmt.Errorf("read raft log entry %d: %w", index, err)
+		}
+	}
+	s.counts.entriesRead.Add(1)
+	s.counts.entryBytesRead.Add(uint64(len(l.Data) + len(l.Extensions)))
+	return nil
+}
+
+// find returns where the entry at index, which is within bounds, lies. The
+// caller holds mu.
+func (s *Store) find(index uint64) (*segment, location) {
+	i := sort.Search(len(s.segments), func(i int) bool { return s.segments[i].first > index }) - 1
+	seg := s.segments[i]
+	return seg, seg.entries[index-seg.first]
+}
+
+// read reads and verifies one entry.
+func (s *Store) read(seg *segment, at location, index uint64, l *raft.Log) error {
+	buf := make([]byte, frameHeaderSize+int(at.length))
+	off := int64(at.off)
+	if _, err := seg.file.ReadAt(buf, off); errors.Is(err, io.EOF) {
+		return corrupt(s.path(seg.name), off, "the file ends inside the entry")
+	} else if err != nil {
+		return err
+	}
+	h, ok := parseFrameHeader(buf, seg, off)
+	payload := buf[frameHeaderSize:]
+	if !ok || h.kind != kindEntry || h.length != int64(len(payload)) || h.payloadCRC != crc32.Checksum(payload, castagnoli) {
+		return corrupt(s.path(seg.name), off, "the entry at index %d fails its checksum", index)
+	}
+	if !decodeEntry(payload, l) || l.Index != index {
+		return corrupt(s.path(seg.name), off, "the entry at index %d does not decode", index)
+	}
+	return nil
+}
