@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -9,6 +10,13 @@ import (
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 )
+
+// Rejected is an error of Apply that carries a reply: nothing is kept of what was written, and the
+// caller learns why from the reply.
+type Rejected interface {
+	error
+	Rejection() any
+}
 
 // AddCommand registers a command.
 func AddCommand[Req, Rep any](r *Registry, c Command[Req, Rep]) {
@@ -27,7 +35,15 @@ func AddCommand[Req, Rep any](r *Registry, c Command[Req, Rep]) {
 				return rpc.Answer{}, err
 			}
 		}
+		if c.Answer != nil {
+			if rep := c.Answer(req); rep != nil {
+				return rpc.Answer{Body: rpc.NewBody(rep, nil)}, nil
+			}
+		}
 		rep, err := r.host.Propose(ctx, encodeEntry(v.name, req))
+		if rejected := Rejected(nil); errors.As(err, &rejected) {
+			return rpc.Answer{Body: rpc.NewBody(rejected.Rejection(), nil)}, nil
+		}
 		if err != nil {
 			return rpc.Answer{}, err
 		}

@@ -67,6 +67,8 @@ type Command[Req, Rep any] struct {
 	// Prepare runs on the leader before the entry is proposed: it refuses bad requests and returns the
 	// request to propose, changed copies included. May be nil.
 	Prepare func(ctx context.Context, req *Req) (*Req, error)
+	// Answer runs on the leader after Prepare: a reply here spares the log entry. May be nil.
+	Answer func(req *Req) *Rep
 	// Apply runs on every server at the same place of the log. It depends on the store, the index and the
 	// request alone: no clock, no random, no order of maps. On an error nothing that it wrote is kept.
 	Apply func(tx *state.Txn, req *Req) (*Rep, error)
@@ -82,6 +84,3 @@ type Action[Req, Rep any] struct {
 	// Anywhere actions run on whichever server of the datacenter is asked.
 	Anywhere bool
 }
-
-// Nothing is the request or reply of verbs that say nothing.
-type Nothing struct{}

@@ -1,0 +1,112 @@
+// Package fsm applies the log's entries to the store, and takes and restores snapshots of it.
+package fsm
+
+import (
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	metrics "github.com/hashicorp/go-metrics"
+	"github.com/hashicorp/raft"
+
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/server/endpoint"
+)
+
+// FSM is the state machine that Raft drives. Its methods are called by Raft, one at a time.
+type FSM struct {
+	store    *state.Store
+	registry *endpoint.Registry
+	log      *slog.Logger
+	applied  atomic.Uint64
+}
+
+// New returns a state machine over a store whose commands the registry knows.
+func New(store *state.Store, registry *endpoint.Registry, log *slog.Logger) *FSM {
+	return &FSM{store: store, registry: registry, log: log}
+}
+
+// Outcome is what applying a log entry came to.
+type Outcome struct {
+	Reply any
+	Err   error
+}
+
+// Applied is the index of the last entry in the store.
+func (f *FSM) Applied() uint64 { return f.applied.Load() }
+
+var applyKey = []string{"fsm", "apply"}
+
+// Apply implements raft.FSM.
+func (f *FSM) Apply(entry *raft.Log) any { return f.ApplyBatch([]*raft.Log{entry})[0] }
+
+// ApplyBatch implements raft.BatchingFSM: the entries of a batch share one transaction, for its commit
+// costs as much as several writes. When one of them fails the batch is done again one by one, so that
+// nothing of the failed one is kept.
+func (f *FSM) ApplyBatch(batch []*raft.Log) []any {
+	defer metrics.MeasureSince(applyKey, time.Now())
+	out := make([]any, len(batch))
+	if !f.together(batch, out) {
+		for i, entry := range batch {
+			f.alone(entry, &out[i])
+		}
+	}
+	f.applied.Store(batch[len(batch)-1].Index)
+	return out
+}
+
+func (f *FSM) together(batch []*raft.Log, out []any) bool {
+	if len(batch) == 1 {
+		return false
+	}
+	tx := f.store.Write(0)
+	for i, entry := range batch {
+		if entry.Type != raft.LogCommand {
+			continue
+		}
+		tx.Index = entry.Index
+		reply, err := f.registry.Apply(tx, entry.Data)
+		if err != nil {
+			tx.Abort()
+			return false
+		}
+		out[i] = Outcome{Reply: reply}
+	}
+	tx.Commit()
+	return true
+}
+
+func (f *FSM) alone(entry *raft.Log, out *any) {
+	if entry.Type != raft.LogCommand {
+		return
+	}
+	tx := f.store.Write(entry.Index)
+	reply, err := f.registry.Apply(tx, entry.Data)
+	if err != nil {
+		tx.Abort()
+		*out = Outcome{Err: err}
+		return
+	}
+	tx.Commit()
+	*out = Outcome{Reply: reply}
+}
+
+// Snapshot implements raft.FSM. The version it saves is fixed here; saving it takes place later, beside
+// new writes.
+func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
+	return &snapshot{tx: f.store.Read(), index: f.applied.Load()}, nil
+}
+
+// Restore implements raft.FSM. It replaces the store whole, or leaves it as it is.
+func (f *FSM) Restore(from io.ReadCloser) error {
+	defer from.Close()
+	start := time.Now()
+	index, rows, err := Load(from, f.store)
+	if err != nil {
+		return err
+	}
+	f.applied.Store(index)
+	f.log.Info("restored snapshot", "index", index, "rows", rows, "took", time.Since(start))
+	return nil
+}

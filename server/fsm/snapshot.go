@@ -1,0 +1,117 @@
+package fsm
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"reflect"
+	"time"
+
+	metrics "github.com/hashicorp/go-metrics"
+	"github.com/hashicorp/go-msgpack/v2/codec"
+	"github.com/hashicorp/raft"
+
+	"github.com/curia-mesh/curia/catalog/state"
+)
+
+// A snapshot's state is a header and then chunks of rows of one table each, so that they can be decoded
+// side by side:
+//
+//	"CURIASN1", index uint64
+//	per chunk: name length uint8, name, rows uint32, bytes uint32, CRC-32C of the bytes, rows in msgpack
+//	at the end: a chunk with an empty name, whose count of rows is that of chunks before it
+//
+// Numbers are big-endian.
+const magic = "CURIASN1"
+
+const (
+	chunkBytes = 256 << 10
+	maxChunk   = 64 << 20 // a single row may be as large as a key's value
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+type snapshot struct {
+	tx    *state.Txn
+	index uint64
+}
+
+var persistKey = []string{"fsm", "persist"}
+
+// Persist implements raft.FSMSnapshot.
+func (s *snapshot) Persist(sink raft.SnapshotSink) error {
+	defer metrics.MeasureSince(persistKey, time.Now())
+	if err := Save(sink, s.tx, s.index); err != nil {
+		sink.Cancel()
+		return fmt.Errorf("writing snapshot %s: %w", sink.ID(), err)
+	}
+	return sink.Close()
+}
+
+// Release implements raft.FSMSnapshot.
+func (s *snapshot) Release() {}
+
+// Save writes a version of the store, taken at index.
+func Save(to io.Writer, tx *state.Txn, index uint64) error {
+	w := &chunkWriter{out: bufio.NewWriterSize(to, 1<<20)}
+	w.encoder = codec.NewEncoderBytes(&w.row, rowHandle())
+	w.out.WriteString(magic)
+	w.out.Write(binary.BigEndian.AppendUint64(nil, index))
+	if err := state.Save(tx, w.put); err != nil {
+		return err
+	}
+	w.flush()
+	w.header("", uint32(w.chunks), nil)
+	return w.out.Flush() // remembers the first error of all writes
+}
+
+func rowHandle() *codec.MsgpackHandle {
+	h := &codec.MsgpackHandle{}
+	h.RawToString = true
+	h.MapType = reflect.TypeFor[map[string]any]()
+	return h
+}
+
+type chunkWriter struct {
+	out     *bufio.Writer
+	encoder *codec.Encoder
+	row     []byte
+	table   string
+	rows    uint32
+	body    []byte
+	chunks  int
+}
+
+func (w *chunkWriter) put(table string, row any) error {
+	if table != w.table || len(w.body) >= chunkBytes {
+		w.flush()
+		w.table = table
+	}
+	w.row = w.row[:0]
+	w.encoder.ResetBytes(&w.row)
+	if err := w.encoder.Encode(row); err != nil {
+		return err
+	}
+	w.body = append(w.body, w.row...)
+	w.rows++
+	return nil
+}
+
+func (w *chunkWriter) flush() {
+	if w.rows == 0 {
+		return
+	}
+	w.header(w.table, w.rows, w.body)
+	w.out.Write(w.body)
+	w.body, w.rows = w.body[:0], 0
+	w.chunks++
+}
+
+func (w *chunkWriter) header(table string, rows uint32, body []byte) {
+	h := append([]byte{byte(len(table))}, table...)
+	h = binary.BigEndian.AppendUint32(h, rows)
+	h = binary.BigEndian.AppendUint32(h, uint32(len(body)))
+	w.out.Write(binary.BigEndian.AppendUint32(h, crc32.Checksum(body, castagnoli)))
+}

@@ -1,0 +1,267 @@
+package handler
+
+import (
+	"context"
+	"slices"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/endpoint"
+)
+
+func registerCatalog(r *endpoint.Registry, d Deps) {
+	endpoint.AddCommand(r, endpoint.Command[api.RegisterRequest, api.Nothing]{
+		Method: api.Register,
+		Needs:  registerNeeds,
+		Prepare: func(_ context.Context, req *api.RegisterRequest) (*api.RegisterRequest, error) {
+			return prepareRegister(d, req)
+		},
+		Apply: func(tx *state.Txn, req *api.RegisterRequest) (*api.Nothing, error) {
+			return nothing, state.Register(tx, registration(req))
+		},
+	})
+	endpoint.AddCommand(r, endpoint.Command[api.DeregisterRequest, api.Nothing]{
+		Method: api.Deregister,
+		Needs:  deregisterNeeds,
+		Prepare: func(_ context.Context, req *api.DeregisterRequest) (*api.DeregisterRequest, error) {
+			return req, checkDeregister(req)
+		},
+		Apply: func(tx *state.Txn, req *api.DeregisterRequest) (*api.Nothing, error) {
+			deregister(tx, req)
+			return nothing, nil
+		},
+	})
+	endpoint.AddCommand(r, endpoint.Command[api.SyncRequest, api.Nothing]{
+		Method: api.Sync,
+		Needs: func(req *api.SyncRequest) []acl.Need {
+			needs := registerNeeds(&req.Register)
+			for i := range req.Deregister {
+				needs = append(needs, deregisterNeeds(&req.Deregister[i])...)
+			}
+			return needs
+		},
+		Prepare: func(_ context.Context, req *api.SyncRequest) (*api.SyncRequest, error) {
+			checked, err := prepareRegister(d, &req.Register)
+			if err != nil {
+				return nil, err
+			}
+			return &api.SyncRequest{Register: *checked, Deregister: req.Deregister}, nil
+		},
+		Apply: func(tx *state.Txn, req *api.SyncRequest) (*api.Nothing, error) {
+			for i := range req.Deregister {
+				deregister(tx, &req.Deregister[i])
+			}
+			return nothing, state.Register(tx, registration(&req.Register))
+		},
+	})
+	registerCatalogReads(r)
+}
+
+func registerCatalogReads(r *endpoint.Registry) {
+	endpoint.AddQuery(r, endpoint.Query[api.NodeQuery, []*catalog.Node]{
+		Method: api.Nodes,
+		Read: func(tx *state.Txn, w *state.Watch, q *api.NodeQuery) (*[]*catalog.Node, uint64, error) {
+			found, index := state.Nodes(tx, w, nodeWith(q.Meta))
+			sortNear(tx, q.Near, found, func(n *catalog.Node) string { return n.Node })
+			return &found, index, nil
+		},
+		Visible: visible(func(az acl.Authorizer, n *catalog.Node) bool { return seesNode(az, n.Node) }),
+		Filter:  endpoint.FilterList[*catalog.Node],
+	})
+	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, map[string][]string]{
+		Method:  api.Services,
+		Read:    readServices,
+		Visible: visibleServices,
+	})
+	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, []*catalog.CatalogService]{
+		Method: api.ServiceInstances,
+		Check:  checkService,
+		Read: func(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*[]*catalog.CatalogService, uint64, error) {
+			found, index, _ := matching(tx, w, q)
+			flat := make([]*catalog.CatalogService, len(found))
+			for i, instance := range found {
+				flat[i] = instance.Flatten()
+			}
+			return &flat, index, nil
+		},
+		Visible: visible(func(az acl.Authorizer, s *catalog.CatalogService) bool {
+			return seesNode(az, s.Node) && seesService(az, s.ServiceName)
+		}),
+		Filter: endpoint.FilterList[*catalog.CatalogService],
+	})
+	registerNodeServices(r)
+}
+
+func checkService(q *api.ServiceQuery) error {
+	if q.Service == "" {
+		return catalog.Errorf(catalog.Invalid, "missing service name")
+	}
+	return nil
+}
+
+func readServices(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*map[string][]string, uint64, error) {
+	found, index := state.ServiceNames(tx, w)
+	if len(q.NodeMeta) == 0 {
+		return &found, index, nil
+	}
+	found = map[string][]string{}
+	state.AllInstances(tx, w, func(i *catalog.Instance) {
+		if !hasMeta(i.Node.Meta, q.NodeMeta) {
+			return
+		}
+		index = max(index, i.Node.ModifyIndex, i.Service.ModifyIndex)
+		tags, ok := found[i.Service.Service]
+		if !ok {
+			tags = []string{}
+		}
+		for _, tag := range i.Service.Tags {
+			if !slices.Contains(tags, tag) {
+				tags = append(tags, tag)
+			}
+		}
+		found[i.Service.Service] = tags
+	})
+	return &found, index, nil
+}
+
+func visibleServices(az acl.Authorizer, rep *map[string][]string) (*map[string][]string, bool) {
+	if az.View() == "" {
+		return rep, false
+	}
+	kept := map[string][]string{}
+	for name, tags := range *rep {
+		if seesService(az, name) {
+			kept[name] = tags
+		}
+	}
+	return &kept, len(kept) < len(*rep)
+}
+
+// matching returns the instances that a query selects, nearest first where it says from where.
+func matching(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (found []*catalog.Instance, index, health uint64) {
+	switch {
+	case q.Ingress: // gateways are bound to services by config entries
+		return nil, 1, 1
+	case q.Connect:
+		found, index, health = state.ConnectInstances(tx, w, q.Service)
+	default:
+		found, index, health = state.ServiceInstances(tx, w, q.Service)
+	}
+	kept := make([]*catalog.Instance, 0, len(found))
+	for _, i := range found {
+		if i.Service.HasTags(q.Tags) && hasMeta(i.Node.Meta, q.NodeMeta) && (q.Address == "" || q.Address == i.Address()) && (!q.Passing || i.Status() == catalog.Passing) {
+			kept = append(kept, i)
+		}
+	}
+	sortNear(tx, q.Near, kept, func(i *catalog.Instance) string { return i.Node.Node })
+	return kept, index, health
+}
+
+func registerNodeServices(r *endpoint.Registry) {
+	type services = map[string]*catalog.Service
+	endpoint.AddQuery(r, endpoint.Query[api.NodeQuery, *api.NodeServices]{
+		Method: api.NodeServiceMap,
+		Read: func(tx *state.Txn, w *state.Watch, q *api.NodeQuery) (**api.NodeServices, uint64, error) {
+			node, found, index := nodeServices(tx, w, q.Node)
+			if node == nil {
+				return new(*api.NodeServices), index, nil
+			}
+			rep := &api.NodeServices{Node: node, Services: services{}}
+			for _, i := range found {
+				rep.Services[i.Service.ID] = i.Service
+			}
+			return &rep, index, nil
+		},
+		Filter: func(rep **api.NodeServices, keep endpoint.Keep) (**api.NodeServices, error) {
+			if *rep == nil {
+				return rep, nil
+			}
+			kept := &api.NodeServices{Node: (*rep).Node, Services: services{}}
+			for id, s := range (*rep).Services {
+				ok, err := keep(s)
+				if err != nil {
+					return nil, catalog.Errorf(catalog.Invalid, "filter: %w", err)
+				}
+				if ok {
+					kept.Services[id] = s
+				}
+			}
+			return &kept, nil
+		},
+		Visible: func(az acl.Authorizer, rep **api.NodeServices) (**api.NodeServices, bool) {
+			if *rep == nil || az.View() == "" {
+				return rep, false
+			}
+			if !seesNode(az, (*rep).Node.Node) {
+				return new(*api.NodeServices), true
+			}
+			kept := &api.NodeServices{Node: (*rep).Node, Services: services{}}
+			for id, s := range (*rep).Services {
+				if seesService(az, s.Service) {
+					kept.Services[id] = s
+				}
+			}
+			return &kept, len(kept.Services) < len((*rep).Services)
+		},
+	})
+	registerNodeServiceList(r)
+}
+
+func registerNodeServiceList(r *endpoint.Registry) {
+	endpoint.AddQuery(r, endpoint.Query[api.NodeQuery, *api.NodeServiceList]{
+		Method: api.NodeServicesList,
+		Read: func(tx *state.Txn, w *state.Watch, q *api.NodeQuery) (**api.NodeServiceList, uint64, error) {
+			node, found, index := nodeServices(tx, w, q.Node)
+			rep := &api.NodeServiceList{Node: node, Services: []*catalog.Service{}}
+			for _, i := range found {
+				rep.Services = append(rep.Services, i.Service)
+			}
+			return &rep, index, nil
+		},
+		Filter: func(rep **api.NodeServiceList, keep endpoint.Keep) (**api.NodeServiceList, error) {
+			kept, err := endpoint.FilterList(&(*rep).Services, keep)
+			if err != nil {
+				return nil, err
+			}
+			out := &api.NodeServiceList{Node: (*rep).Node, Services: *kept}
+			return &out, nil
+		},
+		Visible: func(az acl.Authorizer, rep **api.NodeServiceList) (**api.NodeServiceList, bool) {
+			if (*rep).Node == nil || az.View() == "" {
+				return rep, false
+			}
+			out := &api.NodeServiceList{Services: []*catalog.Service{}}
+			if !seesNode(az, (*rep).Node.Node) {
+				return &out, true
+			}
+			out.Node = (*rep).Node
+			for _, s := range (*rep).Services {
+				if seesService(az, s.Service) {
+					out.Services = append(out.Services, s)
+				}
+			}
+			return &out, len(out.Services) < len((*rep).Services)
+		},
+	})
+	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, []api.Nothing]{
+		Method: api.GatewayServices,
+		Check:  checkService,
+		Read: func(*state.Txn, *state.Watch, *api.ServiceQuery) (*[]api.Nothing, uint64, error) {
+			return &[]api.Nothing{}, 1, nil
+		},
+	})
+}
+
+func nodeServices(tx *state.Txn, w *state.Watch, name string) (*catalog.Node, []*catalog.Instance, uint64) {
+	node := state.Node(tx, w, name)
+	if node != nil {
+		name = node.Node
+	}
+	found, index := state.NodeInstances(tx, w, name)
+	if node != nil {
+		index = max(index, node.ModifyIndex)
+	}
+	return node, found, index
+}

@@ -1,0 +1,86 @@
+// Package handler answers the verbs: one file for each resource, free functions over the store.
+package handler
+
+import (
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/endpoint"
+)
+
+// Deps is what the answers need beside the store.
+type Deps struct {
+	Datacenter string
+	// Store is for what leaders look at before they propose.
+	Store *state.Store
+	// Sessions keeps the time of sessions on the leader.
+	Sessions SessionTimers
+}
+
+// SessionTimers ends sessions that are not renewed in time. It keeps time on the leader only.
+type SessionTimers interface {
+	// Start begins or renews the time of a session.
+	Start(s *catalog.Session)
+	// Stop forgets a session.
+	Stop(id string)
+}
+
+// Register adds every verb that the store answers.
+func Register(r *endpoint.Registry, d Deps) {
+	registerCatalog(r, d)
+	registerHealth(r, d)
+	registerKV(r, d)
+	registerSessions(r, d)
+	registerTxn(r, d)
+	registerCoordinates(r)
+	registerOperator(r, d)
+}
+
+func need(resource acl.Resource, name string, access acl.Access) []acl.Need {
+	return []acl.Need{{Resource: resource, Name: name, Access: access}}
+}
+
+var nothing = &api.Nothing{}
+
+// visible keeps the elements of a list that the token may see.
+func visible[T any](allowed func(az acl.Authorizer, element T) bool) func(acl.Authorizer, *[]T) (*[]T, bool) {
+	return func(az acl.Authorizer, rep *[]T) (*[]T, bool) {
+		if az.View() == "" {
+			return rep, false
+		}
+		kept := []T{}
+		for _, element := range *rep {
+			if allowed(az, element) {
+				kept = append(kept, element)
+			}
+		}
+		return &kept, len(kept) < len(*rep)
+	}
+}
+
+func seesNode(az acl.Authorizer, name string) bool {
+	return az.Allows(acl.Need{Resource: acl.Node, Name: name, Access: acl.Read})
+}
+
+func seesService(az acl.Authorizer, name string) bool {
+	return az.Allows(acl.Need{Resource: acl.Service, Name: name, Access: acl.Read})
+}
+
+// hasMeta reports whether meta has all the pairs.
+func hasMeta(meta, pairs map[string]string) bool {
+	for k, v := range pairs {
+		if have, ok := meta[k]; !ok || have != v {
+			return false
+		}
+	}
+	return true
+}
+
+// nodeWith selects nodes by metadata; nil selects all.
+func nodeWith(pairs map[string]string) func(*catalog.Node) bool {
+	if len(pairs) == 0 {
+		return nil
+	}
+	return func(n *catalog.Node) bool { return hasMeta(n.Meta, pairs) }
+}

@@ -1,0 +1,58 @@
+package handler
+
+import (
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/endpoint"
+)
+
+func registerHealth(r *endpoint.Registry, _ Deps) {
+	nodeOf := func(c *catalog.Check) string { return c.Node }
+	seen := visible(func(az acl.Authorizer, c *catalog.Check) bool {
+		return seesNode(az, c.Node) && (c.ServiceName == "" || seesService(az, c.ServiceName))
+	})
+	endpoint.AddQuery(r, endpoint.Query[api.NodeQuery, []*catalog.Check]{
+		Method: api.HealthNode,
+		Read: func(tx *state.Txn, w *state.Watch, q *api.NodeQuery) (*[]*catalog.Check, uint64, error) {
+			found, index := state.NodeChecks(tx, w, q.Node)
+			return &found, index, nil
+		},
+		Visible: seen,
+		Filter:  endpoint.FilterList[*catalog.Check],
+	})
+	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, []*catalog.Check]{
+		Method: api.HealthChecks,
+		Check:  checkService,
+		Read: func(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*[]*catalog.Check, uint64, error) {
+			found, index := state.ServiceChecks(tx, w, q.Service, nodeWith(q.NodeMeta))
+			sortNear(tx, q.Near, found, nodeOf)
+			return &found, index, nil
+		},
+		Visible: seen,
+		Filter:  endpoint.FilterList[*catalog.Check],
+	})
+	endpoint.AddQuery(r, endpoint.Query[api.StateQuery, []*catalog.Check]{
+		Method: api.HealthState,
+		Read: func(tx *state.Txn, w *state.Watch, q *api.StateQuery) (*[]*catalog.Check, uint64, error) {
+			found, index := state.StateChecks(tx, w, q.Status, nodeWith(q.NodeMeta))
+			sortNear(tx, q.Near, found, nodeOf)
+			return &found, index, nil
+		},
+		Visible: seen,
+		Filter:  endpoint.FilterList[*catalog.Check],
+	})
+	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, []*catalog.Instance]{
+		Method: api.HealthService,
+		Check:  checkService,
+		Read: func(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*[]*catalog.Instance, uint64, error) {
+			found, _, health := matching(tx, w, q)
+			return &found, health, nil
+		},
+		Visible: visible(func(az acl.Authorizer, i *catalog.Instance) bool {
+			return seesNode(az, i.Node.Node) && seesService(az, i.Service.Service)
+		}),
+		Filter: endpoint.FilterList[*catalog.Instance],
+	})
+}

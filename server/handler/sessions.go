@@ -1,0 +1,134 @@
+package handler
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"slices"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/endpoint"
+)
+
+func registerSessions(r *endpoint.Registry, d Deps) {
+	endpoint.AddCommand(r, endpoint.Command[api.SessionWrite, string]{
+		Method: api.SessionApply,
+		Needs: func(req *api.SessionWrite) []acl.Need {
+			return need(acl.Session, sessionNode(d, &req.Session), acl.Write)
+		},
+		Prepare: func(_ context.Context, req *api.SessionWrite) (*api.SessionWrite, error) { return prepareSession(req) },
+		Apply: func(tx *state.Txn, req *api.SessionWrite) (*string, error) {
+			if req.Op == api.SessionDestroy {
+				state.SessionDestroy(tx, req.Session.ID)
+				return &req.Session.ID, nil
+			}
+			s, err := state.SessionCreate(tx, &req.Session)
+			if err != nil {
+				return nil, err
+			}
+			return &s.ID, nil
+		},
+		Applied: func(req *api.SessionWrite, _ *string) {
+			if req.Op == api.SessionDestroy {
+				d.Sessions.Stop(req.Session.ID)
+			} else {
+				d.Sessions.Start(&req.Session)
+			}
+		},
+	})
+	endpoint.AddAction(r, endpoint.Action[api.SessionQuery, []*catalog.Session]{
+		Method: api.SessionRenew,
+		Needs: func(q *api.SessionQuery) []acl.Need {
+			return need(acl.Session, sessionNode(d, &catalog.Session{ID: q.ID}), acl.Write)
+		},
+		Do: func(_ context.Context, _ rpc.Header, q *api.SessionQuery) (*[]*catalog.Session, rpc.Meta, error) {
+			s, index := state.Session(d.Store.Read(), nil, q.ID)
+			if s == nil {
+				return &[]*catalog.Session{}, rpc.Meta{Index: index, KnownLeader: true}, nil
+			}
+			d.Sessions.Start(s)
+			return &[]*catalog.Session{s}, rpc.Meta{Index: index, KnownLeader: true}, nil
+		},
+	})
+	registerSessionReads(r)
+}
+
+func registerSessionReads(r *endpoint.Registry) {
+	seen := visible(func(az acl.Authorizer, s *catalog.Session) bool {
+		return az.Allows(acl.Need{Resource: acl.Session, Name: s.Node, Access: acl.Read})
+	})
+	type list = []*catalog.Session
+	endpoint.AddQuery(r, endpoint.Query[api.SessionQuery, list]{
+		Method:  api.SessionRead,
+		Visible: seen,
+		Read: func(tx *state.Txn, w *state.Watch, q *api.SessionQuery) (*list, uint64, error) {
+			s, index := state.Session(tx, w, q.ID)
+			if s == nil {
+				return &list{}, index, nil
+			}
+			return &list{s}, index, nil
+		},
+	})
+	endpoint.AddQuery(r, endpoint.Query[api.SessionQuery, list]{
+		Method:  api.SessionList,
+		Visible: seen,
+		Filter:  endpoint.FilterList[*catalog.Session],
+		Read: func(tx *state.Txn, w *state.Watch, _ *api.SessionQuery) (*list, uint64, error) {
+			found, index := state.Sessions(tx, w)
+			return &found, index, nil
+		},
+	})
+	endpoint.AddQuery(r, endpoint.Query[api.SessionQuery, list]{
+		Method:  api.SessionNode,
+		Visible: seen,
+		Filter:  endpoint.FilterList[*catalog.Session],
+		Read: func(tx *state.Txn, w *state.Watch, q *api.SessionQuery) (*list, uint64, error) {
+			found, index := state.NodeSessions(tx, w, q.Node)
+			return &found, index, nil
+		},
+	})
+}
+
+// sessionNode is the node whose rule decides about a session: its own, or that of the stored one.
+func sessionNode(d Deps, s *catalog.Session) string {
+	if s.Node == "" && s.ID != "" {
+		if stored, _ := state.Session(d.Store.Read(), nil, s.ID); stored != nil {
+			return stored.Node
+		}
+	}
+	return s.Node
+}
+
+func prepareSession(given *api.SessionWrite) (*api.SessionWrite, error) {
+	req := *given
+	switch req.Op {
+	case api.SessionDestroy:
+		if req.Session.ID == "" {
+			return nil, catalog.Errorf(catalog.Invalid, "missing session id")
+		}
+	case api.SessionCreate:
+		s := &req.Session
+		s.NodeChecks = slices.Clone(s.NodeChecks)
+		s.Normalize()
+		if err := s.Validate(); err != nil {
+			return nil, err
+		}
+		s.ID = newUUID()
+	default:
+		return nil, catalog.Errorf(catalog.Invalid, "unknown session operation %q", req.Op)
+	}
+	return &req, nil
+}
+
+// newUUID returns a random UUID (RFC 9562 version 4).
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	h := hex.EncodeToString(b[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}

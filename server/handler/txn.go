@@ -1,0 +1,195 @@
+package handler
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/endpoint"
+)
+
+func registerTxn(r *endpoint.Registry, d Deps) {
+	endpoint.AddCommand(r, endpoint.Command[api.TxnRequest, api.TxnReply]{
+		Method:  api.TxnApply,
+		Needs:   txnNeeds,
+		Prepare: func(_ context.Context, req *api.TxnRequest) (*api.TxnRequest, error) { return prepareTxn(d, req) },
+		Answer:  func(req *api.TxnRequest) *api.TxnReply { return refuseTxn(d, req) },
+		Apply: func(tx *state.Txn, req *api.TxnRequest) (*api.TxnReply, error) {
+			reply := runTxn(tx, req)
+			if reply.Errors != nil {
+				return nil, &RolledBack{Reply: reply}
+			}
+			return reply, nil
+		},
+	})
+	endpoint.AddQuery(r, endpoint.Query[api.TxnRequest, api.TxnReply]{
+		Method: api.TxnRead,
+		Plain:  true,
+		Needs:  txnNeeds,
+		Read: func(tx *state.Txn, _ *state.Watch, req *api.TxnRequest) (*api.TxnReply, uint64, error) {
+			return runTxn(tx, req), 1, nil
+		},
+	})
+}
+
+// RolledBack is the error of a transaction of which an operation failed: what was written is given up,
+// and the reply says which operation and why.
+type RolledBack struct{ Reply *api.TxnReply }
+
+func (e *RolledBack) Error() string {
+	first := e.Reply.Errors[0]
+	return fmt.Sprintf("transaction rolled back: operation %d: %s", first.OpIndex, first.What)
+}
+
+// Rejection implements endpoint.Rejected.
+func (e *RolledBack) Rejection() any { return e.Reply }
+
+func txnNeeds(req *api.TxnRequest) []acl.Need {
+	var needs []acl.Need
+	access := func(verb string) acl.Access {
+		if verb == api.TxnGet {
+			return acl.Read
+		}
+		return acl.Write
+	}
+	for _, op := range req.Ops {
+		switch {
+		case op.KV != nil:
+			needs = append(needs, kvNeeds(op.KV.Verb, op.KV.Key)...)
+		case op.Node != nil:
+			needs = append(needs, acl.Need{Resource: acl.Node, Name: op.Node.Node.Node, Access: access(op.Node.Verb)})
+		case op.Service != nil:
+			needs = append(needs, acl.Need{Resource: acl.Service, Name: op.Service.Service.Service, Access: access(op.Service.Verb)})
+		case op.Check != nil && op.Check.Check.ServiceID != "":
+			needs = append(needs, acl.Need{Resource: acl.Service, Name: op.Check.Check.ServiceName, Access: access(op.Check.Verb)})
+		case op.Check != nil:
+			needs = append(needs, acl.Need{Resource: acl.Node, Name: op.Check.Check.Node, Access: access(op.Check.Verb)})
+		}
+	}
+	return needs
+}
+
+// prepareTxn fills what may be left out. What it cannot accept is an error of that operation, which
+// refuseTxn reports.
+func prepareTxn(d Deps, given *api.TxnRequest) (*api.TxnRequest, error) {
+	if len(given.Ops) > api.MaxTxnOps {
+		return nil, catalog.Errorf(catalog.TooLarge, "transaction has %d operations: at most %d are allowed", len(given.Ops), api.MaxTxnOps)
+	}
+	req := &api.TxnRequest{Ops: make([]api.TxnOp, len(given.Ops))}
+	for i, op := range given.Ops {
+		switch {
+		case op.Node != nil:
+			n := *op.Node
+			if n.Node.Datacenter == "" {
+				n.Node.Datacenter = d.Datacenter
+			}
+			op.Node = &n
+		case op.Service != nil:
+			s := *op.Service
+			s.Service.Normalize()
+			op.Service = &s
+		case op.Check != nil:
+			c := *op.Check
+			c.Check.Normalize()
+			op.Check = &c
+		}
+		req.Ops[i] = op
+	}
+	return req, nil
+}
+
+// refuseTxn returns the errors that can be seen before anything is proposed, nil when there are none.
+func refuseTxn(d Deps, req *api.TxnRequest) *api.TxnReply {
+	reply := &api.TxnReply{}
+	for i, op := range req.Ops {
+		var err error
+		switch {
+		case op.KV != nil:
+			err = checkTxnKV(d, op.KV)
+		case op.Node != nil:
+			err = checkTxnNode(op.Node)
+		case op.Service != nil && op.Service.Verb != api.TxnGet && op.Service.Verb != api.TxnDelete && op.Service.Verb != api.TxnDeleteCAS:
+			err = op.Service.Service.Validate()
+		case op.Check != nil:
+			err = op.Check.Check.Validate()
+		}
+		if err != nil {
+			reply.Errors = append(reply.Errors, api.TxnError{OpIndex: i, What: err.Error()})
+		}
+	}
+	if reply.Errors == nil {
+		return nil
+	}
+	return reply
+}
+
+func checkTxnKV(d Deps, op *api.TxnKV) error {
+	switch op.Verb {
+	case api.KVDeleteTree, api.KVGetTree:
+		return nil
+	}
+	if op.Key == "" {
+		return catalog.Errorf(catalog.Invalid, "Must provide key")
+	}
+	if delayed(d, op.Verb, op.Key) {
+		return catalog.Errorf(catalog.Conflict, "failed to lock key %q due to lock delay", op.Key)
+	}
+	return nil
+}
+
+func checkTxnNode(op *api.TxnNode) error {
+	if op.Node.Node == "" && op.Node.ID == "" {
+		return catalog.Errorf(catalog.Invalid, "node operation needs a node name or id")
+	}
+	if op.Verb == api.TxnSet || op.Verb == api.TxnCAS {
+		if op.Node.Node == "" || op.Node.Address == "" {
+			return catalog.Errorf(catalog.Invalid, "node %q needs a name and an address", op.Node.Node)
+		}
+		if op.Node.ID != "" {
+			if err := catalog.ValidateID("node id", op.Node.ID); err != nil {
+				return err
+			}
+		}
+		return catalog.ValidateMeta(op.Node.Meta, true)
+	}
+	return nil
+}
+
+// runTxn runs the operations in order and stops at none, so that every error is reported.
+func runTxn(tx *state.Txn, req *api.TxnRequest) *api.TxnReply {
+	reply := &api.TxnReply{Results: []api.TxnResult{}}
+	for i, op := range req.Ops {
+		results, err := runOp(tx, op)
+		if err != nil {
+			reply.Errors = append(reply.Errors, api.TxnError{OpIndex: i, What: err.Error()})
+			continue
+		}
+		reply.Results = append(reply.Results, results...)
+	}
+	if reply.Errors != nil {
+		reply.Results = nil
+	}
+	return reply
+}
+
+func runOp(tx *state.Txn, op api.TxnOp) ([]api.TxnResult, error) {
+	switch {
+	case op.KV != nil:
+		return runKV(tx, op.KV)
+	case op.Node != nil:
+		return runNode(tx, op.Node)
+	case op.Service != nil:
+		return runService(tx, op.Service)
+	case op.Check != nil:
+		return runCheck(tx, op.Check)
+	case op.Session != nil:
+		if op.Session.Verb != api.TxnDelete {
+			return nil, catalog.Errorf(catalog.Invalid, "unknown Session operation: %s", op.Session.Verb)
+		}
+		state.SessionDestroy(tx, op.Session.Session.ID)
+	}
+	return nil, nil
+}
