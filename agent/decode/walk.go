@@ -1,0 +1,483 @@
+package decode
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+)
+
+// errSyntax stands for JSON that is malformed; encoding/json finds the words for it.
+var errSyntax = errors.New("invalid JSON")
+
+// walker goes through a document once, beside the plan of its target. What has to change is written to
+// out; as long as nothing has, out stays nil.
+type walker struct {
+	*options
+	in       []byte
+	pos      int
+	out      []byte
+	copied   int // in[:copied] is in out
+	depth    int
+	any      plan   // of what has no shape, see others
+	path     string // of the fields' own names; kept only for seen
+	diagnose bool   // decode every single value, to find the one that does not fit
+}
+
+// others is the plan of an object or list of which nothing is known.
+func (w *walker) others() *plan {
+	w.any.elem = &w.any
+	return &w.any
+}
+
+func (w *walker) document(p *plan) error {
+	if err := w.value(p); err != nil {
+		return err
+	}
+	if w.space(); w.pos < len(w.in) {
+		return errSyntax
+	}
+	return nil
+}
+
+func (w *walker) result() []byte {
+	if w.out == nil {
+		return w.in
+	}
+	return append(w.out, w.in[w.copied:]...)
+}
+
+// replace writes text for in[from:to]; calls come in the order of the document.
+func (w *walker) replace(from, to int, text string) {
+	if w.out == nil {
+		w.out = make([]byte, 0, len(w.in)+64)
+	}
+	w.out = append(append(w.out, w.in[w.copied:from]...), text...)
+	w.copied = to
+}
+
+func (w *walker) space() {
+	for w.pos < len(w.in) {
+		switch w.in[w.pos] {
+		case ' ', '\t', '\n', '\r':
+			w.pos++
+		default:
+			return
+		}
+	}
+}
+
+// next returns the next byte that is not space, 0 at the end.
+func (w *walker) next() byte {
+	if w.space(); w.pos < len(w.in) {
+		return w.in[w.pos]
+	}
+	return 0
+}
+
+func (w *walker) value(p *plan) error {
+	c := w.next()
+	if w.file && p.kind == kindList && c != '[' && c != 'n' {
+		return w.single(p)
+	}
+	start := w.pos
+	var err error
+	switch {
+	case c == 'n':
+		return w.literal("null")
+	case p.kind == kindAny || p.kind == kindOwn:
+		err = w.anything(c)
+	case p.kind == kindStruct && c == '{', p.kind == kindMap && c == '{':
+		return w.object(p)
+	case p.kind == kindList && c == '[':
+		return w.list(p)
+	case (p.kind == kindString || p.kind == kindBytes) && c == '"':
+		_, err = w.text()
+	case p.kind == kindBool && c == 't':
+		err = w.literal("true")
+	case p.kind == kindBool && c == 'f':
+		err = w.literal("false")
+	case p.kind == kindInt && number(c):
+		err = w.integer()
+	case p.kind == kindFloat && number(c):
+		w.number()
+	case p.kind == kindSpan || p.kind == kindDuration:
+		err = w.duration(p, c)
+	default:
+		return w.mismatch(p, c)
+	}
+	if err == nil && w.diagnose {
+		err = w.fits(p, start)
+	}
+	return err
+}
+
+// enter steps over the bracket that opens an object or list.
+func (w *walker) enter() error {
+	if w.depth++; w.depth > MaxDepth {
+		return &Error{Msg: fmt.Sprintf("nested more than %d levels deep", MaxDepth), offset: w.pos}
+	}
+	w.pos++
+	return nil
+}
+
+// anything walks over a value of any type.
+func (w *walker) anything(c byte) error {
+	switch {
+	case c == '{':
+		return w.object(w.others())
+	case c == '[':
+		return w.list(w.others())
+	case c == '"':
+		_, err := w.text()
+		return err
+	case c == 't':
+		return w.literal("true")
+	case c == 'f':
+		return w.literal("false")
+	case number(c):
+		w.number()
+		return nil
+	}
+	return errSyntax
+}
+
+// key walks over the next key of an object and its colon. more is false at the end of the object.
+func (w *walker) key(first bool) (key []byte, start, end int, more bool, err error) {
+	c := w.next()
+	if c == '}' {
+		w.pos++
+		w.depth--
+		return nil, 0, 0, false, nil
+	}
+	if !first {
+		if c != ',' {
+			return nil, 0, 0, false, errSyntax
+		}
+		w.pos++
+		c = w.next()
+	}
+	if c != '"' {
+		return nil, 0, 0, false, errSyntax
+	}
+	start = w.pos
+	if key, err = w.text(); err != nil {
+		return nil, 0, 0, false, err
+	}
+	end = w.pos
+	if w.next() != ':' {
+		return nil, 0, 0, false, errSyntax
+	}
+	w.pos++
+	return key, start, end, true, nil
+}
+
+// object walks over an object that becomes a struct or map.
+func (w *walker) object(p *plan) error {
+	if err := w.enter(); err != nil {
+		return err
+	}
+	for first := true; ; first = false {
+		key, start, end, more, err := w.key(first)
+		if err != nil || !more {
+			return err
+		}
+		switch {
+		case p.kind == kindStruct:
+			err = w.field(p, key, start, end)
+		case w.file && p.elem.kind == kindStruct:
+			err = w.member(p.elem, string(key))
+		default:
+			err = w.value(p.elem)
+		}
+		if err != nil {
+			return under(err, key)
+		}
+	}
+}
+
+// field walks over the value of the field that key, in[start:end], names.
+func (w *walker) field(p *plan, key []byte, start, end int) error {
+	f := p.find(key)
+	if f == nil {
+		switch {
+		case w.file && p.label != "" && w.next() == '{':
+			return w.labelled(p, key, start, end)
+		case w.strict && !tenancy(key):
+			return &Error{Msg: "unknown field" + p.suggest(string(key), w.file), offset: start}
+		}
+		return w.value(w.others().elem)
+	}
+	// encoding/json finds a name regardless of case by itself.
+	if f.alias || string(key) != f.name && !bytes.EqualFold(key, []byte(f.name)) {
+		w.replace(start, end, strconv.Quote(f.name))
+	}
+	if w.seen == nil {
+		return w.member(f.plan, f.name)
+	}
+	before := w.path
+	if w.path = f.name; before != "" {
+		w.path = before + "." + f.name
+	}
+	if w.next() != 'n' {
+		seen := Field{Path: w.path, Line: w.line(start)}
+		if f.alias {
+			seen.Alias = string(key)
+		}
+		w.seen(seen)
+	}
+	err := w.member(f.plan, f.name)
+	w.path = before
+	return err
+}
+
+// tenancy reports whether key names a namespace or partition. There is one tenancy only, and clients
+// that were made for several name the default one.
+func tenancy(key []byte) bool {
+	return bytes.EqualFold(key, []byte("namespace")) || bytes.EqualFold(key, []byte("partition"))
+}
+
+// member walks over the value of a member. In a file a list of objects may stand for one object: the
+// member is written once for each of them, and encoding/json merges them.
+func (w *walker) member(p *plan, name string) error {
+	if !w.file || p.kind != kindStruct && p.kind != kindMap || w.next() != '[' {
+		return w.value(p)
+	}
+	w.replace(w.pos, w.pos+1, "")
+	w.pos++
+	quoted, _ := json.Marshal(name)
+	for first := true; ; first = false {
+		c := w.next()
+		if c == ']' {
+			empty := ""
+			if first {
+				empty = "null"
+			}
+			w.replace(w.pos, w.pos+1, empty)
+			w.pos++
+			return nil
+		}
+		if !first {
+			if c != ',' {
+				return errSyntax
+			}
+			w.replace(w.pos, w.pos+1, ","+string(quoted)+":")
+			w.pos++
+		}
+		if err := w.value(p); err != nil {
+			return err
+		}
+	}
+}
+
+// labelled walks over {"web": {…}}, which stands for {"Name": "web", …}.
+func (w *walker) labelled(p *plan, key []byte, start, end int) error {
+	w.replace(start, start, strconv.Quote(p.label)+":")
+	brace := w.pos
+	w.pos++
+	comma := ","
+	if w.next() == '}' {
+		comma = ""
+	}
+	w.replace(end, brace+1, comma)
+	w.pos = brace
+	if err := w.object(p.body); err != nil {
+		return err
+	}
+	w.replace(w.pos-1, w.pos, "")
+	if w.next() != '}' {
+		return &Error{Msg: "unknown field" + p.suggest(string(key), w.file), offset: start}
+	}
+	return nil
+}
+
+func (w *walker) list(p *plan) error {
+	if err := w.enter(); err != nil {
+		return err
+	}
+	path := w.path
+	for i := 0; ; i++ {
+		c := w.next()
+		if c == ']' {
+			w.pos++
+			w.depth--
+			w.path = path
+			return nil
+		}
+		if i > 0 {
+			if c != ',' {
+				return errSyntax
+			}
+			w.pos++
+			w.next()
+		}
+		if err := w.entry(p, path, i); err != nil {
+			return err
+		}
+	}
+}
+
+// single walks over a value that stands for a list of one.
+func (w *walker) single(p *plan) error {
+	path := w.path
+	w.replace(w.pos, w.pos, "[")
+	err := w.entry(p, path, 0)
+	w.replace(w.pos, w.pos, "]")
+	w.path = path
+	return err
+}
+
+func (w *walker) entry(p *plan, path string, i int) error {
+	if w.seen != nil && p.kind != kindAny {
+		w.path = fmt.Sprintf("%s[%d]", path, i)
+		w.seen(Field{Path: w.path, Line: w.line(w.pos)})
+	}
+	err := w.value(p.elem)
+	if err == nil {
+		return nil
+	}
+	return prefix(err, fmt.Sprintf("[%d]", i))
+}
+
+func (w *walker) literal(text string) error {
+	if !bytes.HasPrefix(w.in[w.pos:], []byte(text)) {
+		return errSyntax
+	}
+	w.pos += len(text)
+	return nil
+}
+
+// text walks over a string and returns what it says.
+func (w *walker) text() ([]byte, error) {
+	start := w.pos
+	escaped := false
+	for i := start + 1; i < len(w.in); i++ {
+		switch w.in[i] {
+		case '\\':
+			escaped = true
+			i++
+		case '"':
+			w.pos = i + 1
+			if !escaped {
+				return w.in[start+1 : i], nil
+			}
+			var said string
+			if json.Unmarshal(w.in[start:w.pos], &said) != nil {
+				return nil, errSyntax
+			}
+			return []byte(said), nil
+		}
+	}
+	return nil, errSyntax
+}
+
+func number(c byte) bool { return c == '-' || c >= '0' && c <= '9' }
+
+func (w *walker) number() []byte {
+	start := w.pos
+	for w.pos < len(w.in) && strings.IndexByte("+-.0123456789eE", w.in[w.pos]) >= 0 {
+		w.pos++
+	}
+	return w.in[start:w.pos]
+}
+
+// integer walks over a whole number; it may be written as 80.0.
+func (w *walker) integer() error {
+	start := w.pos
+	written := w.number()
+	if !bytes.ContainsAny(written, ".eE") {
+		return nil
+	}
+	f, err := strconv.ParseFloat(string(written), 64)
+	if err != nil || f != float64(int64(f)) || f > 1<<53 || f < -1<<53 {
+		return &Error{Msg: "want whole number, got " + shorten(string(written)), offset: start}
+	}
+	w.replace(start, w.pos, strconv.FormatInt(int64(f), 10))
+	return nil
+}
+
+func (w *walker) duration(p *plan, c byte) error {
+	start := w.pos
+	if number(c) {
+		if n := w.number(); w.file && string(n) != "0" {
+			return &Error{Msg: "want " + p.want() + ", got number without a unit", offset: start}
+		}
+		return nil
+	}
+	if c != '"' {
+		return w.mismatch(p, c)
+	}
+	said, err := w.text()
+	if err != nil {
+		return err
+	}
+	var d catalog.Duration
+	err = d.UnmarshalString(string(said))
+	unitless := false
+	if w.file && err == nil && d != 0 {
+		_, nerr := strconv.ParseInt(string(said), 10, 64)
+		unitless = nerr == nil
+	}
+	if err != nil || unitless {
+		return &Error{Msg: "want " + p.want() + ", got " + strconv.Quote(shorten(string(said))), offset: start}
+	}
+	if p.kind == kindSpan {
+		w.replace(start, w.pos, strconv.FormatInt(int64(time.Duration(d)), 10))
+	}
+	return nil
+}
+
+func (w *walker) mismatch(p *plan, c byte) error {
+	var got string
+	switch {
+	case c == '{':
+		got = "object"
+	case c == '[':
+		got = "list"
+	case c == '"':
+		got = "string"
+	case c == 't', c == 'f':
+		got = "true or false"
+	case number(c):
+		got = "number"
+	default:
+		return errSyntax
+	}
+	return &Error{Msg: "want " + p.want() + ", got " + got, offset: w.pos}
+}
+
+// fits decodes in[start:pos] by itself.
+func (w *walker) fits(p *plan, start int) error {
+	if p.kind == kindSpan || p.typ == nil {
+		return nil
+	}
+	raw := w.in[start:w.pos]
+	if p.kind == kindInt && bytes.ContainsAny(raw, ".eE") {
+		f, _ := strconv.ParseFloat(string(raw), 64)
+		raw = strconv.AppendInt(nil, int64(f), 10)
+	}
+	err := json.Unmarshal(raw, reflect.New(p.typ).Interface())
+	if err == nil {
+		return nil
+	}
+	e := &Error{Msg: err.Error(), offset: start}
+	var kind *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &syntax):
+		return errSyntax
+	case p.kind == kindBytes:
+		e.Msg = "want " + p.want() + ", got other text"
+	case p.kind == kindInt:
+		e.Msg = fmt.Sprintf("%s does not fit into %s", shorten(string(raw)), p.typ.Kind())
+	case errors.As(err, &kind):
+		e.Msg = fmt.Sprintf("want %s, got %s", kind.Type.Kind(), kind.Value)
+	}
+	return e
+}
