@@ -1,8 +1,6 @@
 package gossip
 
-import (
-	"net/netip"
-)
+import "net/netip"
 
 // EventKind says what an Event tells.
 type EventKind string
@@ -42,18 +40,23 @@ type UserEvent struct {
 	Coalesce bool
 }
 
-// maxUserEvents limits the user events that wait for the reader of Events.
-const maxUserEvents = 256
+const (
+	// maxUserEvents limits the user events that wait for the reader of Events.
+	maxUserEvents = 256
+	// maxConflicts limits the conflicts that do; they are told again.
+	maxConflicts = 64
+)
 
 // queue holds what the reader of Events has not taken yet. News about a member replace what was still to be told about
-// him, so its size is bounded by the number of members and maxUserEvents, and the last word on a member is never lost.
+// him, so its size is bounded by the number of members and the two limits, and the last word on a member is never lost.
 // The zero queue is empty.
 type queue struct {
 	order   []*Event // a ring would do; the slice is compacted when its head has moved far
 	head    int
 	members map[string]*Event
-	users   int
-	dropped uint64 // user events that found the queue full
+
+	users, conflicts int    // in order
+	dropped          uint64 // user events that found the queue full
 }
 
 func (q *queue) push(e Event) {
@@ -61,7 +64,10 @@ func (q *queue) push(e Event) {
 	case User:
 		q.pushUser(e)
 	case Conflict:
-		q.append(&e)
+		if q.conflicts < maxConflicts {
+			q.conflicts++
+			q.append(&e)
+		}
 	default:
 		if old := q.members[e.Member.Name]; old != nil {
 			// The reader does not know of a member that is still to be told as joined: he stays joined.
@@ -127,6 +133,7 @@ func (q *queue) pop() {
 	case User:
 		q.users--
 	case Conflict:
+		q.conflicts--
 	default:
 		delete(q.members, e.Member.Name)
 	}

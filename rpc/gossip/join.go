@@ -21,6 +21,9 @@ func (p *Pool) Join(ctx context.Context, addrs []string) (int, error) {
 		joined int
 		errs   []error
 	)
+	if err := p.ended(); err != nil {
+		return 0, err
+	}
 	for _, a := range addrs {
 		targets, err := p.resolve(ctx, a)
 		if err != nil {

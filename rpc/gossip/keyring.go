@@ -91,6 +91,9 @@ func (p *Pool) askKeyring(ctx context.Context, op keyOp, key Key, relay int) (Ke
 	if p.ring == nil {
 		return a, errNoEncryption
 	}
+	if err := p.ended(); err != nil {
+		return a, err
+	}
 	if relay < 0 || relay > MaxRelayFactor {
 		return a, fmt.Errorf("relay factor %d is not between 0 and %d", relay, MaxRelayFactor)
 	}
@@ -190,7 +193,7 @@ func (r *ring) answer(payload []byte) []byte {
 	if err := json.Unmarshal(payload, &req); err != nil {
 		answer.Err = "the request is not understood: is this node of another version?"
 	} else if keys, err := r.apply(req.Op, Key{raw: string(req.Key)}); err != nil {
-		answer.Err = clip(err.Error(), 200)
+		answer.Err = clip(err.Error(), 150)
 	} else {
 		answer.Keys = rawKeys(keys)
 	}

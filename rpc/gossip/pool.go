@@ -17,7 +17,7 @@ import (
 	"github.com/hashicorp/serf/serf"
 )
 
-var errClosed = errors.New("the gossip pool is closed")
+var errClosed = errors.New("the pool is closed")
 
 // Pool is this node's part in a LAN or WAN pool. All methods may be called at once from many goroutines, also after
 // Close: then they return an error or the last state.
@@ -79,7 +79,7 @@ func (p *Pool) open() (err error) {
 	if p.ring, err = newRing(p.cfg.KeyringFile, keys); err != nil {
 		return err
 	}
-	if err := prepareSnapshot(p.cfg.SnapshotFile); err != nil {
+	if err := prepareSnapshot(p.cfg.SnapshotFile, p.cfg.Name); err != nil {
 		return err
 	}
 	trans := p.cfg.Transport
@@ -128,6 +128,16 @@ func (p *Pool) Close() error {
 		}
 	})
 	return p.closeErr
+}
+
+// ended refuses what would hand serf events that nobody takes any more: it would block for good.
+func (p *Pool) ended() error {
+	select {
+	case <-p.closing:
+		return fmt.Errorf("gossip %s: %w", p.cfg.Kind, errClosed)
+	default:
+		return nil
+	}
 }
 
 // Events tells what happens in the pool, the own joining first. The channel has no buffer and one reader: what he does
@@ -186,6 +196,9 @@ func (p *Pool) alone() bool {
 // ForceLeave makes the others take a failed member for one that left; prune makes them forget it at once. A member that
 // lives refutes it. An unknown name is an error. It waits until the news went out, at most Timings.BroadcastTimeout.
 func (p *Pool) ForceLeave(name string, prune bool) error {
+	if err := p.ended(); err != nil {
+		return err
+	}
 	known := slices.ContainsFunc(p.serf.Members(), func(m serf.Member) bool { return m.Name == name })
 	if !known {
 		return fmt.Errorf("gossip %s: no member is called %q: see members for the names", p.cfg.Kind, name)
@@ -204,6 +217,9 @@ func (p *Pool) ForceLeave(name string, prune bool) error {
 func (p *Pool) SetTags(tags map[string]string) error {
 	p.tagging.Lock()
 	defer p.tagging.Unlock()
+	if err := p.ended(); err != nil {
+		return err
+	}
 	if err := p.serf.SetTags(maps.Clone(tags)); err != nil {
 		return fmt.Errorf("gossip %s: set tags: %w", p.cfg.Kind, err)
 	}
@@ -212,6 +228,9 @@ func (p *Pool) SetTags(tags map[string]string) error {
 
 // UserEvent sends a small message to all nodes, this one included. It is best effort. See UserEvent, the type.
 func (p *Pool) UserEvent(name string, payload []byte, coalesce bool) error {
+	if err := p.ended(); err != nil {
+		return err
+	}
 	if name == "" {
 		return errors.New("user event without a name")
 	}

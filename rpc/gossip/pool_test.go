@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -110,9 +111,13 @@ func TestLeaveIsNotFailure(t *testing.T) {
 			t.Error("joined after leaving")
 		}
 		closeAll(t, a)
-		if err := a.Leave(t.Context()); err != nil {
-			// A pool that left and is closed may say so; it must not panic.
-			t.Log(err)
+		_, join := a.Join(t.Context(), []string{atB})
+		for i, err := range []error{
+			a.Leave(t.Context()), a.UserEvent("x", nil, false), a.SetTags(nil), a.ForceLeave("a", true), join,
+		} {
+			if err == nil || !strings.Contains(err.Error(), "gossip lan") {
+				t.Errorf("%d: a closed pool does it: %v", i, err)
+			}
 		}
 	})
 }
@@ -322,6 +327,46 @@ func TestSnapshotRejoin(t *testing.T) {
 			closeAll(t, a, again)
 		})
 	}
+}
+
+// A node that was alone has nobody to look for after a restart and does not complain about it; a line that a crash cut
+// off and a compaction that it interrupted do no harm.
+func TestSnapshotAfterCrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "local.snapshot")
+		f := &fabric{}
+		open := func() (*Pool, *strings.Builder) {
+			log := &strings.Builder{}
+			c := f.config(t, "b", atB)
+			c.SnapshotFile, c.LibraryLog = path, log
+			return mustOpen(t, c), log
+		}
+		b, _ := open()
+		closeAll(t, b)
+		b, log := open()
+		closeAll(t, b)
+		if strings.Contains(log.String(), "join any") {
+			t.Error(log)
+		}
+
+		a := mustOpen(t, f.config(t, "a", atA))
+		if err := os.WriteFile(path+".compact", []byte("alive: a "+atA+"\nalive: x 10.9"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		b, _ = open()
+		await(t, b, Joined, "a")
+		closeAll(t, a, b)
+
+		if err := os.Truncate(path, maxSnapshotBytes+1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(b.cfg); err == nil || !strings.Contains(err.Error(), path) {
+			t.Error(err)
+		}
+	})
 }
 
 func TestSlowReaderGetsTheLastWord(t *testing.T) {

@@ -71,10 +71,19 @@ func (r *ring) apply(op keyOp, k Key) ([]Key, error) {
 func (r *ring) replace(keys []Key) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(keys) == 0 || len(keys) > maxKeys {
-		return fmt.Errorf("%d encryption keys: between 1 and %d are possible", len(keys), maxKeys)
+	var next []Key
+	for _, k := range keys {
+		if _, err := keyFromBytes(k.bytes()); err != nil {
+			return err
+		}
+		if !contains(next, k) {
+			next = append(next, k)
+		}
 	}
-	return r.setLocked(r.list(), keys)
+	if len(next) == 0 || len(next) > maxKeys {
+		return fmt.Errorf("%d encryption keys: between 1 and %d are possible", len(next), maxKeys)
+	}
+	return r.setLocked(r.list(), next)
 }
 
 func (r *ring) setLocked(now, next []Key) error {

@@ -1,14 +1,9 @@
 package gossip
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
 	"log"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -29,8 +24,6 @@ const (
 	eventWindow = 256
 	// minQueueDepth and twice the number of members is where serf starts to drop broadcasts.
 	minQueueDepth = 4096
-	// maxSnapshotBytes is more than the snapshot of 100,000 members takes.
-	maxSnapshotBytes = 64 << 20
 )
 
 func (p *Pool) serfConfig(trans memberlist.Transport, logger *log.Logger) *serf.Config {
@@ -106,35 +99,6 @@ func ipNets(prefixes []netip.Prefix) []net.IPNet {
 		nets[i] = net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 	}
 	return nets
-}
-
-// prepareSnapshot makes sure that serf will be able to open the file: it leaks goroutines where it is not.
-func prepareSnapshot(path string) error {
-	if path == "" {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("snapshot folder: %w", err)
-	}
-	// serf compacts into a second file, which is complete before the first is removed; a crash between leaves the second.
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		if err := os.Rename(path+".compact", path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("snapshot: %w", err)
-		}
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("snapshot: %w", err)
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("snapshot: %w", err)
-	}
-	if !fi.Mode().IsRegular() || fi.Size() > maxSnapshotBytes {
-		return fmt.Errorf("snapshot %s is not a file of at most %d bytes: remove it and join anew", path, maxSnapshotBytes)
-	}
-	return nil
 }
 
 // stat is a counter that is also text.
