@@ -350,7 +350,7 @@ func TestSnapshotAfterCrash(t *testing.T) {
 		}
 
 		a := mustOpen(t, f.config(t, "a", atA))
-		if err := os.WriteFile(path+".compact", []byte("alive: a "+atA+"\nalive: x 10.9"), 0o600); err != nil {
+		if err := os.WriteFile(path+".compact", []byte("alive: a "+atA+"\nalive: x 10.9.9.9:83"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Remove(path); err != nil {

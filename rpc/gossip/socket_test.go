@@ -158,9 +158,11 @@ func TestStreamBudget(t *testing.T) {
 		}
 		in.Close()
 		in.Close()
+		tr.mu.Lock()
 		if tr.held != 0 || tr.count != 0 || len(tr.hosts) != 0 {
 			t.Errorf("kept %d bytes of %d connections from %d hosts", tr.held, tr.count, len(tr.hosts))
 		}
+		tr.mu.Unlock()
 	}
 }
 
