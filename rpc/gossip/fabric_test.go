@@ -15,6 +15,7 @@ import (
 type fabric struct {
 	mu   sync.Mutex
 	ends map[string]*end
+	lost [2]string // packets from the first to the second get lost
 }
 
 type end struct {
@@ -44,6 +45,12 @@ func (f *fabric) unplug(at string) {
 	f.ends[at].cut = true
 }
 
+func (f *fabric) lose(from, to string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lost = [2]string{from, to}
+}
+
 func (f *fabric) to(e *end, addr string) *end {
 	if to := f.ends[addr]; to != nil && !to.cut && !e.cut {
 		return to
@@ -58,7 +65,7 @@ func (e *end) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 func (e *end) WriteTo(b []byte, addr string) (time.Time, error) {
 	e.f.mu.Lock()
 	defer e.f.mu.Unlock()
-	if to := e.f.to(e, addr); to != nil {
+	if to := e.f.to(e, addr); to != nil && e.f.lost != [2]string{e.at.String(), addr} {
 		to.packets <- &memberlist.Packet{Buf: append([]byte(nil), b...), From: net.UDPAddrFromAddrPort(e.at), Timestamp: time.Now()}
 	}
 	return time.Now(), nil

@@ -69,7 +69,16 @@ func TestKeyRotation(t *testing.T) {
 			t.Error("relay factor over the limit")
 		}
 
+		// An answer that is lost on the straight way comes over others.
+		f.lose(atB, atA)
+		if _, err := a.ListKeys(ctx, 0); err == nil {
+			t.Error("a lost answer came")
+		}
+		got, err = a.ListKeys(ctx, 2)
+		step("list by relay", got, err, map[Key]int{k2: 3}, map[Key]int{k2: 3})
+
 		// A node that does not answer is named, whatever the others say.
+		f.lose("", "")
 		f.unplug(atC)
 		got, err = a.ListKeys(ctx, 0)
 		if err == nil || got.Answered != 2 || got.Messages["c"] == "" || !strings.Contains(err.Error(), "c: no answer") {
