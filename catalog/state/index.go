@@ -82,16 +82,17 @@ func ReapGraves(tx *Txn, index uint64) {
 	indexes.put(tx, &indexRow{reapedIndex, reaped})
 }
 
-// GravesUpTo counts the graves and returns the newest index among them.
-func GravesUpTo(tx *Txn) (count int, newest uint64) {
+// AnyGraves reports whether there are graves up to index.
+func AnyGraves(tx *Txn, index uint64) bool {
 	for g := range graves.scan(tx, nil, primary, nil) {
-		count++
-		newest = max(newest, g.Index)
+		if g.Index <= index {
+			return true
+		}
 	}
-	return count, newest
+	return false
 }
 
-// newestNode and its siblings are the index of a row's last change.
+// newestInstance and newestHealth are the index of the last change of what an instance shows.
 func newestInstance(i *catalog.Instance) uint64 {
 	return max(i.Node.ModifyIndex, i.Service.ModifyIndex)
 }

@@ -89,6 +89,14 @@ func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error)
 		onward.Header.Forwarded++
 		return elsewhere.Call(ctx, &onward)
 	}
+	if raw, ok := call.Body.(rpc.Raw); ok {
+		body := v.blank()
+		if err := rpc.Decode(raw, body); err != nil {
+			return rpc.Answer{}, catalog.Errorf(catalog.Invalid, "rpc: request of %s: %w", v.name, err)
+		}
+		here := *call
+		here.Body, call = body, &here
+	}
 	az, err := r.host.Authorize(ctx, call.Header.Token)
 	if err != nil {
 		return rpc.Answer{}, err

@@ -47,12 +47,13 @@ func (f *FSM) Apply(entry *raft.Log) any { return f.ApplyBatch([]*raft.Log{entry
 func (f *FSM) ApplyBatch(batch []*raft.Log) []any {
 	defer metrics.MeasureSince(applyKey, time.Now())
 	out := make([]any, len(batch))
+	// Before the commit: whoever reads an index in an answer must find it applied.
+	f.applied.Store(batch[len(batch)-1].Index)
 	if !f.together(batch, out) {
 		for i, entry := range batch {
 			f.alone(entry, &out[i])
 		}
 	}
-	f.applied.Store(batch[len(batch)-1].Index)
 	return out
 }
 

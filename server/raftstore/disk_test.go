@@ -28,6 +28,7 @@ type disk struct {
 }
 
 type inode struct {
+	name    string
 	data    []byte // what the process reads
 	synced  []byte
 	pending []pendingWrite
@@ -100,9 +101,9 @@ func (d *disk) change(op, name string, f func(map[string]*inode)) error {
 func (d *disk) Create(name string) (File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := &inode{}
+	n := &inode{name: name}
 	err := d.change("create", name, func(m map[string]*inode) { m[name] = n })
-	return &diskFile{d, n, name}, err
+	return &diskFile{d, n}, err
 }
 
 func (d *disk) Open(name string) (File, error) {
@@ -112,7 +113,7 @@ func (d *disk) Open(name string) (File, error) {
 	if !ok {
 		return nil, fs.ErrNotExist
 	}
-	return &diskFile{d, n, name}, nil
+	return &diskFile{d, n}, nil
 }
 
 func (d *disk) Rename(from, to string) error {
@@ -124,7 +125,7 @@ func (d *disk) Rename(from, to string) error {
 	}
 	return d.change("rename", from, func(m map[string]*inode) {
 		delete(m, from)
-		m[to] = n
+		m[to], n.name = n, to
 	})
 }
 
@@ -148,9 +149,8 @@ func (d *disk) SyncDir() error {
 }
 
 type diskFile struct {
-	d    *disk
-	n    *inode
-	name string
+	d *disk
+	n *inode
 }
 
 func (f *diskFile) ReadAt(b []byte, off int64) (int, error) {
@@ -170,12 +170,12 @@ func (f *diskFile) ReadAt(b []byte, off int64) (int, error) {
 func (f *diskFile) WriteAt(b []byte, off int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	err := f.d.step("write", f.name)
+	err := f.d.step("write", f.n.name)
 	if err != nil {
 		b = b[:len(b)/2]
 	}
 	if f.d.wrote != nil {
-		f.d.wrote(f.name, off, b)
+		f.d.wrote(f.n.name, off, b)
 	}
 	f.n.data = put(f.n.data, off, b)
 	f.n.pending = append(f.n.pending, pendingWrite{off, slices.Clone(b)})
@@ -187,7 +187,7 @@ func (f *diskFile) WriteAt(b []byte, off int64) (int, error) {
 func (f *diskFile) Sync() error {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	if err := f.d.step("sync", f.name); err != nil {
+	if err := f.d.step("sync", f.n.name); err != nil {
 		f.n.pending = nil
 		return err
 	}
@@ -238,7 +238,7 @@ func (d *disk) powerCut(keep func(n int) int) *disk {
 				from = to
 			}
 		}
-		after.names[name] = &inode{data: data, synced: slices.Clone(data)}
+		after.names[name] = &inode{name: name, data: data, synced: slices.Clone(data)}
 	}
 	after.synced = maps.Clone(after.names)
 	return after
@@ -255,7 +255,7 @@ func keepSome(seed uint64) func(int) int {
 func (d *disk) clone() *disk {
 	c := newDisk()
 	for name, n := range d.names {
-		c.names[name] = &inode{data: slices.Clone(n.data), synced: slices.Clone(n.data)}
+		c.names[name] = &inode{name: name, data: slices.Clone(n.data), synced: slices.Clone(n.data)}
 	}
 	c.synced = maps.Clone(c.names)
 	return c

@@ -277,8 +277,8 @@ func (s *Store) bootstrap() error {
 // earlier batches were synced, or there would be no later one.
 func (s *Store) rewriteLastBatch(start int64) error {
 	seg := s.active
-	buf := make([]byte, seg.end-start)
-	_, err := seg.file.ReadAt(buf, start)
+	buf := make([]byte, seg.end-start) // the file may end within the last padding
+	_, err := seg.file.ReadAt(buf[:min(seg.end, seg.size)-start], start)
 	if err == nil {
 		_, err = seg.file.WriteAt(buf, start)
 	}

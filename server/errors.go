@@ -1,0 +1,39 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/curia-mesh/curia/catalog"
+)
+
+// encodeError and decodeError are the mapper between errors and the wire.
+func encodeError(err error) (code, msg string) { return string(catalog.CodeOf(err)), err.Error() }
+
+func decodeError(code, msg string) error {
+	return catalog.Errorf(catalog.Code(code), "%s", msg)
+}
+
+// raftError gives Raft's errors their code.
+func raftError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return catalog.Errorf(catalog.NoLeader, "no cluster leader: %w", err)
+	case errors.Is(err, raft.ErrRaftShutdown), errors.Is(err, raft.ErrEnqueueTimeout):
+		return catalog.Errorf(catalog.Unavailable, "this server cannot write now: %w", err)
+	}
+	return catalog.Errorf(catalog.Internal, "raft: %w", err)
+}
+
+// bindError says which port is taken and which setting moves it.
+func bindError(what, setting, addr string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s: address %s is in use by another process: stop it or set %s to a free port", what, addr, setting)
+	}
+	return fmt.Errorf("%s: listening on %s: %w", what, addr, err)
+}

@@ -1,0 +1,82 @@
+package server
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/fsm"
+)
+
+// host is what the registry needs of the server.
+type host struct {
+	datacenter string
+	server     *Server
+	ready      atomic.Bool // leading, with everything of the past applied
+}
+
+func (h *host) join(s *Server) { h.server = s }
+
+// Datacenter implements endpoint.Host.
+func (h *host) Datacenter() string { return h.datacenter }
+
+// Leading implements endpoint.Host.
+func (h *host) Leading() bool {
+	return h.ready.Load() && h.server.raft.State() == raft.Leader
+}
+
+// Leader implements endpoint.Host.
+func (h *host) Leader() (rpc.Caller, error) {
+	addr, id := h.server.raft.LeaderWithID()
+	if addr == "" || string(id) == h.server.cfg.NodeID {
+		return nil, catalog.Errorf(catalog.NoLeader, "no cluster leader: %s", h.server.raft.plight())
+	}
+	return h.server.pool.To(string(addr)), nil
+}
+
+// Remote implements endpoint.Host.
+func (h *host) Remote(datacenter string) (rpc.Caller, error) {
+	return nil, catalog.Errorf(catalog.NoPath, "No path to datacenter %q: this server knows only %q", datacenter, h.datacenter)
+}
+
+// Confirm implements endpoint.Host.
+func (h *host) Confirm(context.Context) error {
+	return raftError(h.server.raft.VerifyLeader().Error())
+}
+
+// proposeTimeout bounds how long an entry may wait for its turn.
+const proposeTimeout = 30 * time.Second
+
+// Propose implements endpoint.Host.
+func (h *host) Propose(_ context.Context, entry []byte) (any, error) {
+	future := h.server.raft.Apply(entry, proposeTimeout)
+	if err := future.Error(); err != nil {
+		return nil, raftError(err)
+	}
+	outcome := future.Response().(fsm.Outcome)
+	return outcome.Reply, outcome.Err
+}
+
+// Contact implements endpoint.Host.
+func (h *host) Contact() (time.Duration, bool) {
+	if h.server.raft.State() == raft.Leader {
+		return 0, true
+	}
+	addr, _ := h.server.raft.LeaderWithID()
+	last := h.server.raft.LastContact()
+	if last.IsZero() {
+		return 0, addr != ""
+	}
+	return time.Since(last), addr != ""
+}
+
+// Applied implements endpoint.Host.
+func (h *host) Applied() uint64 { return h.server.fsm.Applied() }
+
+// Authorize implements endpoint.Host.
+func (h *host) Authorize(context.Context, string) (acl.Authorizer, error) { return acl.AllowAll(), nil }

@@ -1,0 +1,131 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	metrics "github.com/hashicorp/go-metrics"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/api"
+)
+
+const (
+	// reconcileInterval is how often the leader compares all members with the catalog.
+	reconcileInterval = time.Minute
+	// gravesKept is how long the traces of deletions are kept: longer than any client waits.
+	gravesKept = 15 * time.Minute
+	// applyBarrier bounds the wait for the predecessors' entries.
+	applyBarrier = 30 * time.Second
+)
+
+// lead follows Raft's elections until ctx ends, and does the leader's duties while this server leads.
+func (s *Server) lead(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case leading := <-s.raft.elected:
+			if leading {
+				s.reign(ctx)
+			}
+		}
+	}
+}
+
+// reign does the leader's duties until the leadership is lost or ctx ends.
+func (s *Server) reign(ctx context.Context) {
+	s.log.Info("cluster leadership acquired", "node", s.cfg.NodeName, "term", s.raft.CurrentTerm())
+	defer s.log.Info("cluster leadership lost", "node", s.cfg.NodeName)
+	defer s.abdicate()
+	tick := time.NewTicker(reconcileInterval)
+	defer tick.Stop()
+	reap := newReaper()
+	if !s.establish(ctx) {
+		return
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case leading := <-s.raft.elected:
+			if !leading {
+				return
+			}
+		case <-s.events:
+			s.reconcile(ctx)
+		case <-tick.C:
+			s.reconcile(ctx)
+			s.reap(ctx, reap)
+		}
+	}
+}
+
+// establish waits until everything committed before is applied here, and takes up the duties.
+func (s *Server) establish(ctx context.Context) bool {
+	start := time.Now()
+	if err := s.raft.Barrier(applyBarrier).Error(); err != nil {
+		s.log.Error("the new leader could not catch up with its log", "err", err)
+		return false
+	}
+	s.sessions.begin(s.store.Read())
+	s.host.ready.Store(true)
+	metrics.MeasureSince([]string{"leader", "barrier"}, start)
+	if state.Autopilot(s.store.Read(), nil) == nil {
+		req := &api.AutopilotWrite{Config: defaultAutopilot}
+		if _, _, err := api.AutopilotSet.Call(ctx, s.registry, rpc.Header{}, req); err != nil {
+			s.log.Warn("autopilot's configuration could not be stored", "err", err)
+		}
+	}
+	s.reconcile(ctx)
+	return true
+}
+
+func (s *Server) abdicate() {
+	s.host.ready.Store(false)
+	s.sessions.end()
+}
+
+// defaultAutopilot is what a new cluster begins with.
+var defaultAutopilot = catalog.AutopilotConfig{
+	CleanupDeadServers:      true,
+	LastContactThreshold:    catalog.Duration(200 * time.Millisecond),
+	MaxTrailingLogs:         250,
+	ServerStabilizationTime: catalog.Duration(10 * time.Second),
+}
+
+// reaper remembers at which index the store was when, so that traces of deletions can be removed by age.
+type reaper struct {
+	marks []mark
+}
+
+type mark struct {
+	at    time.Time
+	index uint64
+}
+
+func newReaper() *reaper { return &reaper{} }
+
+// due returns the newest index that is old enough, after marking the present one.
+func (r *reaper) due(now time.Time, index uint64) uint64 {
+	r.marks = append(r.marks, mark{now, index})
+	old := uint64(0)
+	for len(r.marks) > 0 && now.Sub(r.marks[0].at) >= gravesKept {
+		old = r.marks[0].index
+		r.marks = r.marks[1:]
+	}
+	return old
+}
+
+func (s *Server) reap(ctx context.Context, r *reaper) {
+	index := r.due(time.Now(), s.fsm.Applied())
+	if index == 0 || !state.AnyGraves(s.store.Read(), index) {
+		return
+	}
+	if _, _, err := api.GravesReap.Call(ctx, s.registry, rpc.Header{}, &api.Reap{Index: index}); err != nil {
+		s.log.Warn("traces of deletions could not be removed", "err", fmt.Errorf("up to index %d: %w", index, err))
+	}
+}

@@ -1,0 +1,182 @@
+package server
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/endpoint"
+)
+
+// registerOwn adds the verbs that Raft and gossip answer rather than the store.
+func (s *Server) registerOwn() {
+	operator := func(access acl.Access) func(*api.Nothing) []acl.Need {
+		return func(*api.Nothing) []acl.Need { return []acl.Need{{Resource: acl.Operator, Access: access}} }
+	}
+	add(s, api.StatusLeader, nil, true, func(context.Context, *api.Nothing) (*string, error) {
+		addr := s.LeaderAddr()
+		return &addr, nil
+	})
+	add(s, api.StatusPeers, nil, true, func(context.Context, *api.Nothing) (*[]string, error) {
+		servers, _, err := s.raftServers()
+		if err != nil {
+			return nil, err
+		}
+		peers := []string{}
+		for _, m := range servers {
+			peers = append(peers, string(m.Address))
+		}
+		return &peers, nil
+	})
+	add(s, api.Datacenters, nil, true, func(context.Context, *api.Nothing) (*[]string, error) {
+		return &[]string{s.cfg.Datacenter}, nil
+	})
+	add(s, api.CoordinateDatacenters, nil, true, func(context.Context, *api.Nothing) (*[]api.DatacenterCoordinates, error) {
+		return &[]api.DatacenterCoordinates{{Datacenter: s.cfg.Datacenter, AreaID: "wan", Coordinates: s.cfg.WANCoordinates()}}, nil
+	})
+	add(s, api.RaftConfigurationRead, operator(acl.Read), true, func(context.Context, *api.Nothing) (*api.RaftConfiguration, error) {
+		return s.raftConfiguration()
+	})
+	add(s, api.AutopilotHealth, operator(acl.Read), false, func(context.Context, *api.Nothing) (*api.ClusterHealth, error) {
+		return s.health()
+	})
+	peerNeeds := func(*api.RaftPeer) []acl.Need { return []acl.Need{{Resource: acl.Operator, Access: acl.Write}} }
+	add(s, api.RaftRemovePeer, peerNeeds, false, func(_ context.Context, p *api.RaftPeer) (*api.Nothing, error) {
+		return &api.Nothing{}, s.removePeer(p)
+	})
+	add(s, api.RaftTransferLeader, peerNeeds, false, func(_ context.Context, p *api.RaftPeer) (*bool, error) {
+		done := true
+		return &done, s.transferLeader(p)
+	})
+}
+
+// add registers an action that needs nothing of the header.
+func add[Req, Rep any](s *Server, m rpc.Method[Req, Rep], needs func(*Req) []acl.Need, anywhere bool, do func(context.Context, *Req) (*Rep, error)) {
+	endpoint.AddAction(s.registry, endpoint.Action[Req, Rep]{
+		Method: m, Needs: needs, Anywhere: anywhere,
+		Do: func(ctx context.Context, _ rpc.Header, req *Req) (*Rep, rpc.Meta, error) {
+			rep, err := do(ctx, req)
+			return rep, rpc.Meta{KnownLeader: s.LeaderAddr() != ""}, err
+		},
+	})
+}
+
+func (s *Server) raftServers() ([]raft.Server, uint64, error) {
+	future := s.raft.GetConfiguration()
+	if err := future.Error(); err != nil {
+		return nil, 0, raftError(err)
+	}
+	return future.Configuration().Servers, future.Index(), nil
+}
+
+func (s *Server) raftConfiguration() (*api.RaftConfiguration, error) {
+	servers, index, err := s.raftServers()
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]string{}
+	for _, m := range s.cfg.Members() {
+		names[m.Tags["id"]] = m.Name
+	}
+	rep := &api.RaftConfiguration{Index: index}
+	_, leader := s.raft.LeaderWithID()
+	for _, m := range servers {
+		name := names[string(m.ID)]
+		if name == "" {
+			name = "(unknown)"
+		}
+		rep.Servers = append(rep.Servers, &api.RaftServer{
+			ID: string(m.ID), Node: name, Address: string(m.Address), Leader: m.ID == leader,
+			ProtocolVersion: strconv.Itoa(int(raft.ProtocolVersionMax)), Voter: m.Suffrage == raft.Voter, LastIndex: s.raft.LastIndex(),
+		})
+	}
+	return rep, nil
+}
+
+func (s *Server) findPeer(p *api.RaftPeer) (raft.Server, error) {
+	servers, _, err := s.raftServers()
+	if err != nil {
+		return raft.Server{}, err
+	}
+	for _, m := range servers {
+		if p.ID != "" && string(m.ID) == p.ID || p.ID == "" && string(m.Address) == p.Address {
+			return m, nil
+		}
+	}
+	return raft.Server{}, catalog.Errorf(catalog.Internal, "no server %q in the Raft configuration; see operator raft list-peers", p.ID+p.Address)
+}
+
+func (s *Server) removePeer(p *api.RaftPeer) error {
+	m, err := s.findPeer(p)
+	if err != nil {
+		return err
+	}
+	if string(m.ID) == s.cfg.NodeID {
+		return catalog.Errorf(catalog.Invalid, "server %s leads and cannot remove itself: transfer the leadership first", m.ID)
+	}
+	s.log.Warn("removing raft peer", "id", m.ID, "address", m.Address)
+	return raftError(s.raft.RemoveServer(m.ID, 0, 0).Error())
+}
+
+func (s *Server) transferLeader(p *api.RaftPeer) error {
+	if p.ID == "" {
+		return leadershipError(s.raft.LeadershipTransfer().Error())
+	}
+	m, err := s.findPeer(p)
+	if err != nil {
+		return err
+	}
+	return leadershipError(s.raft.LeadershipTransferToServer(m.ID, m.Address).Error())
+}
+
+func leadershipError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return catalog.Errorf(catalog.Internal, "leadership could not be transferred: %w", err)
+}
+
+// health is the leader's view of the servers.
+func (s *Server) health() (*api.ClusterHealth, error) {
+	conf, err := s.raftConfiguration()
+	if err != nil {
+		return nil, err
+	}
+	status, build := map[string]string{}, map[string]string{}
+	for _, m := range s.cfg.Members() {
+		status[m.Tags["id"]], build[m.Tags["id"]] = m.Status.String(), m.Tags["build"]
+	}
+	rep := &api.ClusterHealth{Healthy: true}
+	voters := 0
+	for _, m := range conf.Servers {
+		alive := status[m.ID] == "alive"
+		rep.Healthy = rep.Healthy && alive
+		if alive && m.Voter {
+			voters++
+		}
+		contact := time.Duration(0)
+		rep.Servers = append(rep.Servers, api.ServerHealth{
+			ID: m.ID, Name: m.Node, Address: m.Address, SerfStatus: status[m.ID], Version: version(build[m.ID]), Leader: m.Leader,
+			LastContact: catalog.Duration(contact), LastTerm: s.raft.CurrentTerm(), LastIndex: m.LastIndex, Healthy: alive, Voter: m.Voter,
+			StableSince: s.since,
+		})
+	}
+	rep.FailureTolerance = max(0, voters-(len(conf.Servers)/2+1))
+	return rep, nil
+}
+
+// version is the part of a build tag before the revision.
+func version(build string) string {
+	for i := range len(build) {
+		if build[i] == ':' {
+			return build[:i]
+		}
+	}
+	return build
+}

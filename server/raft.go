@@ -1,0 +1,237 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	metrics "github.com/hashicorp/go-metrics"
+	"github.com/hashicorp/raft"
+
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/fsm"
+	"github.com/curia-mesh/curia/server/raftstore"
+)
+
+// raftNode is Raft with what it stands on.
+type raftNode struct {
+	*raft.Raft
+	cfg       Config
+	transport *raft.NetworkTransport
+	disk      *raftstore.Store // nil in memory
+	snapshots raft.SnapshotStore
+	elected   chan bool
+}
+
+const (
+	keptSnapshots = 2
+	// maxBatch entries share one write to the log.
+	maxBatch = 256
+)
+
+func openRaft(cfg Config, machine *fsm.FSM, port net.Listener) (*raftNode, error) {
+	n := &raftNode{cfg: cfg, elected: make(chan bool, 8)}
+	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: &raftPort{Listener: port, dialer: rpc.Dialer{}, advertise: cfg.Advertise}, MaxPool: 3, Timeout: 10 * time.Second, Logger: cfg.RaftLog,
+	})
+	logs, stable, err := n.openStores()
+	if err != nil {
+		return nil, err
+	}
+	settings := n.settings()
+	if err := n.bootstrap(settings, logs, stable); err != nil {
+		return nil, errors.Join(err, n.closeDisk())
+	}
+	n.Raft, err = raft.NewRaft(settings, machine, logs, stable, n.snapshots, n.transport)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("starting raft: %w", err), n.closeDisk())
+	}
+	return n, nil
+}
+
+func (n *raftNode) settings() *raft.Config {
+	c := raft.DefaultConfig()
+	m := time.Duration(max(n.cfg.RaftMultiplier, 1))
+	c.LocalID = raft.ServerID(n.cfg.NodeID)
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = m*time.Second, m*time.Second, m*500*time.Millisecond
+	c.BatchApplyCh, c.MaxAppendEntries = true, maxBatch
+	c.NotifyCh = n.elected
+	c.Logger = n.cfg.RaftLog
+	c.NoLegacyTelemetry = true
+	if n.cfg.SnapshotThreshold > 0 {
+		c.SnapshotThreshold = n.cfg.SnapshotThreshold
+	}
+	if n.cfg.SnapshotInterval > 0 {
+		c.SnapshotInterval = n.cfg.SnapshotInterval
+	}
+	if n.cfg.TrailingLogs > 0 {
+		c.TrailingLogs = n.cfg.TrailingLogs
+	}
+	return c
+}
+
+// openStores opens the log, the stable store and the snapshots: in the data directory, or in memory.
+func (n *raftNode) openStores() (raft.LogStore, raft.StableStore, error) {
+	if n.cfg.DataDir == "" {
+		memory := raft.NewInmemStore()
+		n.snapshots = raft.NewInmemSnapshotStore()
+		return memory, memory, nil
+	}
+	dir := filepath.Join(n.cfg.DataDir, "raft")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("data directory: %w", err)
+	}
+	disk, err := raftstore.Open(dir, raftstore.Options{Logger: n.cfg.Log, Observer: observeWrite})
+	if err != nil {
+		return nil, nil, err
+	}
+	n.disk = disk
+	n.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, keptSnapshots, n.cfg.RaftLog)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("snapshots in %s: %w", dir, err), n.closeDisk())
+	}
+	cache, err := raft.NewLogCache(4*maxBatch, disk)
+	if err != nil {
+		return nil, nil, errors.Join(err, n.closeDisk())
+	}
+	return cache, disk, nil
+}
+
+var appendKey, appendBytesKey = []string{"raft", "wal", "append"}, []string{"raft", "wal", "bytes"}
+
+func observeWrite(_, bytes int, took time.Duration) {
+	metrics.AddSample(appendKey, float32(took.Microseconds())/1000)
+	metrics.IncrCounter(appendBytesKey, float32(bytes))
+}
+
+// bootstrap makes a server without a past a cluster of its own, when it is told to.
+func (n *raftNode) bootstrap(settings *raft.Config, logs raft.LogStore, stable raft.StableStore) error {
+	past, err := raft.HasExistingState(logs, stable, n.snapshots)
+	if err != nil {
+		return fmt.Errorf("reading the raft state in %s: %w", n.cfg.DataDir, err)
+	}
+	if past || !n.cfg.Bootstrap {
+		return nil
+	}
+	alone := raft.Configuration{Servers: []raft.Server{{ID: settings.LocalID, Address: n.transport.LocalAddr()}}}
+	if err := raft.BootstrapCluster(settings, logs, stable, n.snapshots, n.transport, alone); err != nil {
+		return fmt.Errorf("bootstrapping raft: %w", err)
+	}
+	return nil
+}
+
+// electSelf spares a lone voter the wait for a leader that cannot exist: it is told to stand for election
+// at once, with the message that a leader hands over by.
+func (n *raftNode) electSelf() {
+	future := n.GetConfiguration()
+	if future.Error() != nil {
+		return
+	}
+	servers := future.Configuration().Servers
+	if len(servers) != 1 || servers[0].ID != raft.ServerID(n.cfg.NodeID) {
+		return
+	}
+	args := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
+		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.cfg.NodeID), Addr: []byte(n.transport.LocalAddr()),
+	}}
+	if err := n.transport.TimeoutNow(servers[0].ID, n.transport.LocalAddr(), args, new(raft.TimeoutNowResponse)); err != nil {
+		n.cfg.Log.Debug("could not ask for an early election", "err", err)
+	}
+}
+
+// handOver gives the leadership to another server, so that writes go on, where there is one.
+func (n *raftNode) handOver() {
+	future := n.GetConfiguration()
+	if n.State() != raft.Leader || future.Error() != nil || len(future.Configuration().Servers) < 2 {
+		return
+	}
+	if err := n.LeadershipTransfer().Error(); err != nil {
+		n.cfg.Log.Warn("leadership could not be handed over", "err", err)
+	}
+}
+
+func (n *raftNode) close() error {
+	err := n.Shutdown().Error()
+	return errors.Join(err, n.transport.Close(), n.closeDisk())
+}
+
+func (n *raftNode) closeDisk() error {
+	if n.disk == nil {
+		return nil
+	}
+	return n.disk.Close()
+}
+
+// watchdog ends the server when its disk has failed: what cannot be written must not be acknowledged.
+func (n *raftNode) watchdog(ctx context.Context) error {
+	if n.disk == nil {
+		<-ctx.Done()
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-n.disk.Failed():
+		return fmt.Errorf("raft log in %s: %w; free or replace the disk and start again", n.cfg.DataDir, n.disk.Err())
+	}
+}
+
+// plight says why there may be no leader.
+func (n *raftNode) plight() string {
+	future := n.GetConfiguration()
+	if future.Error() != nil {
+		return "this server's raft is shut down"
+	}
+	servers := len(future.Configuration().Servers)
+	if servers == 0 {
+		return "this server is in no cluster yet: start it with bootstrap_expect, or join it to one"
+	}
+	return fmt.Sprintf("this server is %s at term %d in a cluster of %d", n.State(), n.CurrentTerm(), servers)
+}
+
+// raftPort lets Raft use the server's one port.
+type raftPort struct {
+	net.Listener
+	dialer    rpc.Dialer
+	advertise string
+}
+
+// Dial implements raft.StreamLayer.
+func (p *raftPort) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return p.dialer.Dial(ctx, string(address), rpc.ProtocolRaft)
+}
+
+// Addr implements net.Listener with the address that others reach.
+func (p *raftPort) Addr() net.Addr { return advertised(p.advertise) }
+
+type advertised string
+
+func (advertised) Network() string  { return "tcp" }
+func (a advertised) String() string { return string(a) }
+
+// newestSnapshot takes a snapshot, or finds the last one when nothing happened since.
+func (n *raftNode) newestSnapshot() (*raft.SnapshotMeta, io.ReadCloser, error) {
+	future := n.Snapshot()
+	err := future.Error()
+	if err == nil {
+		return future.Open()
+	}
+	if !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return nil, nil, fmt.Errorf("taking a snapshot: %w", err)
+	}
+	taken, err := n.snapshots.List()
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing snapshots: %w", err)
+	}
+	if len(taken) == 0 {
+		return nil, nil, errors.New("nothing to snapshot yet")
+	}
+	return n.snapshots.Open(taken[0].ID)
+}

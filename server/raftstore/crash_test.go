@@ -1,0 +1,229 @@
+package raftstore
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/raft"
+)
+
+// workload is a fixed list of operations that rotate, compact, truncate, grow
+// a segment beyond its size, and vote. Each is made from the model before it.
+func workload() []func(model) operation {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var ops []func(model) operation
+	for term := uint64(1); term <= 40; term++ {
+		n, size := 1+rng.IntN(4), rng.IntN(900)
+		if term%13 == 0 {
+			n, size = 2, 2*testSegment
+		}
+		ops = append(ops, func(m model) operation {
+			next := m.bounds.last + 1
+			if m.bounds.empty() {
+				next = 100
+			}
+			var logs []*raft.Log
+			for i := range n {
+				logs = append(logs, testLog(next+uint64(i), term, size))
+			}
+			return appendOp(m, logs)
+		})
+		switch term % 10 {
+		case 3:
+			ops = append(ops, func(m model) operation { return deleteOp(m, m.bounds.last-1, m.bounds.last) })
+		case 5:
+			ops = append(ops, func(m model) operation { return setOp(m, "a", string(rune('A'+term))) })
+		case 7:
+			ops = append(ops, func(m model) operation { return deleteOp(m, m.bounds.first, m.bounds.last-6) })
+		case 9:
+			if term == 29 {
+				ops = append(ops, func(m model) operation { return deleteOp(m, m.bounds.first, m.bounds.last) })
+			}
+		}
+	}
+	return ops
+}
+
+// run applies ops until one fails, which is returned with the model before it.
+func run(s *Store, ops []func(model) operation) (model, *operation) {
+	m := newModel()
+	for _, next := range ops {
+		op := next(m)
+		err := op.call(s)
+		s.bg.Wait()
+		if err != nil {
+			return m, &op
+		}
+		m = op.done()
+	}
+	return m, nil
+}
+
+// TestCrashEverywhere stops the process at every single operation on the disk
+// and cuts the power in several ways: what was acknowledged is always there.
+func TestCrashEverywhere(t *testing.T) {
+	whole := newDisk()
+	s := mustOpen(t, whole)
+	if m, failed := run(s, workload()); failed != nil {
+		t.Fatal(failed.name)
+	} else if err := m.differs(s); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n <= whole.ops; n++ {
+		cuts := []func(*disk) *disk{
+			(*disk).kill,
+			func(d *disk) *disk { return d.powerCut(keepNothing) },
+			func(d *disk) *disk { return d.powerCut(keepAll) },
+			func(d *disk) *disk { return d.powerCut(keepSome(uint64(n))) },
+		}
+		for i, cut := range cuts {
+			d := newDisk()
+			d.failFrom(n)
+			m, op := newModel(), (*operation)(nil)
+			if s, err := openDisk(d); err == nil {
+				m, op = run(s, workload())
+			}
+			d = cut(d)
+			s := mustOpen(t, d)
+			if op == nil {
+				op = &operation{"open", nil, []model{m}}
+			}
+			m, err := op.settle(s)
+			if err != nil {
+				t.Fatalf("operation %d, cut %d: %v", n, i, err)
+			}
+			// The reopened store must survive the next cut, too.
+			if err := s.SetUint64([]byte("a"), 7); err != nil {
+				t.Fatal(err)
+			}
+			m = m.set("a", "\x00\x00\x00\x00\x00\x00\x00\x07")
+			if err := m.differs(mustOpen(t, d.powerCut(keepNothing))); err != nil {
+				t.Fatalf("operation %d, cut %d, then again: %v", n, i, err)
+			}
+		}
+	}
+}
+
+// TestTornAtEveryByte tears the last write after each of its bytes, from the
+// front and from the back, in the segment and as the first of a new one.
+func TestTornAtEveryByte(t *testing.T) {
+	for _, room := range []int64{testSegment / 2, 300} {
+		d := newDisk()
+		s := mustOpen(t, d)
+		m, _ := run(s, []func(model) operation{func(m model) operation {
+			return appendOp(m, []*raft.Log{testLog(1, 1, int(testSegment-room-s.active.end-frameSize(entryFixed)))})
+		}})
+		before := d.clone()
+		var name string
+		var at int64
+		var bytes []byte
+		d.wrote = func(n string, off int64, b []byte) {
+			if strings.HasPrefix(n, namePrefix) && bytes == nil {
+				name, at, bytes = n, off, slices.Clone(b)
+			}
+		}
+		next := m.bounds.last + 1
+		op := appendOp(m, []*raft.Log{testLog(next, 50, 300), testLog(next+1, 50, 0), testLog(next+2, 50, 41)})
+		if err := op.call(s); err != nil {
+			t.Fatal(err)
+		}
+		for n := range len(bytes) + 1 {
+			for _, part := range [][2]int{{0, n}, {n, len(bytes)}} {
+				d := before.clone()
+				d.names[name].data = put(d.names[name].data, at+int64(part[0]), bytes[part[0]:part[1]])
+				got, err := op.settle(mustOpen(t, d))
+				if err != nil {
+					t.Fatalf("%s, bytes %v of %d: %v", name, part, len(bytes), err)
+				}
+				if whole := part == [2]int{0, len(bytes)}; whole && got.bounds != op.done().bounds {
+					t.Fatalf("the whole batch was written, found %v", got.bounds)
+				}
+			}
+		}
+	}
+}
+
+// TestBitFlips flips single bits of a log that was closed or killed: what was
+// acknowledged is read back right, or opening tells of the damage.
+func TestBitFlips(t *testing.T) {
+	for _, end := range []string{"closed", "killed"} {
+		d := newDisk()
+		s := mustOpen(t, d)
+		m, _ := run(s, workload())
+		if end == "closed" {
+			s.Close()
+			d = d.powerCut(keepNothing)
+		}
+		rng := rand.New(rand.NewPCG(3, 4))
+		var files []string
+		used := map[string]int{}
+		for name, n := range d.names {
+			if _, ok := parseSegmentName(name); ok {
+				files, used[name] = append(files, name), len(n.data)
+			}
+		}
+		found := 0
+		for range 500 {
+			d := d.clone()
+			name := files[rng.IntN(len(files))]
+			off, bit := rng.IntN(used[name]), rng.IntN(8)
+			d.names[name].data[off] ^= 1 << bit
+			s, err := openDisk(d)
+			if err != nil {
+				if damage := (*CorruptError)(nil); !errors.As(err, &damage) || !strings.Contains(err.Error(), name) {
+					t.Fatalf("%s, %s offset %d bit %d: %v, want a CorruptError naming the file", end, name, off, bit, err)
+				}
+				found++
+				continue
+			}
+			if err := m.differs(s); err != nil {
+				t.Fatalf("%s, %s offset %d bit %d: opened, but %v", end, name, off, bit, err)
+			}
+		}
+		if found < 100 {
+			t.Errorf("%s: only %d of 500 flips found: the log under test is too empty", end, found)
+		}
+	}
+}
+
+// TestDamageWhileOpen flips a bit under an entry that is not cached.
+func TestDamageWhileOpen(t *testing.T) {
+	d := newDisk()
+	s := mustOpen(t, d)
+	run(s, workload()[:12])
+	first, _ := s.FirstIndex()
+	seg, at := s.find(first)
+	d.names[seg.name].data[at.off+frameHeaderSize+entryFixed+1] ^= 4
+	err := s.GetLog(first, new(raft.Log))
+	if damage := (*CorruptError)(nil); !errors.As(err, &damage) || damage.File != "mem/"+seg.name {
+		t.Fatalf("got %v", err)
+	}
+}
+
+// TestMissingFiles deletes a segment: the error names it.
+func TestMissingFiles(t *testing.T) {
+	d := newDisk()
+	s := mustOpen(t, d)
+	run(s, workload()[:30])
+	s.Close()
+	for i, seg := range s.segments {
+		d := d.clone()
+		delete(d.names, seg.name)
+		_, err := openDisk(d)
+		if damage := (*CorruptError)(nil); !errors.As(err, &damage) || damage.File != "mem/"+seg.name {
+			t.Errorf("segment %d of %d missing: %v", i, len(s.segments), err)
+		}
+	}
+}
+
+func mustOpen(t *testing.T, d *disk) *Store {
+	t.Helper()
+	s, err := openDisk(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}

@@ -1,0 +1,150 @@
+// Package server runs what makes the catalog true on a quorum: Raft, the leader's duties and the verbs
+// that agents call.
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/gossip"
+	"github.com/curia-mesh/curia/server/endpoint"
+	"github.com/curia-mesh/curia/server/fsm"
+	"github.com/curia-mesh/curia/server/handler"
+)
+
+// Config says what a server is and where it keeps what it knows.
+type Config struct {
+	Datacenter string
+	NodeName   string
+	NodeID     string // also its Raft id, so that addresses may change
+	Version    string
+
+	// DataDir holds the Raft log and snapshots; empty keeps everything in memory.
+	DataDir string
+	// Bootstrap makes a server without a past the first of its cluster.
+	Bootstrap bool
+
+	// Bind is where the one port of RPC, Raft and bulk listens, and Advertise where others reach it.
+	Bind      string
+	Advertise string
+
+	// Members lists the LAN pool; Observe must hear of every change in it.
+	Members func() []gossip.Member
+	// WANCoordinates are those of this datacenter's servers among all servers.
+	WANCoordinates func() []*catalog.NodeCoordinate
+
+	// RaftMultiplier stretches Raft's timing for slow machines; 1 is quick, Consul's default is 5.
+	RaftMultiplier    int
+	SnapshotThreshold uint64
+	SnapshotInterval  time.Duration
+	TrailingLogs      uint64
+
+	Log     *slog.Logger
+	RaftLog hclog.Logger
+}
+
+// Server is one server of a cluster. It answers calls from the moment it is open.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	store    *state.Store
+	registry *endpoint.Registry
+	fsm      *fsm.FSM
+	host     *host
+	raft     *raftNode
+	listener *rpc.Listener
+	pool     *rpc.Pool
+	sessions *sessionTimers
+	events   chan struct{} // a change of members, for the leader
+	since    time.Time     // when it was opened
+}
+
+// Open binds the server's port and opens its log and snapshots. Run must follow, or Close.
+func Open(cfg Config) (*Server, error) {
+	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), events: make(chan struct{}, 1), since: time.Now()}
+	s.host = &host{datacenter: cfg.Datacenter}
+	s.registry = endpoint.New(s.host, s.store)
+	s.fsm = fsm.New(s.store, s.registry, cfg.Log)
+	s.sessions = newSessionTimers(s.expire)
+	handler.Register(s.registry, handler.Deps{Datacenter: cfg.Datacenter, Store: s.store, Sessions: s.sessions})
+	s.registerOwn()
+	port, err := net.Listen("tcp", cfg.Bind)
+	if err != nil {
+		return nil, bindError("server (RPC)", "ports.server", cfg.Bind, err)
+	}
+	s.pool = rpc.NewPool(rpc.PoolOptions{Decode: decodeError})
+	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Encode: encodeError, Log: cfg.Log}), rpc.ListenerOptions{Log: cfg.Log})
+	s.raft, err = openRaft(cfg, s.fsm, s.listener.Raft())
+	if err != nil {
+		port.Close()
+		return nil, err
+	}
+	s.host.join(s)
+	return s, nil
+}
+
+// Caller is how the agent of this server reaches it: in process.
+func (s *Server) Caller() rpc.Caller { return s.registry }
+
+// Store is what the server knows. Tests check its invariants.
+func (s *Server) Store() *state.Store { return s.store }
+
+// Addr is where the server's port listens.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Observe tells the server that the members of the LAN pool changed. It never blocks.
+func (s *Server) Observe() {
+	select {
+	case s.events <- struct{}{}:
+	default: // a look at all members is due already
+	}
+}
+
+// Run serves until ctx ends, and returns when everything it started has ended. A leader hands over
+// first.
+func (s *Server) Run(ctx context.Context) error {
+	group, inner := errgroup.WithContext(ctx)
+	serving, stop := context.WithCancel(context.Background())
+	defer stop()
+	var listening errgroup.Group
+	listening.Go(func() error { return s.listener.Run(serving) })
+	group.Go(func() error { return s.registry.Run(inner) })
+	group.Go(func() error { return s.lead(inner) })
+	group.Go(func() error { return s.raft.watchdog(inner) })
+	s.raft.electSelf()
+	err := group.Wait()
+	s.raft.handOver()
+	err = errors.Join(err, s.raft.close())
+	stop() // Raft is done with its connections
+	return errors.Join(err, listening.Wait(), s.pool.Close())
+}
+
+// serve answers a call that came over the network.
+func (s *Server) serve(ctx context.Context, _ rpc.Peer, call *rpc.Call) (rpc.Answer, error) {
+	return s.registry.Call(ctx, call)
+}
+
+// Leading reports whether this server leads and is ready to.
+func (s *Server) Leading() bool { return s.host.Leading() }
+
+// LeaderAddr is the Raft address of the leader, empty when none is known.
+func (s *Server) LeaderAddr() string {
+	addr, _ := s.raft.LeaderWithID()
+	return string(addr)
+}
+
+// State is what Raft says this server is: Leader, Follower or Candidate.
+func (s *Server) State() raft.RaftState { return s.raft.State() }
+
+// RaftStats are Raft's own figures.
+func (s *Server) RaftStats() map[string]string { return s.raft.Stats() }
