@@ -129,7 +129,7 @@ func decodeCall(payload []byte) (*Call, error) {
 	call := new(Call)
 	rest, err := decode(payload, &call.Method, &call.Header)
 	if err != nil {
-		return nil, fmt.Errorf("rpc: call header: %w", err)
+		return nil, fmt.Errorf("call header: %w", err)
 	}
 	call.Body = Raw(rest)
 	return call, nil

@@ -69,8 +69,8 @@ func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
 // Raft returns the Raft connections, for the StreamLayer of Raft's transport. Closing it leaves the port open.
 func (l *Listener) Raft() net.Listener { return l.raft }
 
-// Run accepts connections until ctx ends. It then closes the port and all connections but Raft's, and returns
-// when their handlers have.
+// Run accepts connections until ctx ends. It then closes the port and all connections, and returns when their
+// handlers have.
 func (l *Listener) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var conns sync.WaitGroup
@@ -119,12 +119,17 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn, ip string) {
 		return
 	}
 	l.admission.known(ip)
-	depart := sync.OnceFunc(func() { l.admission.depart(ip, true) })
+	defer l.admission.depart(ip, true)
 	if protocol == ProtocolRaft {
-		l.raft.give(ctx, &raftConn{ready, depart}, l.o.HandshakeTimeout)
+		conn := &raftConn{Conn: ready, closed: make(chan struct{})}
+		l.raft.give(ctx, conn, l.o.HandshakeTimeout)
+		select {
+		case <-conn.closed:
+		case <-ctx.Done(): // Raft's transport leaves open what it accepted
+			conn.Close()
+		}
 		return
 	}
-	defer depart()
 	if err := l.server.Serve(ctx, ready, peer); err != nil {
 		l.o.Log.Warn("rpc connection failed", "peer", peer.Addr, "err", err)
 	}
@@ -233,13 +238,14 @@ func (h *handoff) Close() error {
 // Addr is that of the port.
 func (h *handoff) Addr() net.Addr { return h.addr }
 
-// raftConn gives its place back when it is closed.
+// raftConn tells when it is closed.
 type raftConn struct {
 	net.Conn
-	depart func()
+	once   sync.Once
+	closed chan struct{}
 }
 
 func (c *raftConn) Close() error {
-	defer c.depart()
+	c.once.Do(func() { close(c.closed) })
 	return c.Conn.Close()
 }

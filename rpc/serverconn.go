@@ -25,8 +25,10 @@ type serverConn struct {
 }
 
 type serverCall struct {
+	call     *Call              // nil when refused
 	cancel   context.CancelFunc // nil when refused
 	stream   *Stream            // nil for calls
+	size     int                // of the request, in bytes
 	answered bool               // the answer waits for the writer
 	left     bool               // the caller has gone
 }
@@ -93,7 +95,7 @@ func (c *serverConn) extend(r *request, piece []byte) {
 }
 
 // begin starts the handler of a call that has arrived whole.
-func (c *serverConn) begin(ctx context.Context, f frame) error {
+func (c *serverConn) begin(ctx context.Context, f frame) (err error) {
 	r := c.parts[f.id]
 	if r == nil {
 		r = &request{data: f.payload[:0]} // the payload is ours: what extend appends is there already
@@ -118,7 +120,14 @@ func (c *serverConn) begin(ctx context.Context, f frame) error {
 	case f.kind == kindOpen && c.streams >= o.MaxStreams:
 		c.refuse(r, codeLimited, "more than %d streams on one connection", o.MaxStreams)
 	}
-	call := new(serverCall)
+	// The header is decoded here and not by the handler's goroutine: that one stays on its first 2 KiB of
+	// stack, of which there may be tens of thousands.
+	call := &serverCall{size: len(r.data)}
+	if r.code == "" {
+		if call.call, err = decodeCall(r.data); err != nil {
+			c.refuse(r, codeInvalid, "%v", err)
+		}
+	}
 	c.calls[f.id] = call
 	if r.code != "" {
 		call.answered = true
@@ -131,16 +140,50 @@ func (c *serverConn) begin(ctx context.Context, f frame) error {
 		c.streams++
 	}
 	c.handlers.Add(1)
-	go c.handle(ctx, f.id, call, r.data) // ends with the handler, which Serve waits for
+	go c.handle(ctx, f.id, call) // ends with the handler, which Serve waits for
 	return nil
 }
 
-func (c *serverConn) handle(ctx context.Context, id uint64, call *serverCall, payload []byte) {
+// handle answers a call. A call that is parked for minutes holds this frame and that of ask, and their
+// stack: they are kept small.
+func (c *serverConn) handle(ctx context.Context, id uint64, call *serverCall) {
 	defer c.handlers.Done()
-	m := message{kind: kindAnswer, id: id, cost: len(payload), paced: call.stream != nil}
-	m.head, m.body = c.answer(ctx, call.stream, payload)
+	answer, err := c.ask(ctx, call)
 	call.cancel()
+	c.reply(id, call, answer, err)
+}
 
+// ask runs the handler. One that panics fails its own call only.
+func (c *serverConn) ask(ctx context.Context, call *serverCall) (answer Answer, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = c.panicked(call, p)
+		}
+	}()
+	if call.stream != nil {
+		// Its return ends the stream, so a handler gets no more than these two methods.
+		return Answer{}, c.server.o.Streams(ctx, c.peer, call.call, struct{ io.ReadWriter }{call.stream})
+	}
+	return c.server.o.Handler(ctx, c.peer, call.call)
+}
+
+func (c *serverConn) panicked(call *serverCall, p any) error {
+	c.server.o.Log.Error("rpc handler panicked", "method", call.call.Method, "peer", c.peer.Addr, "err", p, "stack", string(debug.Stack()))
+	return fmt.Errorf("rpc: %s panicked", call.call.Method)
+}
+
+// reply encodes and queues the outcome of a call.
+func (c *serverConn) reply(id uint64, call *serverCall, answer Answer, err error) {
+	m := message{kind: kindAnswer, id: id, cost: call.size, paced: call.stream != nil}
+	if err == nil {
+		m.head, m.body, err = encodeAnswer(answer)
+	}
+	if err == nil && m.left() > c.limits.MaxMessage {
+		err = fmt.Errorf("rpc: the answer to %s exceeds %d bytes", call.call.Method, c.limits.MaxMessage)
+	}
+	if err != nil {
+		m.head, m.body = encodeError(c.server.o.Encode.split(err)), nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	call.answered = true
@@ -162,40 +205,6 @@ func (c *serverConn) sent(m *message) {
 		c.streams--
 	}
 	delete(c.calls, m.id)
-}
-
-// answer runs the handler and encodes the outcome.
-func (c *serverConn) answer(ctx context.Context, stream *Stream, payload []byte) (head, body []byte) {
-	call, err := decodeCall(payload)
-	if err != nil {
-		return encodeError(codeInvalid, err.Error()), nil
-	}
-	answer, err := c.ask(ctx, stream, call)
-	if err == nil {
-		head, body, err = encodeAnswer(answer)
-	}
-	if err == nil && len(head)+len(body) > c.limits.MaxMessage {
-		err = fmt.Errorf("rpc: the answer to %s exceeds %d bytes", call.Method, c.limits.MaxMessage)
-	}
-	if err != nil {
-		return encodeError(c.server.o.Encode.split(err)), nil
-	}
-	return head, body
-}
-
-// ask runs the handler. One that panics fails its own call only.
-func (c *serverConn) ask(ctx context.Context, stream *Stream, call *Call) (answer Answer, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.server.o.Log.Error("rpc handler panicked", "method", call.Method, "peer", c.peer.Addr, "err", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("rpc: %s panicked", call.Method)
-		}
-	}()
-	if stream != nil {
-		// Its return ends the stream, so a handler gets no more than these two methods.
-		return Answer{}, c.server.o.Streams(ctx, c.peer, call, struct{ io.ReadWriter }{stream})
-	}
-	return c.server.o.Handler(ctx, c.peer, call)
 }
 
 // cancel ends a call whose caller has gone, and what waits of its answer.
