@@ -141,3 +141,26 @@ func TestPrometheusIsOffByDefault(t *testing.T) {
 		t.Errorf("got %v, %v", tel.Prometheus(), err)
 	}
 }
+
+// FuzzNames: no name, label or value from outside fails a scrape or the JSON.
+func FuzzNames(f *testing.F) {
+	f.Add("rpc.request", "method", "GET")
+	f.Add("", "", "")
+	f.Add("9\x00\xff é", "__name__", "\x00\n\"\\\xff")
+	f.Add("go_goroutines", "quantile", "0.5")
+	f.Fuzz(func(t *testing.T, name, label, value string) {
+		tel, err := telemetry.New(telemetry.Config{PrometheusRetention: time.Minute, PrefixFilter: quiet}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := []metrics.Label{{Name: label, Value: value}, {Name: "path", Value: value}}
+		tel.Counter([]string{name}, l...).Add(1)
+		tel.Timer([]string{name}, l...).Observe(1)
+		tel.Timer([]string{name, "t"}, l[0], l[0]).Observe(1)
+		_, ours := scrape(t, tel)
+		asJSON(t, tel.Snapshot())
+		if small := len(name)+2*len(label)+2*len(value) < 900; small && strings.Count(ours, "# TYPE consul_") != 2 {
+			t.Errorf("%q %q %q: got\n%s", name, label, value, ours)
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,9 @@ func pushed(t *testing.T, cfg telemetry.Config, arrived func()) {
 	arrived()
 	tel.Timer([]string{"api", "http"}, pushLabels...).Observe(1500 * time.Microsecond)
 	tel.Counter([]string{"n"}).Add(2)
+	for i := range 100 { // more than a packet
+		tel.Counter([]string{"many", strconv.Itoa(i)}).Add(1)
+	}
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -43,6 +47,9 @@ func check(t *testing.T, got string, want ...string) {
 		if !slices.Contains(lines, w) {
 			t.Errorf("no %q in\n%s", w, got)
 		}
+	}
+	if n := strings.Count(got, "\nconsul.many."); n != 100 {
+		t.Errorf("%d of 100 lines arrived", n)
 	}
 	gauge := slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, "runtime.alloc_bytes:") })
 	if gauge < 0 || !strings.Contains(lines[gauge], "|g") || slices.Contains(lines, "forged") {

@@ -76,9 +76,9 @@ func (t *table) series(kind Kind, key []string, labels []metrics.Label) *series 
 	}
 	nameEnd := len(id)
 	for _, l := range labels {
-		id = append(id, 0)
+		id = append(id, 0xff) // no byte of UTF-8, so that nothing in a label can pass for another's
 		id = append(id, l.Name...)
-		id = append(id, '=')
+		id = append(id, 0xfe)
 		id = append(id, l.Value...)
 	}
 	for i := range id[1:nameEnd] {
