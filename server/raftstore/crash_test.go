@@ -3,7 +3,6 @@ package raftstore
 import (
 	"errors"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"testing"
 
@@ -88,7 +87,7 @@ func TestCrashEverywhere(t *testing.T) {
 			}
 			d = cut(d)
 			s := mustOpen(t, d)
-			if op == nil {
+			if op == nil { // Open itself, or nothing, was interrupted
 				op = &operation{"open", nil, []model{m}}
 			}
 			m, err := op.settle(s)
@@ -99,6 +98,7 @@ func TestCrashEverywhere(t *testing.T) {
 			if err := s.SetUint64([]byte("a"), 7); err != nil {
 				t.Fatal(err)
 			}
+			s.bg.Wait()
 			m = m.set("a", "\x00\x00\x00\x00\x00\x00\x00\x07")
 			if err := m.differs(mustOpen(t, d.powerCut(keepNothing))); err != nil {
 				t.Fatalf("operation %d, cut %d, then again: %v", n, i, err)
@@ -117,32 +117,51 @@ func TestTornAtEveryByte(t *testing.T) {
 			return appendOp(m, []*raft.Log{testLog(1, 1, int(testSegment-room-s.active.end-frameSize(entryFixed)))})
 		}})
 		before := d.clone()
-		var name string
-		var at int64
-		var bytes []byte
-		d.wrote = func(n string, off int64, b []byte) {
-			if strings.HasPrefix(n, namePrefix) && bytes == nil {
-				name, at, bytes = n, off, slices.Clone(b)
-			}
-		}
+		w := d.nextWrite()
 		next := m.bounds.last + 1
 		op := appendOp(m, []*raft.Log{testLog(next, 50, 300), testLog(next+1, 50, 0), testLog(next+2, 50, 41)})
 		if err := op.call(s); err != nil {
 			t.Fatal(err)
 		}
-		for n := range len(bytes) + 1 {
-			for _, part := range [][2]int{{0, n}, {n, len(bytes)}} {
+		for n := range len(w.b) + 1 {
+			for _, part := range [][2]int{{0, n}, {n, len(w.b)}} {
 				d := before.clone()
-				d.names[name].data = put(d.names[name].data, at+int64(part[0]), bytes[part[0]:part[1]])
+				d.names[w.name].data = put(d.names[w.name].data, w.off+int64(part[0]), w.b[part[0]:part[1]])
 				got, err := op.settle(mustOpen(t, d))
 				if err != nil {
-					t.Fatalf("%s, bytes %v of %d: %v", name, part, len(bytes), err)
+					t.Fatalf("%s, bytes %v of %d: %v", w.name, part, len(w.b), err)
 				}
-				if whole := part == [2]int{0, len(bytes)}; whole && got.bounds != op.done().bounds {
+				if whole := part == [2]int{0, len(w.b)}; whole && got.bounds != op.done().bounds {
 					t.Fatalf("the whole batch was written, found %v", got.bounds)
 				}
 			}
 		}
+	}
+}
+
+// TestTornRemainsStayDead tears a batch so that its second half is intact, then
+// writes a batch just as long as the first half, whose mark is lost with the
+// power: the old half must not become its continuation.
+func TestTornRemainsStayDead(t *testing.T) {
+	d := newDisk()
+	s := mustOpen(t, d)
+	m, _ := run(s, workload()[:2])
+	torn, next := d.clone(), m.bounds.last+1
+	w := d.nextWrite()
+	if err := s.StoreLogs([]*raft.Log{testLog(next, 50, 300), testLog(next+1, 50, 300)}); err != nil {
+		t.Fatal(err)
+	}
+	half := len(w.b) / 2
+	n := torn.names[w.name]
+	n.data, n.synced = put(n.data, w.off+int64(half), w.b[half:]), put(n.synced, w.off+int64(half), w.b[half:])
+	s = mustOpen(t, torn)
+	op := appendOp(m, []*raft.Log{testLog(next, 51, 300)})
+	if err := op.call(s); err != nil {
+		t.Fatal(err)
+	}
+	s.bg.Wait()
+	if err := op.done().differs(mustOpen(t, torn.powerCut(keepNothing))); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -45,6 +45,24 @@ func newDisk() *disk {
 	return &disk{names: map[string]*inode{}, synced: map[string]*inode{}}
 }
 
+// capturedWrite is one write to a segment.
+type capturedWrite struct {
+	name string
+	off  int64
+	b    []byte
+}
+
+// nextWrite returns where the next write to a segment will be told.
+func (d *disk) nextWrite() *capturedWrite {
+	w := &capturedWrite{}
+	d.wrote = func(name string, off int64, b []byte) {
+		if w.b == nil && name != spareName {
+			*w = capturedWrite{name, off, slices.Clone(b)}
+		}
+	}
+	return w
+}
+
 func (d *disk) step(op, name string) error {
 	d.ops++
 	if d.fail == nil {
@@ -216,12 +234,16 @@ func put(dst []byte, off int64, b []byte) []byte {
 
 // kill returns the disk as the next process finds it after kill -9.
 func (d *disk) kill() *disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	return &disk{names: d.names, synced: d.synced, dirOps: d.dirOps}
 }
 
 // powerCut returns the disk after a power cut: of what was not synced, a
 // prefix of the directory operations and any sectors of any writes survive.
 func (d *disk) powerCut(keep func(n int) int) *disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	names := maps.Clone(d.synced)
 	for _, op := range d.dirOps[:keep(len(d.dirOps)+1)] {
 		op(names)
@@ -253,6 +275,8 @@ func keepSome(seed uint64) func(int) int {
 
 // clone copies the disk as the process sees it.
 func (d *disk) clone() *disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	c := newDisk()
 	for name, n := range d.names {
 		c.names[name] = &inode{name: name, data: slices.Clone(n.data), synced: slices.Clone(n.data)}

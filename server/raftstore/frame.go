@@ -75,7 +75,7 @@ func parseFrameHeader(h []byte, seg *segment, off int64) (frameHeader, bool) {
 		batch:      int64(binary.BigEndian.Uint32(h[16:])),
 		payloadCRC: binary.BigEndian.Uint32(h[4:]),
 	}
-	return f, f.batch <= off && f.kind >= kindState && f.kind <= kindMark
+	return f, f.kind >= kindState && f.kind <= kindMark
 }
 
 // batch builds the frames of one write. It is reused from write to write.

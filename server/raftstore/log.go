@@ -141,7 +141,6 @@ func (s *Store) DeleteRange(lo, hi uint64) error {
 	s.mu.Lock()
 	s.advance()
 	s.cut(left)
-	s.nextErr = nil // freed files may help
 	s.kick()
 	s.mu.Unlock()
 	switch {

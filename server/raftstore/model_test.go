@@ -163,29 +163,41 @@ func TestModel(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		// rapid's ranges prefer small numbers; an even choice needs SampledFrom.
 		draw := func(lo, hi uint64, name string) uint64 { return rapid.Uint64Range(lo, hi).Draw(t, name) }
-		drawOp := func() operation {
-			switch draw(0, 9, "op") {
-			case 0: // compaction
-				return deleteOp(m, draw(0, m.bounds.first, "lo"), draw(m.bounds.first, m.bounds.last+1, "hi"))
-			case 1: // conflict
-				return deleteOp(m, draw(max(m.bounds.first, m.bounds.last-min(m.bounds.last, 4)), m.bounds.last+1, "lo"), m.bounds.last)
-			case 2: // restore of a snapshot
-				return deleteOp(m, m.bounds.first, m.bounds.last)
-			case 3:
-				return setOp(m, rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key"), rapid.StringN(0, 8, -1).Draw(t, "val"))
-			}
+		pick := func(name string, of ...string) string { return rapid.SampledFrom(of).Draw(t, name) }
+		drawAppend := func() operation {
 			term++
 			next := m.bounds.last + 1
 			if m.bounds.empty() {
 				next = draw(1, 40, "first")
 			}
 			var logs []*raft.Log
-			for range draw(1, 5, "entries") {
+			for range rapid.SampledFrom([]int{1, 2, 3, 5}).Draw(t, "entries") {
 				logs = append(logs, testLog(next, term, rapid.SampledFrom([]int{0, 1, 90, 470, 1200, 5000}).Draw(t, "size")))
 				next++
 			}
 			return appendOp(m, logs)
+		}
+		drawOp := func() operation {
+			switch pick("op", "append", "append", "conflict", "conflict", "compact", "restore", "set") {
+			case "conflict":
+				return deleteOp(m, m.bounds.last-min(m.bounds.last, draw(0, 5, "n")), m.bounds.last+draw(0, 1, "over"))
+			case "compact":
+				return deleteOp(m, m.bounds.first-min(m.bounds.first, draw(0, 1, "under")), m.bounds.last-min(m.bounds.last, draw(0, 9, "keep")))
+			case "restore":
+				return deleteOp(m, m.bounds.first, m.bounds.last)
+			case "set":
+				return setOp(m, pick("key", "a", "b"), rapid.StringN(0, 8, -1).Draw(t, "val"))
+			}
+			return drawAppend()
+		}
+		apply := func(op operation) {
+			if err := op.call(s); err != nil {
+				t.Fatal(op.name, err)
+			}
+			m = op.done()
+			s.bg.Wait() // keeps the order of disk operations the same for shrinking
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"": func(t *rapid.T) {
@@ -193,22 +205,21 @@ func TestModel(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			"operation": func(t *rapid.T) {
-				op := drawOp()
-				if err := op.call(s); err != nil {
-					t.Fatal(op.name, err)
+			"append":    func(t *rapid.T) { apply(drawAppend()) },
+			"operation": func(t *rapid.T) { apply(drawOp()) },
+			"stop": func(t *rapid.T) {
+				switch pick("how", "close", "kill", "cut") {
+				case "close":
+					if err := s.Close(); err != nil {
+						t.Fatal(err)
+					}
+					reopen(d.kill())
+				case "kill":
+					reopen(d.kill())
+				case "cut":
+					reopen(d.powerCut(keepSome(draw(0, 1<<32, "seed"))))
 				}
-				m = op.done()
-				s.bg.Wait() // keeps the order of disk operations the same for shrinking
 			},
-			"restart": func(t *rapid.T) {
-				if err := s.Close(); err != nil {
-					t.Fatal(err)
-				}
-				reopen(d.kill())
-			},
-			"kill": func(t *rapid.T) { reopen(d.kill()) },
-			"cut":  func(t *rapid.T) { reopen(d.powerCut(keepSome(draw(0, 1<<32, "seed")))) },
 			"fault": func(t *rapid.T) {
 				op := drawOp()
 				d.failFrom(d.ops + int(draw(1, 12, "after")))
@@ -217,7 +228,7 @@ func TestModel(t *testing.T) {
 				if err == nil {
 					op.may = op.may[len(op.may)-1:]
 				}
-				if draw(0, 1, "cut") == 1 {
+				if pick("how", "kill", "cut") == "cut" {
 					reopen(d.powerCut(keepSome(draw(0, 1<<32, "seed"))))
 				} else {
 					reopen(d.kill())

@@ -87,7 +87,7 @@ type Store struct {
 
 	// Preparing and retiring of files, guarded by mu.
 	next    *segment // made in advance
-	nextErr error    // why there is none; retried at rotation and compaction
+	nextErr error    // why there is none; retried when it is needed
 	spare   bool     // spareName holds a full-sized file to use again
 	busy    bool     // maintain runs
 	idle    *sync.Cond
