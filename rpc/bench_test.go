@@ -2,7 +2,6 @@ package rpc_test
 
 import (
 	"context"
-	"crypto/tls"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -22,14 +21,10 @@ func BenchmarkCalls(b *testing.B) {
 			value := make([]byte, 1024)
 			l, _ := serve(b, rpc.ServerOptions{Handler: func(_ context.Context, _ rpc.Peer, call *rpc.Call) (rpc.Answer, error) {
 				return rpc.Answer{Meta: rpc.Meta{Index: 7, KnownLeader: true}, Body: rpc.NewBody(&benchReply{value}, nil)}, nil
-			}}, rpc.ListenerOptions{TLS: func() func() (*tls.Config, error) {
-				c := ca.config("s")
-				return func() (*tls.Config, error) { return c, nil }
-			}()})
-			config := ca.config("c")
-			pool := dialTo(b, rpc.PoolOptions{Conns: 1, Dialer: rpc.Dialer{TLS: func(string) (*tls.Config, error) { return config, nil }}})
+			}}, ca.serving("server"))
+			p := pool(b, rpc.PoolOptions{Conns: 1, Dialer: ca.dialing("client")})
 			method := rpc.Method[benchReply, benchReply]{Name: "KV.Get"}
-			target := pool.To(l.Addr().String())
+			target := p.To(l.Addr().String())
 			req := &benchReply{make([]byte, 200)}
 			var n atomic.Int64
 			var wg sync.WaitGroup
@@ -62,8 +57,8 @@ func BenchmarkParked(b *testing.B) {
 		<-wake
 		return rpc.Answer{Body: shared}, nil
 	}}, rpc.ListenerOptions{})
-	pool := dialTo(b, rpc.PoolOptions{Conns: 1})
-	target := pool.To(l.Addr().String())
+	p := pool(b, rpc.PoolOptions{Conns: 1})
+	target := p.To(l.Addr().String())
 	for range b.N {
 		wake = make(chan struct{})
 		before := heap()

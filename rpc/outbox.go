@@ -148,8 +148,12 @@ func (m *message) writeFrame(w *bufio.Writer) error {
 		m.off += len(part)
 		n -= len(part)
 	}
-	_, err := w.Write(m.body[m.off-len(m.head):][:n]) // a bufio.Writer's error stays
-	m.off += n
+	if n > 0 {
+		from := m.off - len(m.head)
+		w.Write(m.body[from : from+n])
+		m.off += n
+	}
+	_, err := w.Write(nil) // a bufio.Writer keeps its first error
 	return err
 }
 

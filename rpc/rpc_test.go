@@ -8,9 +8,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"log/slog"
 	"math/big"
 	"net"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -73,28 +76,90 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// serve runs a listener on a real socket until the test ends.
+// serving and dialing use a's leaves of those names.
+func (a *authority) serving(name string) rpc.ListenerOptions {
+	config := a.config(name)
+	return rpc.ListenerOptions{TLS: func() (*tls.Config, error) { return config, nil }}
+}
+
+func (a *authority) dialing(name string) rpc.Dialer {
+	config := a.config(name)
+	return rpc.Dialer{TLS: func(string) (*tls.Config, error) { return config, nil }}
+}
+
+// serve runs a listener on a real socket until stop, or the test's end.
 func serve(t testing.TB, so rpc.ServerOptions, lo rpc.ListenerOptions) (l *rpc.Listener, stop func()) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	lo.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	return serveOn(t, inner, so, lo)
+}
+
+func serveOn(t testing.TB, inner net.Listener, so rpc.ServerOptions, lo rpc.ListenerOptions) (l *rpc.Listener, stop func()) {
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	so.Log, lo.Log = log, log
 	l = rpc.NewListener(inner, rpc.NewServer(so), lo)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx) }()
-	stop = func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
-		if err, ok := <-done; ok {
-			close(done)
-			must(t, err)
-		}
-	}
+		must(t, <-done)
+	})
 	t.Cleanup(stop)
 	return l, stop
 }
 
-func dialTo(t testing.TB, o rpc.PoolOptions) *rpc.Pool {
+func pool(t testing.TB, o rpc.PoolOptions) *rpc.Pool {
 	p := rpc.NewPool(o)
 	t.Cleanup(func() { p.Close() })
 	return p
+}
+
+// coded is an error with a code, as catalog's are.
+type coded struct{ code, msg string }
+
+func (e *coded) Error() string { return e.msg }
+
+func encodeError(err error) (code, msg string) {
+	if e := new(coded); errors.As(err, &e) {
+		return e.code, err.Error()
+	}
+	return "internal", err.Error()
+}
+
+func decodeError(code, msg string) error { return &coded{code, msg} }
+
+// hasCode expects an error with that code, whose message has text.
+func hasCode(t testing.TB, err error, code, text string) {
+	t.Helper()
+	var e *coded
+	if !errors.As(err, &e) || e.code != code || !strings.Contains(err.Error(), text) {
+		t.Fatalf("error %v, want one with code %q and text %q", err, code, text)
+	}
+}
+
+type request struct {
+	Name  string
+	Bytes []byte
+	Any   map[string]any
+}
+
+type reply struct {
+	Name  string
+	Bytes []byte
+	Any   map[string]any
+}
+
+var echo = rpc.Method[request, reply]{Name: "Test.Echo"}
+
+// answerEcho answers as the endpoint registry will: it decodes by method.
+func answerEcho(_ context.Context, _ rpc.Peer, call *rpc.Call) (rpc.Answer, error) {
+	if call.Method != echo.Name {
+		return rpc.Answer{}, &coded{"invalid", "no method " + call.Method}
+	}
+	var req request
+	if err := rpc.Decode(call.Body.(rpc.Raw), &req); err != nil {
+		return rpc.Answer{}, err
+	}
+	return rpc.Answer{Meta: rpc.Meta{Index: 42, KnownLeader: true}, Body: rpc.NewBody((*reply)(&req), nil)}, nil
 }

@@ -68,7 +68,9 @@ func NewServer(o ServerOptions) *Server {
 // Serve answers the calls that come in on conn, and closes it, until it dies or ctx ends. It returns once all
 // its handlers have; the error is nil when either side just closed.
 func (s *Server) Serve(ctx context.Context, conn net.Conn, peer Peer) error {
-	ctx, cancel := context.WithCancel(ctx)
+	// Calls end after the connection: a caller then sees that it was lost, and not an answer made of the
+	// handler's canceled context.
+	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	c := &serverConn{
 		link: newLink(conn, s.o.Limits), server: s, peer: peer,
@@ -77,7 +79,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, peer Peer) error {
 	defer context.AfterFunc(ctx, func() { c.kill(errClosed) })()
 	var writer sync.WaitGroup
 	writer.Go(func() { c.write(c.sent, func() error { return nil }) })
-	c.read(func(f frame) error { return c.receive(ctx, f) })
+	c.read(func(f frame) error { return c.receive(calls, f) })
 	cancel()
 	c.handlers.Wait()
 	writer.Wait()

@@ -113,6 +113,9 @@ func (s *Stream) CloseWrite() error {
 // Close ends the stream at once. The caller must call it; after the end it changes nothing.
 func (s *Stream) Close() error {
 	s.finish(io.ErrClosedPipe)
+	s.mu.Lock()
+	s.unread.Reset()
+	s.mu.Unlock()
 	if s.quit != nil {
 		s.quit()
 	}
