@@ -22,7 +22,7 @@ type AliasTarget struct {
 type AliasState struct {
 	Found   bool             // whether the service, or the node, is registered
 	Checks  []*catalog.Check // its checks; others of the same node do no harm
-	Changed <-chan struct{}  // closed when the state may have changed
+	Changed <-chan struct{}  // closed when the state may have changed, not before and seldom in vain
 }
 
 // Aliased knows the states of what alias checks follow.

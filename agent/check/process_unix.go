@@ -11,11 +11,10 @@ import (
 // ownGroup makes cmd the leader of a process group of its own.
 func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-// killGroup kills the group that leader leads, its children with it.
+// killGroup kills the leader, though it may have left its group, and whoever is in the group.
 func killGroup(leader *os.Process) error {
-	err := syscall.Kill(-leader.Pid, syscall.SIGKILL)
-	if err == syscall.ESRCH {
-		return os.ErrProcessDone
-	}
-	return err
+	// The group keeps its number for as long as anybody is in it, so this meets no other one; that there
+	// is nobody any more is no error.
+	_ = syscall.Kill(-leader.Pid, syscall.SIGKILL)
+	return leader.Kill()
 }

@@ -176,7 +176,7 @@ func (r *Runner) poll(ctx context.Context) {
 		if ctx.Err() != nil {
 			return // the result is of our going, not of the service
 		}
-		if status, changed := r.judge.add(status); changed {
+		if status, counts := r.judge.add(status); counts {
 			r.report(status, output)
 		}
 		wait := r.interval
@@ -188,7 +188,8 @@ func (r *Runner) poll(ctx context.Context) {
 }
 
 // Probe makes the check once, within its timeout, and returns the plain result: thresholds do not count
-// and nothing is reported. Checks of kinds ttl and alias have nothing to probe.
+// and nothing is reported. It must not be called while Run runs. Checks of kinds ttl and alias have
+// nothing to probe.
 func (r *Runner) Probe(ctx context.Context) (catalog.Status, string) {
 	if r.probe == nil {
 		return catalog.Critical, "a check of kind " + r.kind + " has nothing to probe"

@@ -58,8 +58,8 @@ func (s *Set) Verify(def *catalog.AgentCheck, from Origin) error {
 }
 
 // Add starts a check, at once or when Run does, in the place of one with the same id. def.Status is the
-// state the check has now; def must not change afterwards. A check that runs already as def says goes on
-// undisturbed, but for the time to live, which starts anew.
+// state the check has now; def must not change afterwards. A check that runs already as def says, its
+// state aside, goes on undisturbed, but for the time to live, which starts anew.
 //
 // After Add or Remove has returned nothing is reported any more by the check that was there before.
 func (s *Set) Add(def *catalog.AgentCheck, from Origin) error {
@@ -77,7 +77,7 @@ func (s *Set) Add(def *catalog.AgentCheck, from Origin) error {
 
 	s.mu.Lock()
 	old := s.checks[def.CheckID]
-	if old != nil && runner.ttl == nil && reflect.DeepEqual(old.def, def) {
+	if old != nil && runner.ttl == nil && sameWork(old.def, def) {
 		s.mu.Unlock()
 		return nil
 	}
@@ -91,6 +91,13 @@ func (s *Set) Add(def *catalog.AgentCheck, from Origin) error {
 	default: // Run knows already
 	}
 	return nil
+}
+
+// sameWork reports whether two definitions differ in nothing but the state they begin with.
+func sameWork(a, b *catalog.AgentCheck) bool {
+	x, y := *a, *b
+	x.Status, y.Status = "", ""
+	return reflect.DeepEqual(x, y)
 }
 
 // Remove ends a check and reports whether there was one.
@@ -134,7 +141,8 @@ func (s *Set) Update(checkID string, status catalog.Status, output string) error
 	return e.runner.Set(status, output)
 }
 
-// Counts returns how many checks there are of each kind ("http", "ttl", "script" and so on).
+// Counts returns how many checks there are of each kind, as catalog.AgentCheck.Kind names them ("http",
+// "ttl", "script" and so on).
 func (s *Set) Counts() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,7 +154,7 @@ func (s *Set) Counts() map[string]int {
 }
 
 // Run makes the checks until ctx ends, then returns nil. All its goroutines, and the programs that checks
-// started, have ended by then. It may be called once.
+// started, have ended by then, but for those that nothing can kill. It may be called once.
 func (s *Set) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
