@@ -23,7 +23,8 @@ func newHandle() *codec.MsgpackHandle {
 	h.RawToString = true
 	h.SignedInteger = true
 	h.MaxDepth = 100
-	h.MaxInitLen = 1024 // a claimed length costs little before its elements are there
+	// MaxInitLen stays 0: a claimed length then costs at most 256 KiB, or 4096 elements, before they are
+	// there. A value of ours would also be the step by which the codec grows, and copies, long []byte.
 	return h
 }
 
