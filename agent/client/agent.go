@@ -119,9 +119,11 @@ func (a Agent) Maintenance(ctx context.Context, service string, enable bool, rea
 	return a.put(ctx, "/v1/agent/maintenance", q)
 }
 
-// RegisterService registers a service on the agent's node.
+// RegisterService registers a service on the agent's node, with the definition's own token if it has one.
 func (a Agent) RegisterService(ctx context.Context, d *catalog.ServiceDefinition) error {
-	_, err := a.c.Do(ctx, http.MethodPut, "/v1/agent/service/register", Query{}, d, nil)
+	sent := *d
+	sent.Token = ""
+	_, err := a.c.Do(ctx, http.MethodPut, "/v1/agent/service/register", Query{Token: d.Token}, &sent, nil)
 	return err
 }
 

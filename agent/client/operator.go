@@ -98,7 +98,7 @@ type AutopilotServer struct {
 	Address        string
 	NodeStatus     string
 	Version        string
-	LastContact    catalog.Duration
+	LastContact    string
 	LastTerm       uint64
 	LastIndex      uint64
 	Healthy        bool

@@ -1,0 +1,184 @@
+// Package command is the command line: one table with a row per subcommand, run by hashicorp/cli.
+package command
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/hashicorp/cli"
+
+	"github.com/curia-mesh/curia/agent/client"
+)
+
+const program = "curia"
+
+// IO is what a command talks to. Getenv is os.Getenv or a stand-in. Signals are those that the process
+// gets; the first ends the command's context, a second one ends Run at once.
+type IO struct {
+	In      io.Reader
+	Out     io.Writer
+	Err     io.Writer
+	Getenv  func(string) string
+	Signals <-chan os.Signal
+}
+
+// Run runs the command that args name, without the program's own name, and returns the exit code.
+func Run(args []string, std IO) int {
+	rows := table()
+	commands := make(map[string]cli.CommandFactory, len(rows))
+	for i := range rows {
+		r := &rows[i]
+		commands[r.name] = func() (cli.Command, error) { return &command{row: r, std: std}, nil }
+	}
+	app := &cli.CLI{
+		Name: program, Version: human(), Args: args, Commands: commands, Autocomplete: true,
+		HelpFunc: overview(rows), HelpWriter: std.Out, ErrorWriter: std.Err,
+	}
+	code, err := app.Run()
+	if err != nil {
+		fmt.Fprintln(std.Err, err)
+		return 1
+	}
+	return code
+}
+
+// row is a subcommand. A row without bind is a group of others.
+type row struct {
+	name     string // with its parents' names
+	group    string // heading in the overview, for rows without parents
+	synopsis string
+	args     string // what follows the options
+	min, max int    // how many arguments it takes; max of -1 means any number
+	help     string
+	reach    reach
+	signals  bool // the command handles signals itself
+	bind     func(*flag.FlagSet) action
+}
+
+// action runs a command whose options are parsed.
+type action func(context.Context, *call) error
+
+// reach says whom a command talks to, and so which common options it has.
+type reach int
+
+const (
+	offline   reach = iota // nobody
+	toAgent                // the agent
+	toServers              // the servers of a datacenter, by the agent
+)
+
+// call is one invocation.
+type call struct {
+	IO
+	args []string
+	api  *client.Client // nil when the row is offline
+	q    client.Query   // what the common options say
+	// elsewhere is true when the options name a datacenter that may not be the agent's.
+	elsewhere bool
+}
+
+// command makes a row a command of hashicorp/cli.
+type command struct {
+	row *row
+	std IO
+}
+
+func (c *command) Synopsis() string { return c.row.synopsis }
+
+func (c *command) Help() string { return c.row.text() }
+
+// Run parses the arguments and runs the row's action.
+func (c *command) Run(args []string) int {
+	r := c.row
+	if r.bind == nil {
+		return cli.RunResultHelp
+	}
+	flags, api := r.flags()
+	act := r.bind(flags)
+	if err := flags.Parse(args); err != nil {
+		return c.fail(usage("%v", err))
+	}
+	call := &call{IO: c.std, args: flags.Args()}
+	if err := r.arity(len(call.args)); err != nil {
+		return c.fail(err)
+	}
+	if api != nil {
+		var err error
+		if call.api, call.q, err = api.connect(flags, c.std.Getenv); err != nil {
+			return c.fail(err)
+		}
+		call.elsewhere = api.datacenter != ""
+		defer call.api.Close()
+	}
+	return c.interruptible(func(ctx context.Context) int { return c.fail(act(ctx, call)) })
+}
+
+// flags returns the row's empty set of options, with the common ones bound.
+func (r *row) flags() (*flag.FlagSet, *apiOptions) {
+	flags := flag.NewFlagSet(r.name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	return flags, bindAPI(flags, r.reach)
+}
+
+func (r *row) arity(n int) error {
+	switch {
+	case n < r.min:
+		return usage("too few arguments: want %s", r.args)
+	case r.max >= 0 && n > r.max:
+		return usage("too many arguments: want %s (options go before them)", r.args)
+	}
+	return nil
+}
+
+// interruptible runs f until it ends or a second signal comes.
+func (c *command) interruptible(f func(context.Context) int) int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	if c.row.signals || c.std.Signals == nil {
+		return f(ctx)
+	}
+	done := make(chan int, 1)
+	go func() { done <- f(ctx) }() // ends with f, or with the process
+	for signals := 0; ; {
+		select {
+		case code := <-done:
+			return code
+		case s := <-c.std.Signals:
+			if signals++; signals > 1 {
+				return 1
+			}
+			cancel(interrupted{s})
+		}
+	}
+}
+
+// interrupted is the cause of a context that a signal ended.
+type interrupted struct{ signal os.Signal }
+
+func (i interrupted) Error() string { return "interrupted (" + i.signal.String() + ")" }
+
+// fail prints err, if there is one, and returns the exit code.
+func (c *command) fail(err error) int {
+	if err == nil {
+		return 0
+	}
+	var e *exit
+	if !errors.As(err, &e) {
+		e = &exit{code: 1, err: err}
+	}
+	if e.err != nil {
+		line := "Error: " + clean(e.err.Error())
+		if advice := advise(e.err); advice != "" {
+			line += ". " + advice
+		}
+		if e.usage {
+			line += fmt.Sprintf(" (see %s %s -h)", program, c.row.name)
+		}
+		fmt.Fprintln(c.std.Err, red(c.std.Err, c.std.Getenv, line))
+	}
+	return e.code
+}

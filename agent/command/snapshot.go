@@ -1,0 +1,148 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/curia-mesh/curia/agent/client"
+	"github.com/curia-mesh/curia/server/snapshot"
+)
+
+func snapshotSave(f *flag.FlagSet) action {
+	appended := f.String("append-filename", "", "What to put into the file's name, before its extension: any of `version,dc,node,status`.")
+	return func(ctx context.Context, c *call) error {
+		path, err := c.appended(ctx, c.args[0], *appended)
+		if err != nil {
+			return err
+		}
+		index, err := c.save(ctx, path)
+		if err != nil {
+			return fmt.Errorf("nothing was saved: %w", err)
+		}
+		c.say("Saved and verified snapshot to index %d", index)
+		return nil
+	}
+}
+
+// appended puts facts about the agent into a file's name.
+func (c *call) appended(ctx context.Context, path, what string) (string, error) {
+	if what == "" {
+		return path, nil
+	}
+	known := []string{"version", "dc", "node", "status"}
+	wanted := strings.Split(what, ",")
+	for _, w := range wanted {
+		if !slices.Contains(known, w) {
+			return "", usage("-append-filename: unknown %q: want any of %s", w, strings.Join(known, ","))
+		}
+	}
+	self, err := c.api.Agent().Self(ctx)
+	if err != nil {
+		return "", err
+	}
+	facts := map[string]string{
+		"version": self.Config.Version, "dc": self.Config.Datacenter, "node": self.Config.NodeName,
+		"status": strings.ToLower(self.Stats["raft"]["state"]),
+	}
+	ext := filepath.Ext(path)
+	for _, w := range wanted {
+		fact := strings.Map(func(r rune) rune {
+			if r == '/' || r == '\\' || r < ' ' {
+				return '_'
+			}
+			return r
+		}, facts[w])
+		path = strings.TrimSuffix(path, ext) + "-" + fact + ext
+	}
+	return path, nil
+}
+
+// save writes a snapshot to a file that appears whole and verified, or not at all.
+func (c *call) save(ctx context.Context, path string) (index uint64, err error) {
+	archive, meta, err := c.api.Snapshot().Save(ctx, c.q)
+	if err != nil {
+		return 0, err
+	}
+	defer archive.Close()
+	err = atomically(path, func(f *os.File) error {
+		bar := c.progress("saving", -1, true)
+		_, err := io.Copy(io.MultiWriter(f, bar), archive)
+		bar.Finish()
+		if err != nil {
+			return err
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		received, err := snapshot.Read(f)
+		if err != nil {
+			return fmt.Errorf("what was received is damaged: %w", err)
+		}
+		index = received.Meta.Index
+		return received.Close()
+	})
+	if meta.Index != 0 {
+		index = meta.Index
+	}
+	return index, err
+}
+
+// atomically writes a file beside path and moves it there once f has written it and it is on the disk.
+func atomically(path string, f func(*os.File) error) (err error) {
+	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			temp.Close()
+			os.Remove(temp.Name())
+		}
+	}()
+	if err = f(temp); err != nil {
+		return err
+	}
+	if err = errors.Join(temp.Sync(), temp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temp.Name(), path)
+}
+
+func snapshotRestore(*flag.FlagSet) action {
+	return func(ctx context.Context, c *call) error {
+		f, err := os.Open(c.args[0])
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		archive, err := snapshot.Read(f)
+		if err != nil {
+			return fmt.Errorf("%s cannot be restored: %w", c.args[0], err)
+		}
+		if err := archive.Close(); err != nil {
+			return err
+		}
+		size, err := f.Seek(0, io.SeekEnd)
+		if err != nil {
+			return err
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		bar := c.progress("restoring", size, true)
+		err = c.api.Snapshot().Restore(ctx, io.TeeReader(f, bar), size, client.Query{})
+		bar.Finish()
+		if err != nil {
+			return err
+		}
+		c.say("Restored snapshot")
+		return nil
+	}
+}

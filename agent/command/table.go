@@ -1,0 +1,154 @@
+package command
+
+// Headings of the overview.
+const (
+	groupAgent   = "The agent and its cluster"
+	groupCatalog = "Services and nodes"
+	groupKV      = "Keys, locks and events"
+	groupConfig  = "Configuration entries"
+	groupServers = "Servers"
+	groupTools   = "Tools that need no agent"
+)
+
+// table is every subcommand. A parent comes before its children.
+func table() []row {
+	var rows []row
+	for _, part := range [][]row{agentRows(), catalogRows(), kvRows(), entryRows(), serverRows(), toolRows()} {
+		rows = append(rows, part...)
+	}
+	return rows
+}
+
+func agentRows() []row {
+	return []row{
+		{name: "info", group: groupAgent, synopsis: "Shows how the agent does", reach: toAgent, bind: info,
+			help: "Shows the agent's own figures: its build, its part in the quorum, gossip and so on."},
+		{name: "join", group: groupAgent, synopsis: "Makes the agent join a cluster", reach: toAgent, args: "ADDRESS...", min: 1, max: -1, bind: join,
+			help: "Makes the agent join the cluster of the agents at the addresses. One that answers is enough for the cluster, but the exit code tells whether all did."},
+		{name: "leave", group: groupAgent, synopsis: "Makes the agent leave its cluster and stop", reach: toAgent, bind: leave,
+			help: "Makes the agent leave its cluster gracefully and stop."},
+		{name: "force-leave", group: groupAgent, synopsis: "Takes a failed member for one that left", reach: toAgent, args: "NODE", min: 1, max: 1, bind: forceLeave,
+			help: "Makes the cluster take a failed member for one that left, so that nobody waits for it. A member that is alive joins again by itself."},
+		{name: "members", group: groupAgent, synopsis: "Lists the members of the cluster", reach: toAgent, bind: members,
+			help: "Lists the members of the cluster as the agent's gossip sees them. The exit code is 2 when none matches."},
+		{name: "monitor", group: groupAgent, synopsis: "Follows the agent's log", reach: toAgent, bind: monitor,
+			help: "Shows the agent's log as it is written, at a level of your choice, until it is interrupted."},
+		{name: "reload", group: groupAgent, synopsis: "Makes the agent read its configuration again", reach: toAgent, bind: reload,
+			help: "Makes the agent read its configuration files again and use what can change while it runs."},
+		{name: "maint", group: groupAgent, synopsis: "Takes a node or service out of service, or back", reach: toAgent, bind: maint,
+			help: "With -enable takes the agent's node, or one of its services, out of service: they become critical until -disable. Without either lists what is out of service.\n\n  $ curia maint -enable -reason \"new kernel\"\n  $ curia maint -enable -service redis-1 -reason \"upgrade\"\n  $ curia maint -disable"},
+		{name: "debug", group: groupAgent, synopsis: "Captures how an agent does into an archive", reach: toAgent, bind: debugBundle,
+			help: "Captures the agent's configuration, host, members, metrics, log and profiles over some time into one archive, for those who are to find out what is wrong. Profiles need enable_debug on the agent, or a token with operator:read. The archive holds names and addresses of your network; it holds no tokens or keys."},
+		{name: "rtt", group: groupAgent, synopsis: "Estimates the round-trip time between two nodes", reach: toServers, args: "NODE1 [NODE2]", min: 1, max: 2, bind: rtt,
+			help: "Estimates the round-trip time between two nodes by their network coordinates. The second node is the agent's own unless it is given.\n\n  $ curia rtt n1 n2\n  $ curia rtt -wan n1.dc1 n2.dc2"},
+	}
+}
+
+func catalogRows() []row {
+	return []row{
+		{name: "catalog", group: groupCatalog, synopsis: "Lists datacenters, nodes and services", help: "Lists what the catalog holds."},
+		{name: "catalog datacenters", synopsis: "Lists the datacenters", reach: toServers, bind: catalogDatacenters,
+			help: "Lists the names of all known datacenters."},
+		{name: "catalog nodes", synopsis: "Lists the nodes of a datacenter", reach: toServers, bind: catalogNodes,
+			help: "Lists the nodes of a datacenter.\n\n  $ curia catalog nodes -service=redis -near=_agent\n  $ curia catalog nodes -filter 'Meta.rack == \"r1\"'"},
+		{name: "catalog services", synopsis: "Lists the services of a datacenter", reach: toServers, bind: catalogServices,
+			help: "Lists the services of a datacenter, or of one node."},
+		{name: "services", group: groupCatalog, synopsis: "Registers and exports services", help: "Registers services on the agent's node, and exports services to other clusters."},
+		{name: "services register", synopsis: "Registers services on the agent's node", reach: toAgent, args: "[FILE...]", max: -1, bind: servicesRegister,
+			help: "Registers services by files of definitions, in HCL or JSON, or one service by options. What is registered this way stays until it is deregistered.\n\n  $ curia services register web.hcl\n  $ curia services register -name=web -port=80 -tag=v1"},
+		{name: "services deregister", synopsis: "Removes services from the agent's node", reach: toAgent, args: "[FILE...]", max: -1, bind: servicesDeregister,
+			help: "Removes the services that files define, or the one with the id.\n\n  $ curia services deregister web.hcl\n  $ curia services deregister -id=web-1"},
+		{name: "services export", synopsis: "Exports a service to other clusters", reach: toServers, bind: servicesExport,
+			help: "Adds consumers of a service to the configuration entry exported-services.\n\n  $ curia services export -name=web -consumer-peers=east"},
+		{name: "services exported-services", synopsis: "Lists the exported services", reach: toServers, bind: servicesExported,
+			help: "Lists the exported services and those that they are exported to."},
+	}
+}
+
+func kvRows() []row {
+	return []row{
+		{name: "kv", group: groupKV, synopsis: "Reads and writes the key/value store", help: "Reads and writes the key/value store.\n\n  $ curia kv put app/port 80\n  $ curia kv get app/port\n  $ curia kv get -recurse app/\n  $ curia kv delete app/port"},
+		{name: "kv get", synopsis: "Reads keys", reach: toServers, args: "[KEY_OR_PREFIX]", max: 1, bind: kvGet,
+			help: "Shows the value of a key, or with -recurse and -keys of all keys that begin with the argument. The exit code is 1 when there is no such key."},
+		{name: "kv put", synopsis: "Writes a key", reach: toServers, args: "KEY [DATA]", min: 1, max: 2, bind: kvPut,
+			help: "Writes a key. The data is taken as it is, or with @FILE from a file, or with - from standard input.\n\n  $ curia kv put app/config @config.json\n  $ curia kv put -cas -modify-index=844 app/config x"},
+		{name: "kv delete", synopsis: "Deletes keys", reach: toServers, args: "KEY_OR_PREFIX", min: 1, max: 1, bind: kvDelete,
+			help: "Deletes a key, or with -recurse all keys that begin with the argument. It is no error when there is none."},
+		{name: "kv export", synopsis: "Writes a tree of keys as JSON", reach: toServers, args: "[PREFIX]", max: 1, bind: kvExport,
+			help: "Writes all keys that begin with the prefix to standard output, in the form that kv import reads.\n\n  $ curia kv export app/ > app.json"},
+		{name: "kv import", synopsis: "Reads a tree of keys from JSON", reach: toServers, args: "DATA", min: 1, max: 1, bind: kvImport,
+			help: "Writes the keys of an export, one after the other: from a file with @FILE, from standard input with -. Nothing is written when the export is malformed.\n\n  $ curia kv import @app.json"},
+		{name: "lock", group: groupKV, synopsis: "Runs a command while it holds a lock", reach: toServers, args: "PREFIX CHILD...", min: 2, max: -1, bind: lock,
+			help: "Waits for a lock below a prefix of the key/value store and runs a child while it is held. With -n several may hold it at once. When the lock is lost the child, with all that it started, is asked to end and killed after five seconds.\n\nThe child's failure is not this command's, unless -child-exit-code is set.\n\n  $ curia lock -try=10s jobs/backup ./backup.sh"},
+		{name: "watch", group: groupKV, synopsis: "Runs a handler whenever a view changes", reach: toServers, args: "[HANDLER...]", max: -1, bind: watch,
+			help: "Watches a view of the cluster. Without a handler shows it once. A handler gets the view as JSON on standard input, and its index in CONSUL_INDEX; one that is a URL gets it by POST.\n\n  $ curia watch -type=service -service=web ./reload.sh\n  $ curia watch -type=key -key=app/config https://hooks.test/app"},
+		{name: "event", group: groupKV, synopsis: "Fires an event", reach: toServers, args: "[PAYLOAD]", max: 1, bind: event,
+			help: "Spreads an event, with a small payload, over the nodes by gossip. There is no promise that it reaches all.\n\n  $ curia event -name=deploy -service=web v2"},
+		{name: "exec", group: groupKV, synopsis: "Runs a command on many nodes", reach: toServers, args: "[- | COMMAND...]", max: -1, bind: execute,
+			help: "Runs a command, or with - a script from standard input, on the nodes that match, and shows what they write. Nodes take part only with disable_remote_exec = false, which is not the default: whoever may write the prefix in the key/value store and fire the event can run anything there. The exit code is 2 when it fails on a node."},
+	}
+}
+
+func entryRows() []row {
+	return []row{
+		{name: "config", group: groupConfig, synopsis: "Reads and writes configuration entries", help: "Reads and writes configuration entries, which configure services and the mesh for the whole cluster."},
+		{name: "config read", synopsis: "Reads an entry", reach: toServers, bind: configRead,
+			help: "Shows an entry as JSON.\n\n  $ curia config read -kind=service-defaults -name=web"},
+		{name: "config write", synopsis: "Writes an entry", reach: toServers, args: "FILE", min: 1, max: 1, bind: configWrite,
+			help: "Writes an entry from a file in HCL or JSON, or with - from standard input.\n\n  $ curia config write web.hcl"},
+		{name: "config list", synopsis: "Lists the entries of a kind", reach: toServers, bind: configList,
+			help: "Lists the names of the entries of a kind.\n\n  $ curia config list -kind=service-defaults"},
+		{name: "config delete", synopsis: "Deletes an entry", reach: toServers, bind: configDelete,
+			help: "Deletes an entry. It is no error when there is none.\n\n  $ curia config delete -kind=service-defaults -name=web\n  $ curia config delete -filename=web.hcl"},
+	}
+}
+
+func serverRows() []row {
+	return []row{
+		{name: "operator", group: groupServers, synopsis: "Looks after the servers", help: "Looks after the servers."},
+		{name: "operator raft", synopsis: "Shows and changes the quorum", help: "Shows and changes the quorum."},
+		{name: "operator raft list-peers", synopsis: "Lists the servers of the quorum", reach: toServers, bind: raftListPeers,
+			help: "Lists the servers of the quorum and how far each is. With -stale any server answers, so that the list can be had when none leads."},
+		{name: "operator raft remove-peer", synopsis: "Removes a server from the quorum", reach: toServers, bind: raftRemovePeer,
+			help: "Removes a server that is gone for good from the quorum, by its id or its address."},
+		{name: "operator raft transfer-leader", synopsis: "Makes another server lead", reach: toServers, bind: raftTransferLeader,
+			help: "Makes another server lead."},
+		{name: "operator autopilot", synopsis: "Configures how servers are looked after", help: "Configures how servers are looked after automatically."},
+		{name: "operator autopilot get-config", synopsis: "Shows the configuration", reach: toServers, bind: autopilotGet,
+			help: "Shows how servers are looked after."},
+		{name: "operator autopilot set-config", synopsis: "Changes the configuration", reach: toServers, bind: autopilotSet,
+			help: "Changes how servers are looked after. What is not given stays as it is."},
+		{name: "operator autopilot state", synopsis: "Shows how the servers do", reach: toServers, bind: autopilotState,
+			help: "Shows how the servers do and how many may fail."},
+		{name: "operator usage", synopsis: "Counts what the cluster holds", help: "Counts what the cluster holds."},
+		{name: "operator usage instances", synopsis: "Counts services and instances", reach: toServers, bind: usageInstances,
+			help: "Counts services and their instances."},
+		{name: "keyring", group: groupServers, synopsis: "Manages the keys that encrypt gossip", reach: toServers, bind: keyring,
+			help: "Manages the keys that encrypt gossip, in all datacenters. To change the key: install the new one, use it, remove the old one, and list before each step whether all nodes have followed."},
+		{name: "snapshot", group: groupServers, synopsis: "Saves and restores the servers' state", help: "Saves and restores the state of the servers: keys, catalog, sessions and all else.\n\n  $ curia snapshot save backup.snap\n  $ curia snapshot restore backup.snap"},
+		{name: "snapshot save", synopsis: "Saves the state to a file", reach: toServers, args: "FILE", min: 1, max: 1, bind: snapshotSave,
+			help: "Saves the state at one moment to a file. What is received is verified, and the file appears only whole. With -stale any server answers, so that a snapshot can be had when none leads."},
+		{name: "snapshot restore", synopsis: "Replaces the state by a file's", reach: toServers, args: "FILE", min: 1, max: 1, bind: snapshotRestore,
+			help: "Replaces the whole state of the servers by a snapshot's. The file is verified before anything is sent."},
+		{name: "snapshot inspect", synopsis: "Shows what a snapshot holds", args: "FILE", min: 1, max: 1, bind: snapshotInspect,
+			help: "Verifies a snapshot and shows what it is of and how much of what it holds. The file may also be a state.bin in a server's data directory."},
+		{name: "snapshot decode", synopsis: "Writes a snapshot as JSON", args: "FILE", min: 1, max: 1, bind: snapshotDecode,
+			help: "Writes all of a snapshot to standard output, one JSON object a line: first its header, then row by row."},
+	}
+}
+
+func toolRows() []row {
+	return []row{
+		{name: "keygen", group: groupTools, synopsis: "Makes a key to encrypt gossip with", bind: keygen,
+			help: "Makes a new key to encrypt gossip with, for the setting encrypt and for keyring -install."},
+		{name: "tls", group: groupTools, synopsis: "Makes a CA and certificates for agents", help: "Makes a CA and certificates for agents and the command line.\n\n  $ curia tls ca create\n  $ curia tls cert create -server -dc=dc1"},
+		{name: "tls ca", synopsis: "Makes a CA", help: "Makes a CA for agents."},
+		{name: "tls ca create", synopsis: "Makes a CA", bind: tlsCACreate,
+			help: "Makes a CA in this folder: its certificate, and its key, which nobody but you should have."},
+		{name: "tls cert", synopsis: "Makes certificates", help: "Makes certificates for agents and the command line."},
+		{name: "tls cert create", synopsis: "Makes a certificate", bind: tlsCertCreate,
+			help: "Makes a certificate of a server, a client agent or the command line in this folder, signed by the CA.\n\n  $ curia tls cert create -server -dc=dc1\n  $ curia tls cert create -client\n  $ curia tls cert create -cli"},
+		{name: "version", group: groupTools, synopsis: "Shows the version", bind: version,
+			help: "Shows the version of this program and the protocols that it speaks."},
+	}
+}
