@@ -17,7 +17,8 @@ import (
 type host struct {
 	datacenter string
 	server     *Server
-	ready      atomic.Bool // leading, with everything of the past applied
+	ready      atomic.Bool   // leading, with everything of the past applied
+	first      chan struct{} // closed when it is for the first time
 }
 
 func (h *host) join(s *Server) { h.server = s }

@@ -81,7 +81,17 @@ func (s *Server) establish(ctx context.Context) bool {
 		}
 	}
 	s.reconcile(ctx)
+	s.ready()
 	return true
+}
+
+// ready tells those who wait for the first time that this server leads.
+func (s *Server) ready() {
+	select {
+	case <-s.host.first:
+	default:
+		close(s.host.first)
+	}
 }
 
 func (s *Server) abdicate() {

@@ -34,7 +34,8 @@ type Config struct {
 	// Bootstrap makes a server without a past the first of its cluster.
 	Bootstrap bool
 
-	// Bind is where the one port of RPC, Raft and bulk listens, and Advertise where others reach it.
+	// Bind is where the one port of RPC, Raft and bulk listens, and Advertise where others reach it; empty
+	// is the same.
 	Bind      string
 	Advertise string
 
@@ -72,7 +73,7 @@ type Server struct {
 // Open binds the server's port and opens its log and snapshots. Run must follow, or Close.
 func Open(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), events: make(chan struct{}, 1), since: time.Now()}
-	s.host = &host{datacenter: cfg.Datacenter}
+	s.host = &host{datacenter: cfg.Datacenter, first: make(chan struct{})}
 	s.registry = endpoint.New(s.host, s.store)
 	s.fsm = fsm.New(s.store, s.registry, cfg.Log)
 	s.sessions = newSessionTimers(s.expire)
@@ -81,6 +82,9 @@ func Open(cfg Config) (*Server, error) {
 	port, err := net.Listen("tcp", cfg.Bind)
 	if err != nil {
 		return nil, bindError("server (RPC)", "ports.server", cfg.Bind, err)
+	}
+	if cfg.Advertise == "" {
+		cfg.Advertise = port.Addr().String()
 	}
 	s.pool = rpc.NewPool(rpc.PoolOptions{Decode: decodeError})
 	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Encode: encodeError, Log: cfg.Log}), rpc.ListenerOptions{Log: cfg.Log})
@@ -148,3 +152,11 @@ func (s *Server) State() raft.RaftState { return s.raft.State() }
 
 // RaftStats are Raft's own figures.
 func (s *Server) RaftStats() map[string]string { return s.raft.Stats() }
+
+// WaitLeading blocks until this server leads and is ready to, or ctx ends.
+func (s *Server) WaitLeading(ctx context.Context) {
+	select {
+	case <-s.host.first:
+	case <-ctx.Done():
+	}
+}

@@ -18,6 +18,25 @@ type TxnOp struct {
 	Session *TxnSession `json:",omitempty"`
 }
 
+// Reads reports whether the operation changes nothing: it does without the log. Unknown ones do too.
+func (op *TxnOp) Reads() bool {
+	switch {
+	case op.KV != nil:
+		switch op.KV.Verb {
+		case KVSet, KVCAS, KVLock, KVUnlock, KVDelete, KVDeleteTree, KVDeleteCAS:
+			return false
+		}
+		return true
+	case op.Node != nil:
+		return op.Node.Verb == TxnGet
+	case op.Service != nil:
+		return op.Service.Verb == TxnGet
+	case op.Check != nil:
+		return op.Check.Verb == TxnGet
+	}
+	return op.Session == nil
+}
+
 // TxnKV is an operation on a key.
 type TxnKV struct {
 	Verb    KVOp

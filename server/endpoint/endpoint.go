@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/filter"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 )
@@ -52,7 +53,7 @@ type Query[Req, Rep any] struct {
 	Visible func(az acl.Authorizer, rep *Rep) (*Rep, bool)
 	// Filter returns the reply with only the elements that keep accepts. Nil means that the reply cannot
 	// be filtered.
-	Filter func(rep *Rep, keep Keep) (*Rep, error)
+	Filter func(rep *Rep, keep filter.Keep) (*Rep, error)
 	// Unshared answers are cheaper to read anew than to find: they are shared only while they block.
 	Unshared bool
 	// Plain queries carry no index and never block.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/filter"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 )
@@ -28,7 +29,7 @@ func AddQuery[Req, Rep any](r *Registry, q Query[Req, Rep]) {
 				return rpc.Answer{}, err
 			}
 		}
-		keep, err := r.filters.compile(call.Header.Filter)
+		keep, err := r.filters.Compile(call.Header.Filter)
 		if err != nil {
 			return rpc.Answer{}, err
 		}
@@ -50,7 +51,7 @@ func AddQuery[Req, Rep any](r *Registry, q Query[Req, Rep]) {
 }
 
 // read makes the answer from the store as it is now.
-func (q *Query[Req, Rep]) read(store *state.Store, az acl.Authorizer, req *Req, keep Keep) (*result, error) {
+func (q *Query[Req, Rep]) read(store *state.Store, az acl.Authorizer, req *Req, keep filter.Keep) (*result, error) {
 	out := &result{abandoned: store.Abandoned()}
 	rep, index, err := q.Read(store.Read(), &out.watch, req)
 	if err != nil {

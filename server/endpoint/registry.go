@@ -10,6 +10,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/filter"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 )
@@ -21,7 +22,7 @@ type Registry struct {
 	store   *state.Store
 	verbs   map[string]*verb
 	answers answers
-	filters filters
+	filters filter.Cache
 }
 
 // verb is a registered Query, Command or Action without its types.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/filter"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/endpoint"
@@ -68,7 +69,7 @@ func registerCatalogReads(r *endpoint.Registry) {
 			return &found, index, nil
 		},
 		Visible: visible(func(az acl.Authorizer, n *catalog.Node) bool { return seesNode(az, n.Node) }),
-		Filter:  endpoint.FilterList[*catalog.Node],
+		Filter:  filter.List[*catalog.Node],
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, map[string][]string]{
 		Method:  api.Services,
@@ -89,7 +90,7 @@ func registerCatalogReads(r *endpoint.Registry) {
 		Visible: visible(func(az acl.Authorizer, s *catalog.CatalogService) bool {
 			return seesNode(az, s.Node) && seesService(az, s.ServiceName)
 		}),
-		Filter: endpoint.FilterList[*catalog.CatalogService],
+		Filter: filter.List[*catalog.CatalogService],
 	})
 	registerNodeServices(r)
 }
@@ -174,7 +175,7 @@ func registerNodeServices(r *endpoint.Registry) {
 			}
 			return &rep, index, nil
 		},
-		Filter: func(rep **api.NodeServices, keep endpoint.Keep) (**api.NodeServices, error) {
+		Filter: func(rep **api.NodeServices, keep filter.Keep) (**api.NodeServices, error) {
 			if *rep == nil {
 				return rep, nil
 			}
@@ -220,8 +221,8 @@ func registerNodeServiceList(r *endpoint.Registry) {
 			}
 			return &rep, index, nil
 		},
-		Filter: func(rep **api.NodeServiceList, keep endpoint.Keep) (**api.NodeServiceList, error) {
-			kept, err := endpoint.FilterList(&(*rep).Services, keep)
+		Filter: func(rep **api.NodeServiceList, keep filter.Keep) (**api.NodeServiceList, error) {
+			kept, err := filter.List(&(*rep).Services, keep)
 			if err != nil {
 				return nil, err
 			}

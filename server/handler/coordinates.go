@@ -5,6 +5,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/filter"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/endpoint"
@@ -41,7 +42,7 @@ func registerCoordinates(r *endpoint.Registry) {
 	endpoint.AddQuery(r, endpoint.Query[api.NodeQuery, list]{
 		Method:  api.CoordinateNodes,
 		Visible: seen,
-		Filter:  endpoint.FilterList[*catalog.NodeCoordinate],
+		Filter:  filter.List[*catalog.NodeCoordinate],
 		Read: func(tx *state.Txn, w *state.Watch, _ *api.NodeQuery) (*list, uint64, error) {
 			found, index := state.Coordinates(tx, w)
 			return &found, index, nil

@@ -3,6 +3,7 @@ package handler
 import (
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/filter"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/endpoint"
@@ -20,7 +21,7 @@ func registerHealth(r *endpoint.Registry, _ Deps) {
 			return &found, index, nil
 		},
 		Visible: seen,
-		Filter:  endpoint.FilterList[*catalog.Check],
+		Filter:  filter.List[*catalog.Check],
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, []*catalog.Check]{
 		Method: api.HealthChecks,
@@ -31,7 +32,7 @@ func registerHealth(r *endpoint.Registry, _ Deps) {
 			return &found, index, nil
 		},
 		Visible: seen,
-		Filter:  endpoint.FilterList[*catalog.Check],
+		Filter:  filter.List[*catalog.Check],
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.StateQuery, []*catalog.Check]{
 		Method: api.HealthState,
@@ -41,7 +42,7 @@ func registerHealth(r *endpoint.Registry, _ Deps) {
 			return &found, index, nil
 		},
 		Visible: seen,
-		Filter:  endpoint.FilterList[*catalog.Check],
+		Filter:  filter.List[*catalog.Check],
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, []*catalog.Instance]{
 		Method: api.HealthService,
@@ -53,6 +54,6 @@ func registerHealth(r *endpoint.Registry, _ Deps) {
 		Visible: visible(func(az acl.Authorizer, i *catalog.Instance) bool {
 			return seesNode(az, i.Node.Node) && seesService(az, i.Service.Service)
 		}),
-		Filter: endpoint.FilterList[*catalog.Instance],
+		Filter: filter.List[*catalog.Instance],
 	})
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/filter"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/endpoint"
@@ -44,7 +45,7 @@ func registerKV(r *endpoint.Registry, d Deps) {
 			return &found, index, nil
 		},
 		Visible: visible(func(az acl.Authorizer, p *catalog.KVPair) bool { return seesKey(az, p.Key) }),
-		Filter:  endpoint.FilterList[*catalog.KVPair],
+		Filter:  filter.List[*catalog.KVPair],
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.KVQuery, []string]{
 		Method: api.KVKeys,

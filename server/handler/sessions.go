@@ -8,6 +8,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/filter"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
@@ -76,7 +77,7 @@ func registerSessionReads(r *endpoint.Registry) {
 	endpoint.AddQuery(r, endpoint.Query[api.SessionQuery, list]{
 		Method:  api.SessionList,
 		Visible: seen,
-		Filter:  endpoint.FilterList[*catalog.Session],
+		Filter:  filter.List[*catalog.Session],
 		Read: func(tx *state.Txn, w *state.Watch, _ *api.SessionQuery) (*list, uint64, error) {
 			found, index := state.Sessions(tx, w)
 			return &found, index, nil
@@ -85,7 +86,7 @@ func registerSessionReads(r *endpoint.Registry) {
 	endpoint.AddQuery(r, endpoint.Query[api.SessionQuery, list]{
 		Method:  api.SessionNode,
 		Visible: seen,
-		Filter:  endpoint.FilterList[*catalog.Session],
+		Filter:  filter.List[*catalog.Session],
 		Read: func(tx *state.Txn, w *state.Watch, q *api.SessionQuery) (*list, uint64, error) {
 			found, index := state.NodeSessions(tx, w, q.Node)
 			return &found, index, nil

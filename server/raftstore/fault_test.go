@@ -4,6 +4,7 @@ import (
 	"errors"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -98,6 +99,29 @@ func TestDiskFull(t *testing.T) {
 	}
 	if err := s.StoreLog(testLog(m.bounds.last+1, 2, 3000)); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestObserver sees what is written, and a watchdog sees a write that hangs.
+func TestObserver(t *testing.T) {
+	d, told, hanging := newDisk(), 0, time.Duration(0)
+	s, err := Open("mem", Options{SegmentSize: testSegment, FS: d, Observer: func(entries, bytes int, took time.Duration) {
+		if told += entries; bytes < entries*(frameHeaderSize+entryFixed) || took <= 0 {
+			t.Errorf("observed %d entries, %d bytes, %v", entries, bytes, took)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.fail = func(op, _ string, _ int) error {
+		if op == "sync" {
+			hanging = max(hanging, s.Stats().Writing)
+		}
+		return nil
+	}
+	m, _ := run(s, workload()[:7])
+	if st := s.Stats(); told != int(st.EntriesWritten) || hanging == 0 || st.Writing != 0 || st.LastIndex != m.bounds.last {
+		t.Errorf("told of %d entries, hanging %v, stats %+v", told, hanging, st)
 	}
 }
 

@@ -46,11 +46,20 @@ type osFS struct{ dir string }
 
 // openOSFS creates dir, mode 0700, durably if it is not there.
 func openOSFS(dir string) (*osFS, error) {
+	parents := []string{filepath.Dir(dir)}
+	for p := parents[0]; ; p = filepath.Dir(p) {
+		if _, err := os.Stat(p); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		parents = append(parents, filepath.Dir(p))
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
-		return nil, err
+	for _, p := range parents {
+		if err := syncDir(p); err != nil && !errors.Is(err, fs.ErrPermission) { // not ours, made by others
+			return nil, err
+		}
 	}
 	return &osFS{dir: dir}, nil
 }

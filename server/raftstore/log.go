@@ -86,7 +86,9 @@ func (s *Store) checkAppend(logs []*raft.Log) (int64, error) {
 		if l.Index != want {
 			return 0, fmt.Errorf("append to raft log %s: index %d follows %d in one batch", s.dir, l.Index, want-1)
 		}
-		want++
+		if want++; want > maxIndex {
+			return 0, fmt.Errorf("append to raft log %s: index %d is out of range", s.dir, l.Index)
+		}
 		if size += frameSize(entrySize(l)); size > maxBatch {
 			return 0, fmt.Errorf("append to raft log %s: the batch up to index %d exceeds %d bytes: write smaller values", s.dir, l.Index, maxBatch)
 		}

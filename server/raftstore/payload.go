@@ -61,9 +61,12 @@ type bounds struct{ first, last uint64 }
 
 func (b bounds) empty() bool { return b.last == 0 }
 
+// maxIndex keeps the index after any entry's representable.
+const maxIndex = 1<<63 - 1
+
 // valid says whether b can be what a log looks like.
 func (b bounds) valid() bool {
-	return b == bounds{} || b.first > 0 && b.first <= b.last
+	return b == bounds{} || b.first > 0 && b.first <= b.last && b.last <= maxIndex
 }
 
 // without returns what remains of b when lo to hi are deleted, and false when

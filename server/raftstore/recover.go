@@ -194,7 +194,7 @@ func (r *replay) applyState(p []byte) string {
 
 func (r *replay) applyEntry(seg *segment, p []byte, at location) string {
 	var l raft.Log
-	if !decodeEntry(p, &l) || l.Index == 0 || !r.bounds.empty() && l.Index != r.bounds.last+1 {
+	if !decodeEntry(p, &l) || l.Index == 0 || l.Index > maxIndex || !r.bounds.empty() && l.Index != r.bounds.last+1 {
 		return fmt.Sprintf("an entry with index %d does not follow index %d", l.Index, r.bounds.last)
 	}
 	if r.bounds.empty() {

@@ -243,10 +243,14 @@ func (s *Store) Size() int64 {
 
 // counters are the moving parts of Stats.
 type counters struct {
-	appends, entriesWritten, entryBytesWritten, bytesWritten, syncs atomic.Uint64
-	entriesRead, entryBytesRead, headTruncated, tailTruncated       atomic.Uint64
-	rotations, stableSets, stableGets                               atomic.Uint64
-	writing /* since, Unix ns, or 0 */, rotated/* Unix ns */ atomic.Int64
+	appends, entriesWritten, entryBytesWritten atomic.Uint64
+	bytesWritten, syncs, rotations             atomic.Uint64
+	entriesRead, entryBytesRead                atomic.Uint64
+	headTruncated, tailTruncated               atomic.Uint64
+	stableSets, stableGets                     atomic.Uint64
+
+	writing atomic.Int64 // when the write in progress began, Unix ns; 0 is none
+	rotated atomic.Int64 // when the newest segment was begun or opened, Unix ns
 }
 
 // Stats are figures since Open; counts only grow.

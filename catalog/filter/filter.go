@@ -1,4 +1,5 @@
-package endpoint
+// Package filter selects the elements of lists by expressions that clients send.
+package filter
 
 import (
 	"sync"
@@ -11,8 +12,8 @@ import (
 // Keep decides whether an element of a list stays in it.
 type Keep func(element any) (bool, error)
 
-// filters remembers compiled expressions: clients repeat theirs.
-type filters struct {
+// Cache remembers compiled expressions: clients repeat theirs. The zero value is empty.
+type Cache struct {
 	mu       sync.Mutex
 	compiled map[string]*bexpr.Evaluator
 }
@@ -22,8 +23,8 @@ const (
 	maxExpression = 8192
 )
 
-// compile returns the expression as a function, nil for the empty one.
-func (f *filters) compile(expression string) (Keep, error) {
+// Compile returns the expression as a function, nil for the empty one. An error has code invalid.
+func (f *Cache) Compile(expression string) (Keep, error) {
 	if expression == "" {
 		return nil, nil
 	}
@@ -54,11 +55,11 @@ func newEvaluator(expression string) (*bexpr.Evaluator, error) {
 	return e, nil
 }
 
-// CompileFilter returns a filter expression as a function, nil for the empty one.
-func CompileFilter(expression string) (Keep, error) { return new(filters).compile(expression) }
+// Compile returns an expression as a function, nil for the empty one, for those who ask seldom.
+func Compile(expression string) (Keep, error) { return new(Cache).Compile(expression) }
 
-// FilterList filters replies that are lists.
-func FilterList[T any](rep *[]T, keep Keep) (*[]T, error) {
+// List returns the elements of a list that keep accepts.
+func List[T any](rep *[]T, keep Keep) (*[]T, error) {
 	kept := []T{}
 	for _, element := range *rep {
 		ok, err := keep(element)

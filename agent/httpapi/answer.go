@@ -1,0 +1,128 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/curia-mesh/curia/rpc"
+)
+
+const (
+	typeJSON = "application/json"
+	typeText = "text/plain; charset=utf-8"
+)
+
+// Header keys in their canonical form, so that setting them costs no conversion.
+const (
+	headerIndex       = "X-Consul-Index"
+	headerLeader      = "X-Consul-Knownleader"
+	headerContact     = "X-Consul-Lastcontact"
+	headerEffective   = "X-Consul-Effective-Consistency"
+	headerBackend     = "X-Consul-Query-Backend"
+	headerFiltered    = "X-Consul-Results-Filtered-By-Acls"
+	headerPolicy      = "X-Consul-Default-Acl-Policy"
+	headerReason      = "X-Consul-Reason"
+	headerContentHash = "X-Consul-Contenthash"
+	headerCache       = "X-Cache"
+)
+
+// Values that never change are shared: a header's value is a slice.
+var (
+	valueTrue     = []string{"true"}
+	valueFalse    = []string{"false"}
+	valueZero     = []string{"0"}
+	valueBlocking = []string{"blocking-query"}
+	valueJSON     = []string{typeJSON}
+	effective     = map[rpc.Consistency][]string{rpc.Default: {"leader"}, rpc.Consistent: {"consistent"}, rpc.Stale: {"stale"}}
+)
+
+// meta writes what is known about an answer into its header.
+func (c *call) meta(m rpc.Meta) {
+	h := c.w.Header()
+	h[headerIndex] = []string{strconv.FormatUint(max(m.Index, 1), 10)}
+	c.contact(m)
+	h[headerBackend] = valueBlocking
+	if c.route.Effective {
+		h[headerEffective] = effective[m.Consistency]
+	}
+	if m.Filtered {
+		h[headerFiltered] = valueTrue
+	}
+}
+
+// contact writes what is known about the leader into the answer's header.
+func (c *call) contact(m rpc.Meta) {
+	h := c.w.Header()
+	h[headerLeader] = valueFalse
+	if m.KnownLeader {
+		h[headerLeader] = valueTrue
+	}
+	h[headerContact] = valueZero
+	if m.LastContact > 0 {
+		h[headerContact] = []string{strconv.FormatInt(int64(m.LastContact/time.Millisecond), 10)}
+	}
+}
+
+// answer writes a server's answer. Its encoding is shared with all who asked the same.
+func (c *call) answer(a rpc.Answer) error {
+	c.meta(a.Meta)
+	body, err := a.JSON(encodeJSON)
+	if err != nil {
+		return err
+	}
+	return c.raw(http.StatusOK, body)
+}
+
+// json writes a value as the answer.
+func (c *call) json(v any) error { return c.jsonWith(http.StatusOK, v) }
+
+func (c *call) jsonWith(status int, v any) error {
+	body, err := encodeJSON(v)
+	if err != nil {
+		return err
+	}
+	return c.raw(status, body)
+}
+
+// raw writes a body that is JSON already.
+func (c *call) raw(status int, body []byte) error {
+	c.w.Header()["Content-Type"] = valueJSON
+	if c.pretty {
+		var b bytes.Buffer
+		if err := json.Indent(&b, body, "", "    "); err != nil {
+			return err
+		}
+		b.WriteByte('\n')
+		body = b.Bytes()
+	}
+	c.write(status, body)
+	return nil
+}
+
+// done answers a request that has nothing to tell.
+func (c *call) done() error {
+	c.w.Header()["Content-Type"] = valueJSON
+	c.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// text writes plain text.
+func (c *call) text(status int, kind, body string) error {
+	c.w.Header().Set("Content-Type", kind)
+	c.write(status, []byte(body))
+	return nil
+}
+
+// absent answers that there is nothing there, without a body.
+func (c *call) absent() error {
+	c.w.WriteHeader(http.StatusNotFound)
+	return nil
+}
+
+func (c *call) write(status int, body []byte) {
+	c.w.WriteHeader(status)
+	c.w.Write(body) // the client may be gone: nobody is left to tell
+}

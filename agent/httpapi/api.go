@@ -1,0 +1,233 @@
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	metrics "github.com/hashicorp/go-metrics"
+
+	"github.com/curia-mesh/curia/agent/telemetry"
+)
+
+// Config is what an operator can say about the API.
+type Config struct {
+	Datacenter string
+	// DefaultPolicy is what ACLs do with what no rule speaks of: "allow" or "deny".
+	DefaultPolicy string
+	// ResponseHeaders are added to every answer.
+	ResponseHeaders map[string]string
+	// BlockEndpoints are path prefixes that are answered with 403.
+	BlockEndpoints []string
+	// AllowWriteFrom lists the networks that may write; empty means all.
+	AllowWriteFrom []netip.Prefix
+	// Cached lets clients ask for answers of the agent's cache.
+	Cached bool
+	// Debug serves the profiler.
+	Debug  bool
+	Limits Limits
+}
+
+// Limits bound what one request may send, in bytes. A zero field means its default.
+type Limits struct {
+	Body     int64 // of a registration and the like; default 1 MiB
+	KVValue  int64 // default 512 KiB
+	Txn      int64 // default 512 KiB
+	Snapshot int64 // default 64 GiB
+}
+
+func (l Limits) withDefaults() Limits {
+	set := func(v *int64, to int64) {
+		if *v == 0 {
+			*v = to
+		}
+	}
+	set(&l.Body, 1<<20)
+	set(&l.KVValue, 512<<10)
+	set(&l.Txn, 512<<10)
+	set(&l.Snapshot, 64<<30)
+	return l
+}
+
+// API serves the HTTP API of one agent.
+type API struct {
+	Deps
+	log    *slog.Logger
+	limits Limits
+	cached bool
+	config atomic.Pointer[Config]
+	mux    *http.ServeMux
+
+	queryToken sync.Once
+}
+
+// New returns an API over a way to the servers and the parts of the agent.
+func New(cfg Config, deps Deps, log *slog.Logger) *API {
+	a := &API{Deps: deps, log: log, limits: cfg.Limits.withDefaults(), cached: cfg.Cached, mux: http.NewServeMux()}
+	a.config.Store(&cfg)
+	routes := Routes()
+	for i := range routes {
+		a.mount(&routes[i])
+	}
+	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { a.unknown(w, r) })
+	if cfg.Debug {
+		a.profiler()
+	}
+	return a
+}
+
+// Reconfigure replaces what can change while the API serves.
+func (a *API) Reconfigure(cfg Config) { a.config.Store(&cfg) }
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
+
+// Compressed is the API with its longer answers compressed for clients that take that.
+func (a *API) Compressed() http.Handler { return compressed(a) }
+
+// mount serves one route.
+func (a *API) mount(route *Route) {
+	timers := make(map[string]*telemetry.Timer, len(route.Methods))
+	for _, m := range route.Methods {
+		labels := []metrics.Label{{Name: "method", Value: m.Name}, {Name: "path", Value: label(route.Path)}}
+		timers[m.Name] = a.Telemetry.Timer([]string{"api", "http"}, labels...)
+	}
+	a.mux.HandleFunc(route.Path, func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		a.serve(&call{api: a, route: route, w: w, r: r})
+		timers[r.Method].Since(start)
+	})
+}
+
+// label is a route's path as metrics name it.
+func label(path string) string {
+	path = strings.TrimPrefix(path, "/")
+	for _, cut := range []string{"{", "}", "..."} {
+		path = strings.ReplaceAll(path, cut, "")
+	}
+	return strings.ReplaceAll(strings.Trim(path, "/"), "/", "_")
+}
+
+// serve answers one call on a route.
+func (a *API) serve(c *call) {
+	cfg := a.config.Load()
+	h := c.w.Header()
+	h[headerPolicy] = []string{cfg.DefaultPolicy}
+	for k, v := range cfg.ResponseHeaders {
+		h.Set(k, v)
+	}
+	if err := a.admit(cfg, c.r); err != nil {
+		c.fail(err)
+		return
+	}
+	handle := c.route.handler(c.r.Method)
+	if handle == nil {
+		h.Set("Allow", c.route.allow())
+		if c.r.Method == http.MethodOptions {
+			c.done()
+			return
+		}
+		c.fail(withStatus(http.StatusMethodNotAllowed, "method %s is not allowed here: use %s", c.r.Method, c.route.allow()))
+		return
+	}
+	var err error
+	if c.query, err = url.ParseQuery(c.r.URL.RawQuery); err != nil {
+		c.fail(badRequest("query parameters: %w", err))
+		return
+	}
+	c.pretty = c.has("pretty") && c.param("pretty") != "false" && c.param("pretty") != "0"
+	if err := handle(c); err != nil {
+		c.fail(err)
+	}
+}
+
+// admit refuses blocked paths and writes from networks that may only read.
+func (a *API) admit(cfg *Config, r *http.Request) error {
+	for _, prefix := range cfg.BlockEndpoints {
+		if strings.HasPrefix(r.URL.Path, prefix) {
+			return withStatus(http.StatusForbidden, "endpoint %s is blocked by http_config.block_endpoints of this agent", r.URL.Path)
+		}
+	}
+	if len(cfg.AllowWriteFrom) == 0 || r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions {
+		return nil
+	}
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	addr, err := netip.ParseAddr(host)
+	if err == nil {
+		for _, p := range cfg.AllowWriteFrom {
+			if p.Contains(addr.Unmap()) {
+				return nil
+			}
+		}
+	}
+	return withStatus(http.StatusForbidden, "writing is only allowed from http_config.allow_write_http_from of this agent, not from %s", host)
+}
+
+// unknown answers paths that no route serves.
+func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", typeText)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusNotFound)
+	if r.Method != http.MethodHead {
+		w.Write([]byte("invalid URL path: no such endpoint " + strings.ToValidUTF8(r.URL.EscapedPath(), "") + "\n"))
+	}
+}
+
+func (a *API) profiler() {
+	a.mux.HandleFunc("/debug/pprof/", pprof.Index)
+	a.mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	a.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	a.mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	a.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+}
+
+func (a *API) warnQueryToken() {
+	a.queryToken.Do(func() {
+		a.log.Warn("a request gave its token as the query parameter token, which ends up in logs: use the header X-Consul-Token or Authorization")
+	})
+}
+
+// Limits of a connection to the API.
+const (
+	headTimeout = 10 * time.Second
+	idleTimeout = 2 * time.Minute
+	maxHeader   = 64 << 10
+)
+
+// Serve serves handler on a listener until ctx ends. Answers under way have grace to finish; blocking
+// queries are ended.
+func Serve(ctx context.Context, l net.Listener, handler http.Handler, maxHeaderBytes int, grace time.Duration, log *slog.Logger) error {
+	if maxHeaderBytes == 0 {
+		maxHeaderBytes = maxHeader
+	}
+	base, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s := &http.Server{
+		Handler: handler, ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		BaseContext: func(net.Listener) context.Context { return base },
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, 1)
+	go func() { // ends when ctx does
+		<-ctx.Done()
+		cancel()
+		late, stop := context.WithTimeout(context.Background(), grace)
+		defer stop()
+		if s.Shutdown(late) != nil {
+			s.Close()
+		}
+		ended <- nil
+	}()
+	if err := s.Serve(l); err != http.ErrServerClosed {
+		return err
+	}
+	return <-ended
+}

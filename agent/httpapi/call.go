@@ -1,0 +1,232 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/curia-mesh/curia/agent/decode"
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/api"
+)
+
+// call is one request in the making of its answer.
+type call struct {
+	api   *API
+	route *Route
+	w     http.ResponseWriter
+	r     *http.Request
+	query url.Values
+	// pretty answers are indented.
+	pretty bool
+}
+
+func (c *call) ctx() context.Context { return c.r.Context() }
+
+func (c *call) log() *slog.Logger { return c.api.log }
+
+// has reports whether a parameter is given, with or without a value.
+func (c *call) has(name string) bool { _, ok := c.query[name]; return ok }
+
+func (c *call) param(name string) string { return c.query.Get(name) }
+
+// path is a part of the path that the route's pattern names. It is required.
+func (c *call) path(name, what string) (string, error) {
+	value := c.r.PathValue(name)
+	if value == "" {
+		return "", badRequest("missing %s: want %s", what, c.route.Path)
+	}
+	return value, nil
+}
+
+// number reads a parameter that is an unsigned number; 0 when it is not given.
+func (c *call) number(name string) (uint64, error) {
+	text := c.param(name)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, badRequest("invalid %s %q: want a number that is not negative", name, text)
+	}
+	return n, nil
+}
+
+// flag reads a parameter that may stand alone for true.
+func (c *call) flag(name string) (bool, error) {
+	if !c.has(name) {
+		return false, nil
+	}
+	text := c.param(name)
+	if text == "" {
+		return true, nil
+	}
+	on, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, badRequest("invalid %s %q: want true or false", name, text)
+	}
+	return on, nil
+}
+
+// header reads what every request to a server can say: datacenter, token, consistency, blocking, filter.
+func (c *call) header() (rpc.Header, error) {
+	h := rpc.Header{Datacenter: c.param("dc"), Token: c.token(), Filter: c.param("filter")}
+	stale, consistent := c.has("stale"), c.has("consistent")
+	switch {
+	case stale && consistent:
+		return h, badRequest("stale and consistent cannot both be asked for")
+	case consistent:
+		h.Consistency = rpc.Consistent
+	case stale || c.has("max_stale") || c.has("cached") && c.api.cached:
+		h.Consistency = rpc.Stale
+	}
+	var err error
+	if h.MaxStale, err = c.duration("max_stale"); err != nil {
+		return h, err
+	}
+	if h.MinIndex, err = c.number("index"); err != nil {
+		return h, err
+	}
+	h.MaxWait, err = c.duration("wait")
+	return h, err
+}
+
+// duration reads a parameter that is a time span; one without a unit or sign is refused.
+func (c *call) duration(name string) (time.Duration, error) {
+	text := c.param(name)
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, badRequest("invalid %s %q: want a number with a unit, such as 10s", name, text)
+	}
+	return max(d, 0), nil
+}
+
+// token is the secret that the request carries, else the agent's own default.
+// Source: https://developer.hashicorp.com/consul/api-docs/api-structure#authentication
+func (c *call) token() string {
+	if t := c.r.Header.Get("X-Consul-Token"); t != "" {
+		return t
+	}
+	if scheme, t, ok := strings.Cut(c.r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "bearer") {
+		return strings.TrimSpace(t)
+	}
+	if t := c.param("token"); t != "" {
+		c.api.warnQueryToken()
+		return t
+	}
+	return c.api.Node.DefaultToken()
+}
+
+// decode reads a JSON body into a value. An unknown field is refused with the nearest known one.
+func (c *call) decode(into any) error {
+	body, err := c.body(c.api.limits.Body)
+	if err != nil {
+		return err
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return badRequest("request has no body: want JSON")
+	}
+	if err := decode.JSON(body, into, decode.Strict()); err != nil {
+		return badRequest("request body: %w", err)
+	}
+	return nil
+}
+
+// body reads the whole body if it has at most limit bytes. What is longer is refused before it is read
+// where its length is known, else as soon as the limit is passed.
+func (c *call) body(limit int64) ([]byte, error) {
+	size := c.r.ContentLength
+	if size > limit {
+		return nil, tooLarge(size, limit)
+	}
+	if size > 0 {
+		body := make([]byte, size)
+		if _, err := io.ReadFull(c.r.Body, body); err != nil {
+			return nil, badRequest("reading the request's body: %w", err)
+		}
+		return body, nil
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, limit))
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		return nil, tooLarge(limit+1, limit)
+	case err != nil:
+		return nil, badRequest("reading the request's body: %w", err)
+	}
+	return body, nil
+}
+
+// nodeMeta reads the repeatable parameter of key:value pairs.
+func (c *call) nodeMeta() map[string]string {
+	pairs := c.query["node-meta"]
+	if len(pairs) == 0 {
+		return nil
+	}
+	meta := make(map[string]string, len(pairs))
+	for _, pair := range pairs {
+		key, value, _ := strings.Cut(pair, ":")
+		meta[key] = value
+	}
+	return meta
+}
+
+// near is the node to sort by distance from.
+func (c *call) near() string {
+	if n := c.param("near"); n != "_agent" {
+		return n
+	}
+	return c.api.Node.NodeName()
+}
+
+// ask makes a request to a server with the header that the parameters give.
+func ask[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) (rpc.Answer, error) {
+	h, err := c.header()
+	if err != nil {
+		return rpc.Answer{}, err
+	}
+	return m.Ask(c.ctx(), c.api.Caller, h, req)
+}
+
+// query asks and answers with what came back.
+func query[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) error {
+	answer, err := ask(c, m, req)
+	if err != nil {
+		return err
+	}
+	return c.answer(answer)
+}
+
+// send makes a request and gives back the typed reply.
+func send[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) (*Rep, rpc.Meta, error) {
+	h, err := c.header()
+	if err != nil {
+		return nil, rpc.Meta{}, err
+	}
+	return m.Call(c.ctx(), c.api.Caller, h, req)
+}
+
+// nothing is the request of verbs that take none.
+var nothing = &api.Nothing{}
+
+// encodeJSON is how every body is encoded, without a trailing newline.
+func encodeJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	if err := e.Encode(v); err != nil {
+		return nil, catalog.Errorf(catalog.Internal, "encoding the answer: %w", err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}

@@ -1,0 +1,86 @@
+package httpapi
+
+import (
+	"context"
+	"io"
+
+	"github.com/curia-mesh/curia/agent/event"
+	"github.com/curia-mesh/curia/agent/logging"
+	"github.com/curia-mesh/curia/agent/telemetry"
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/gossip"
+)
+
+// Deps are the parts of the agent that the API shows.
+type Deps struct {
+	// Caller reaches the servers.
+	Caller    rpc.Caller
+	Node      Node
+	Local     Local
+	Snapshots Snapshots
+	Events    *event.Ring
+	Telemetry *telemetry.Telemetry
+	Logs      *logging.Output
+}
+
+// Node is the agent as a member of its pools. All methods may be called at once.
+type Node interface {
+	NodeName() string
+	// DefaultToken is the token of requests that carry none.
+	DefaultToken() string
+	// Self describes the agent, without secrets.
+	Self() Self
+	// Members lists the members of the LAN pool, or of the WAN pool; an error where there is none.
+	Members(wan bool) ([]gossip.Member, error)
+	// Join makes the pool known to the one at an address. It blocks until that has answered.
+	Join(ctx context.Context, address string, wan bool) error
+	// Leave begins to leave the pools for good. The agent ends afterwards.
+	Leave(ctx context.Context) error
+	// ForceLeave makes the pool take a failed member for one that left, or forget it.
+	ForceLeave(name string, prune, wan bool) error
+	// Reload reads the configuration anew.
+	Reload(ctx context.Context) error
+	// SetToken replaces one of the agent's own tokens.
+	SetToken(kind, secret string) error
+	// Fire sends a user event.
+	Fire(e *catalog.Event) error
+}
+
+// Snapshots saves and restores the servers' state.
+type Snapshots interface {
+	// SaveSnapshot writes an archive to the writer that begin returns, once there is something to write.
+	SaveSnapshot(ctx context.Context, h rpc.Header, begin func(index uint64) io.Writer) error
+	// RestoreSnapshot replaces everything by an archive, or changes nothing.
+	RestoreSnapshot(ctx context.Context, h rpc.Header, from io.Reader) error
+}
+
+// Self is what an agent says of itself.
+type Self struct {
+	Config      SelfConfig
+	DebugConfig map[string]any
+	Coord       *gossip.Coordinate
+	Member      gossip.Member
+	Stats       map[string]map[string]string
+	Meta        map[string]string
+	XDS         *SelfXDS `json:"xDS,omitempty"`
+}
+
+// SelfConfig is the part of an agent's configuration that clients rely on.
+type SelfConfig struct {
+	Datacenter        string
+	PrimaryDatacenter string
+	NodeName          string
+	NodeID            string
+	Revision          string
+	Server            bool
+	Version           string
+	BuildDate         string
+}
+
+// SelfXDS says which proxies of others the agent can configure.
+type SelfXDS struct {
+	SupportedProxies map[string][]string
+	Port             int
+	Ports            struct{ Plaintext, TLS int }
+}

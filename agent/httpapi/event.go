@@ -1,0 +1,86 @@
+package httpapi
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/curia-mesh/curia/agent/event"
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/server/api"
+)
+
+func eventRoutes() []Route {
+	return []Route{
+		{Path: "/v1/event/fire/{name...}", Doc: "send a user event", ACL: "event:write", Methods: put(eventFire)},
+		{Path: "/v1/event/list", Doc: "list the newest user events", ACL: "event:read", Methods: get(eventList)},
+	}
+}
+
+// maxEvent bounds the body of an event before gossip has its say, which allows far less.
+const maxEvent = 64 << 10
+
+func eventFire(c *call) error {
+	name, err := c.path("name", "event name")
+	if err != nil {
+		return err
+	}
+	payload, err := c.body(maxEvent)
+	if err != nil {
+		return err
+	}
+	e := &catalog.Event{Name: name, NodeFilter: c.param("node"), ServiceFilter: c.param("service"), TagFilter: c.param("tag")}
+	if len(payload) > 0 {
+		e.Payload = payload
+	}
+	if err := event.Validate(e); err != nil {
+		return err
+	}
+	if dc := c.param("dc"); dc != "" && dc != c.api.config.Load().Datacenter {
+		if _, _, err := send(c, api.EventFire, e); err != nil {
+			return err
+		}
+		return c.json(e)
+	}
+	if err := c.api.Node.Fire(e); err != nil {
+		return err
+	}
+	return c.json(e)
+}
+
+func eventList(c *call) error {
+	h, err := c.header()
+	if err != nil {
+		return err
+	}
+	name := c.param("name")
+	found, index, changed := c.api.Events.List(name)
+	if h.MinIndex != 0 {
+		over := time.NewTimer(waitSpan(h.MaxWait))
+		defer over.Stop()
+		for index == h.MinIndex {
+			select {
+			case <-changed:
+				found, index, changed = c.api.Events.List(name)
+				continue
+			case <-over.C:
+			case <-c.ctx().Done():
+			}
+			break
+		}
+	}
+	c.w.Header()[headerIndex] = []string{strconv.FormatUint(index, 10)}
+	return c.json(found)
+}
+
+// Bounds of a blocking request that the agent answers itself.
+const (
+	defaultWait = 5 * time.Minute
+	maxWait     = 10 * time.Minute
+)
+
+func waitSpan(asked time.Duration) time.Duration {
+	if asked <= 0 {
+		return defaultWait
+	}
+	return min(asked, maxWait)
+}

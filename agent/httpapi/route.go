@@ -1,0 +1,58 @@
+package httpapi
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Handler answers one call. It writes the answer with the call's methods, or returns an error before it
+// has written anything.
+type Handler func(c *call) error
+
+// Route is one path with the methods it takes.
+type Route struct {
+	// Path is a pattern of net/http.ServeMux without the method.
+	Path string
+	// Doc says in a few words what it is for, and ACL what it needs of the token; both are for the
+	// reference page.
+	Doc, ACL string
+	// Methods in the order of the Allow header.
+	Methods []Method
+	// Effective answers tell the consistency they really have in a header.
+	Effective bool
+}
+
+// Method is one HTTP method of a route.
+type Method struct {
+	Name   string
+	Handle Handler
+}
+
+func get(h Handler) []Method  { return []Method{{http.MethodGet, h}} }
+func put(h Handler) []Method  { return []Method{{http.MethodPut, h}} }
+func post(h Handler) []Method { return []Method{{http.MethodPost, h}} }
+
+// allow is the value of the Allow header.
+func (r *Route) allow() string {
+	names := []string{http.MethodOptions}
+	for _, m := range r.Methods {
+		names = append(names, m.Name)
+	}
+	return strings.Join(names, ",")
+}
+
+func (r *Route) handler(method string) Handler {
+	if i := slices.IndexFunc(r.Methods, func(m Method) bool { return m.Name == method }); i >= 0 {
+		return r.Methods[i].Handle
+	}
+	return nil
+}
+
+// Routes is the one table of everything that is served under /v1.
+func Routes() []Route {
+	return slices.Concat(
+		agentRoutes(), checkRoutes(), catalogRoutes(), healthRoutes(), kvRoutes(), sessionRoutes(), txnRoutes(),
+		eventRoutes(), coordinateRoutes(), statusRoutes(), snapshotRoutes(), operatorRoutes(), aclRoutes(),
+	)
+}
