@@ -62,6 +62,7 @@ func readFrame(t testing.TB, r io.Reader) (kind byte, id uint64, payload []byte)
 type world struct {
 	net  *memnet.Network
 	open atomic.Int32 // handlers that have not returned
+	stop func()
 }
 
 func inWorld(t *testing.T, so rpc.ServerOptions, lo rpc.ListenerOptions, do func(t *testing.T, w *world)) {
@@ -80,9 +81,9 @@ func inWorld(t *testing.T, so rpc.ServerOptions, lo rpc.ListenerOptions, do func
 		}
 		inner, err := w.net.Host("s").Listen(8300)
 		must(t, err)
-		_, stop := serveOn(t, inner, so, lo)
+		_, w.stop = serveOn(t, inner, so, lo)
 		do(t, w)
-		stop()
+		w.stop()
 	})
 }
 
