@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -161,7 +162,9 @@ func (s *Store) maintain() {
 		seq := s.active.seq + 1
 		s.mu.Unlock()
 		next, err := s.newSegment(seq)
-		if err != nil {
+		if errors.Is(err, errSync) {
+			s.fail(segmentName(seq), err)
+		} else if err != nil {
 			// Not fatal yet: there is room until the current segment is full.
 			s.opts.Logger.Warn("raft log cannot prepare its next segment", "file", s.path(segmentName(seq)), "err", err)
 		}

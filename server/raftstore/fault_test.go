@@ -62,6 +62,28 @@ func TestFailedWrite(t *testing.T) {
 	}
 }
 
+// TestFailedSyncInBackground: a disk that cannot be trusted with the next
+// segment is not trusted with this one.
+func TestFailedSyncInBackground(t *testing.T) {
+	for _, broken := range []string{"sync", "syncdir"} {
+		d := newDisk()
+		s := mustOpen(t, d)
+		d.fail = func(op, name string, _ int) error {
+			if op == broken && name != segmentName(1) {
+				return syscall.EIO
+			}
+			return nil
+		}
+		if err := s.StoreLog(testLog(1, 1, 1)); err != nil {
+			t.Fatal(err)
+		}
+		s.bg.Wait()
+		if err := s.StoreLog(testLog(2, 1, 1)); !errors.Is(err, syscall.EIO) {
+			t.Errorf("after a failed %s: %v", broken, err)
+		}
+	}
+}
+
 // TestDiskFull fills the disk: appends go on while the segment has room, then
 // fail for good; after space is freed a restart goes on without hand work.
 func TestDiskFull(t *testing.T) {

@@ -66,18 +66,29 @@ func (s *Store) newSegment(seq uint64) (*segment, error) {
 	seg.seed = frameSeed(seq, binary.BigEndian.Uint64(salt[:]))
 	_, err = f.WriteAt(encodeFileHeader(seq, binary.BigEndian.Uint64(salt[:])), 0)
 	if err == nil {
-		err = f.Sync()
+		err = syncFailure(f.Sync())
 	}
 	if err == nil {
 		err = s.fs.Rename(spareName, seg.name)
 	}
 	if err == nil {
-		err = s.fs.SyncDir()
+		err = syncFailure(s.fs.SyncDir())
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return seg, nil
+}
+
+// errSync marks failures that make the disk untrustworthy, unlike a full disk
+// or too many open files.
+var errSync = errors.New("sync failed")
+
+func syncFailure(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errSync, err)
 }
 
 // openSpare opens the spare file if there is a good one, or writes one.
