@@ -37,12 +37,16 @@ type Pool struct {
 	roster     roster
 	queue      queue // of pump alone
 
-	closing   chan struct{}
+	closing   chan struct{} // closed when Close begins
+	closed    chan struct{} // and when it is through
 	closeOnce sync.Once
 	closeErr  error
 	wg        sync.WaitGroup // our own goroutines
-	leaving   sync.Mutex     // held by Leave: memberlist must not be shut down in the middle of it
-	tagging   sync.Mutex     // serf does not order its callers of SetTags
+
+	// These locks are held over waits on the network, so they are channels with room for their one holder: in a
+	// synctest bubble a waiter on a sync.Mutex would stop the clock.
+	leaving chan struct{} // memberlist must not be shut down in the middle of Leave
+	tagging chan struct{} // serf does not order its callers of SetTags
 
 	lostUserEvents stat
 }
@@ -64,6 +68,9 @@ func Open(cfg Config) (*Pool, error) {
 		keyQueries: make(chan *serf.Query, keyBacklog),
 		events:     make(chan Event),
 		closing:    make(chan struct{}),
+		closed:     make(chan struct{}),
+		leaving:    make(chan struct{}, 1),
+		tagging:    make(chan struct{}, 1),
 	}
 	if err := p.open(); err != nil {
 		return nil, fmt.Errorf("gossip %s: %w", cfg.Kind, err)
@@ -119,14 +126,20 @@ func (p *Pool) Run(ctx context.Context) error {
 // and timers of the library that are under way end by themselves within a probe interval or two. Without a Leave
 // before, the others will find this node failed. It may be called more than once.
 func (p *Pool) Close() error {
+	first := false
 	p.closeOnce.Do(func() {
+		first = true
 		close(p.closing)
-		p.leaving.Lock()
-		defer p.leaving.Unlock()
+	})
+	if first {
+		p.leaving <- struct{}{}
 		if p.closeErr = p.serf.Shutdown(); p.closeErr == nil {
 			p.wg.Wait()
 		}
-	})
+		<-p.leaving
+		close(p.closed)
+	}
+	<-p.closed
 	return p.closeErr
 }
 
@@ -166,8 +179,8 @@ func (p *Pool) LocalMember() Member {
 // (Timings.LeavePropagateDelay), at once when there is nobody else; the pool stays open for its last answers.
 // ctx cuts the waiting short. A node that left can join again only as a new Pool.
 func (p *Pool) Leave(ctx context.Context) error {
-	p.leaving.Lock()
-	defer p.leaving.Unlock()
+	p.leaving <- struct{}{}
+	defer func() { <-p.leaving }()
 	alone := p.alone()
 	if err := p.serf.Leave(); err != nil {
 		return fmt.Errorf("gossip %s: leave: %w", p.cfg.Kind, err)
@@ -215,8 +228,8 @@ func (p *Pool) ForceLeave(name string, prune bool) error {
 
 // SetTags replaces the tags of this node and waits until the news went out, at most Timings.BroadcastTimeout.
 func (p *Pool) SetTags(tags map[string]string) error {
-	p.tagging.Lock()
-	defer p.tagging.Unlock()
+	p.tagging <- struct{}{}
+	defer func() { <-p.tagging }()
 	if err := p.ended(); err != nil {
 		return err
 	}

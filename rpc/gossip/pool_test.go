@@ -126,6 +126,20 @@ func TestLeaveIsNotFailure(t *testing.T) {
 	})
 }
 
+func TestCloseDuringLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, b := pair(t, func(c *Config) { c.Timings.LeavePropagateDelay = time.Hour })
+		go b.Leave(t.Context())
+		synctest.Wait()
+		start := time.Now()
+		if err := b.Close(); err != nil || time.Since(start) > 10*time.Second {
+			t.Errorf("close took %s, %v", time.Since(start), err)
+		}
+		await(t, a, Left, "b")
+		closeAll(t, a, b)
+	})
+}
+
 func TestRunEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, a, b := pair(t)
@@ -220,6 +234,9 @@ func TestNameConflictNamesBoth(t *testing.T) {
 		if e.Member.AddrPort().String() != atC || e.Rival.String() != atB {
 			t.Errorf("conflict of %s and %s", e.Member.AddrPort(), e.Rival)
 		}
+		time.Sleep(time.Minute) // nobody votes anybody out
+		mustJoin(t, second, a)
+		mustJoin(t, b, a)
 		closeAll(t, a, b, second)
 	})
 }
@@ -231,11 +248,15 @@ func TestAddressOfFailedNameIsReclaimed(t *testing.T) {
 		await(t, a, Failed, "b")
 		time.Sleep(2 * time.Second)
 		again := mustOpen(t, f.config(t, "b", atC))
+		start := time.Now()
 		mustJoin(t, again, a)
 		for _, e := range await(t, a, Joined, "b") {
 			if e.Kind == Conflict {
 				t.Errorf("conflict with a failed node: %+v", e)
 			}
+		}
+		if d := time.Since(start); d > time.Second {
+			t.Errorf("joined after %s", d)
 		}
 		if m := a.Members()[1]; m.AddrPort().String() != atC || m.Status != StatusAlive {
 			t.Errorf("%+v", m)
