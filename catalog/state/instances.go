@@ -21,6 +21,12 @@ var instances = &table[catalog.Instance]{name: "instances", indexes: map[string]
 		}
 		return joined(fold(name), fold(i.Node.Node), i.Service.ID)
 	},
+	"address": func(i *catalog.Instance) []byte {
+		if i.Service.Address == "" {
+			return nil
+		}
+		return joined(i.Service.Address, fold(i.Node.Node), i.Service.ID)
+	},
 }}
 
 type instanceKey struct{ node, id string }
@@ -69,6 +75,15 @@ func NodeInstances(tx *Txn, w *Watch, node string) ([]*catalog.Instance, uint64)
 		found = append(found, i)
 	}
 	return found, index
+}
+
+// InstancesAt returns the instances with an address of their own that is this one.
+func InstancesAt(tx *Txn, w *Watch, address string) []*catalog.Instance {
+	found := []*catalog.Instance{}
+	for i := range instances.scan(tx, w, "address", joined(address)) {
+		found = append(found, i)
+	}
+	return found
 }
 
 // AllInstances yields every instance to keep, in order of service names.

@@ -14,6 +14,7 @@ var nodes = &table[catalog.Node]{name: "nodes", indexes: map[string]func(*catalo
 		}
 		return joined(fold(n.ID))
 	},
+	"address": func(n *catalog.Node) []byte { return joined(n.Address, fold(n.Node)) },
 }}
 
 // Node returns the node with the name, or with the id when name is one.
@@ -32,6 +33,16 @@ func Nodes(tx *Txn, w *Watch, keep func(*catalog.Node) bool) ([]*catalog.Node, u
 		if keep == nil || keep(n) {
 			found = append(found, n)
 		}
+	}
+	return found, index
+}
+
+// NodesAt returns the nodes with an address.
+func NodesAt(tx *Txn, w *Watch, address string) ([]*catalog.Node, uint64) {
+	found, index := []*catalog.Node{}, max(1, indexOf(tx, nodesIndex))
+	for n := range nodes.scan(tx, w, "address", joined(address)) {
+		index = max(index, n.ModifyIndex)
+		found = append(found, n)
 	}
 	return found, index
 }

@@ -138,6 +138,18 @@ type NodeServiceList struct {
 	Services []*catalog.Service
 }
 
+// AddressQuery asks who has an address.
+type AddressQuery struct{ Address string }
+
+// AppendKey implements endpoint.Keyed.
+func (q *AddressQuery) AppendKey(key []byte) []byte { return appendString(key, q.Address) }
+
+// Owners are the nodes and instances with an address.
+type Owners struct {
+	Nodes     []*catalog.Node
+	Instances []*catalog.Instance
+}
+
 // Verbs of the catalog and of health.
 var (
 	Register   = rpc.Method[RegisterRequest, Nothing]{Name: "Catalog.Register"}
@@ -150,6 +162,8 @@ var (
 	NodeServiceMap   = rpc.Method[NodeQuery, *NodeServices]{Name: "Catalog.NodeServices"}
 	NodeServicesList = rpc.Method[NodeQuery, *NodeServiceList]{Name: "Catalog.NodeServiceList"}
 	GatewayServices  = rpc.Method[ServiceQuery, []Nothing]{Name: "Catalog.GatewayServices"}
+
+	AddressOwners    = rpc.Method[AddressQuery, Owners]{Name: "Catalog.AddressOwners"}
 
 	HealthNode    = rpc.Method[NodeQuery, []*catalog.Check]{Name: "Health.NodeChecks"}
 	HealthChecks  = rpc.Method[ServiceQuery, []*catalog.Check]{Name: "Health.ServiceChecks"}

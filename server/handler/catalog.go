@@ -92,6 +92,7 @@ func registerCatalogReads(r *endpoint.Registry) {
 		}),
 		Filter: filter.List[*catalog.CatalogService],
 	})
+	endpoint.AddQuery(r, endpoint.Query[api.AddressQuery, api.Owners]{Method: api.AddressOwners, Read: readOwners, Visible: visibleOwners})
 	registerNodeServices(r)
 }
 
@@ -253,6 +254,35 @@ func registerNodeServiceList(r *endpoint.Registry) {
 			return &[]api.Nothing{}, 1, nil
 		},
 	})
+}
+
+// readOwners answers reverse look-ups. Its index only tells that something may have changed: reverse
+// look-ups do not block.
+func readOwners(tx *state.Txn, w *state.Watch, q *api.AddressQuery) (*api.Owners, uint64, error) {
+	nodes, index := state.NodesAt(tx, w, q.Address)
+	rep := &api.Owners{Nodes: nodes, Instances: state.InstancesAt(tx, w, q.Address)}
+	for _, i := range rep.Instances {
+		index = max(index, i.Service.ModifyIndex)
+	}
+	return rep, index, nil
+}
+
+func visibleOwners(az acl.Authorizer, rep *api.Owners) (*api.Owners, bool) {
+	if az.View() == "" {
+		return rep, false
+	}
+	kept := &api.Owners{}
+	for _, n := range rep.Nodes {
+		if seesNode(az, n.Node) {
+			kept.Nodes = append(kept.Nodes, n)
+		}
+	}
+	for _, i := range rep.Instances {
+		if seesNode(az, i.Node.Node) && seesService(az, i.Service.Service) {
+			kept.Instances = append(kept.Instances, i)
+		}
+	}
+	return kept, len(kept.Nodes)+len(kept.Instances) < len(rep.Nodes)+len(rep.Instances)
 }
 
 func nodeServices(tx *state.Txn, w *state.Watch, name string) (*catalog.Node, []*catalog.Instance, uint64) {

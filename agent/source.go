@@ -1,0 +1,74 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/curia-mesh/curia/agent/dns"
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/api"
+)
+
+// source is what DNS names mean: the answers of the servers, shared with all others who ask the same.
+type source struct {
+	caller rpc.Caller
+	// header gives the consistency and the token of DNS questions.
+	header func(datacenter string) rpc.Header
+}
+
+func freshness(a rpc.Answer) dns.Freshness {
+	if !a.Watched() {
+		return dns.Freshness{}
+	}
+	return dns.Freshness{Stale: a.Stale}
+}
+
+// Service implements dns.Source.
+func (s *source) Service(ctx context.Context, q dns.ServiceQuery) (dns.Instances, error) {
+	if q.Peer != "" || q.SamenessGroup != "" {
+		return dns.Instances{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.Peer+q.SamenessGroup)
+	}
+	req := &api.ServiceQuery{Service: q.Name, Connect: q.Mesh == dns.Connect, Ingress: q.Mesh == dns.Ingress}
+	answer, err := api.HealthService.Ask(ctx, s.caller, s.header(q.Datacenter), req)
+	if err != nil {
+		return dns.Instances{}, err
+	}
+	return dns.Instances{Freshness: freshness(answer), Instances: *answer.Value().(*[]*catalog.Instance)}, nil
+}
+
+// PreparedQuery implements dns.Source.
+func (s *source) PreparedQuery(_ context.Context, q dns.PreparedQuery) (dns.Instances, error) {
+	return dns.Instances{}, catalog.Errorf(catalog.NotFound, "no prepared query %q", q.Name)
+}
+
+// Node implements dns.Source.
+func (s *source) Node(ctx context.Context, q dns.NodeQuery) (dns.Node, error) {
+	if q.Peer != "" {
+		return dns.Node{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.Peer)
+	}
+	answer, err := api.NodeServiceMap.Ask(ctx, s.caller, s.header(q.Datacenter), &api.NodeQuery{Node: q.Name})
+	if err != nil {
+		return dns.Node{}, err
+	}
+	out := dns.Node{Freshness: freshness(answer)}
+	if found := *answer.Value().(**api.NodeServices); found != nil {
+		out.Node = found.Node
+	}
+	return out, nil
+}
+
+// Address implements dns.Source.
+func (s *source) Address(ctx context.Context, addr netip.Addr) (dns.Owners, error) {
+	answer, err := api.AddressOwners.Ask(ctx, s.caller, s.header(""), &api.AddressQuery{Address: addr.String()})
+	if err != nil {
+		return dns.Owners{}, err
+	}
+	found := answer.Value().(*api.Owners)
+	return dns.Owners{Freshness: freshness(answer), Nodes: found.Nodes, Instances: found.Instances}, nil
+}
+
+// VirtualIP implements dns.Source.
+func (s *source) VirtualIP(_ context.Context, q dns.VirtualQuery) (dns.Virtual, error) {
+	return dns.Virtual{}, catalog.Errorf(catalog.NotFound, "service %q has no virtual address", q.Service)
+}
