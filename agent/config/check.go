@@ -211,7 +211,7 @@ func webURL(v any) error {
 	}
 	u, err := url.Parse(v.(string))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return fmt.Errorf("%q is no URL that begins with http:// or https://", v)
+		return fmt.Errorf("%q is no URL that begins with http:// or https://", redact(v.(string)))
 	}
 	return nil
 }
@@ -219,7 +219,7 @@ func webURL(v any) error {
 func webURLs(v any) error {
 	for name, text := range v.(map[string]string) {
 		if !strings.HasPrefix(text, "http://") && !strings.HasPrefix(text, "https://") {
-			return fmt.Errorf("%q of %q does not begin with http:// or https://", text, name)
+			return fmt.Errorf("%q of %q does not begin with http:// or https://", redact(text), name)
 		}
 	}
 	return nil
@@ -295,15 +295,20 @@ func ips(v any) error {
 
 func configEntries(v any) error {
 	for i, entry := range v.([]map[string]any) {
-		kind := entry["kind"]
-		if kind == nil {
-			kind = entry["Kind"]
-		}
-		if s, ok := kind.(string); !ok || s == "" {
+		if entryKind(entry) == "" {
 			return fmt.Errorf("entry %d has no kind", i)
 		}
 	}
 	return nil
+}
+
+func entryKind(entry map[string]any) string {
+	for name, value := range entry {
+		if kind, ok := value.(string); ok && strings.EqualFold(name, "kind") {
+			return kind
+		}
+	}
+	return ""
 }
 
 func watches(v any) error {

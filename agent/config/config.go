@@ -23,16 +23,16 @@ type Config struct {
 	Server            bool              `json:"server"`
 	Bootstrap         bool              `json:"bootstrap"`
 	// BootstrapExpect is how many servers elect the first leader. Load sets it to 1 for Bootstrap and Dev.
-	BootstrapExpect int              `json:"bootstrap_expect"`
-	ReadReplica     bool             `json:"read_replica"`
-	Locality        catalog.Locality `json:"locality"`
-	Partition       string           `json:"partition"`
-	Segment         string           `json:"segment"`
-	Segments        []Segment        `json:"segments"`
-	PidFile         string           `json:"pid_file"`
-	LicensePath     string           `json:"license_path"`
-	Version         string           `json:"version"`
-	Experiments     []string         `json:"experiments"`
+	BootstrapExpect int       `json:"bootstrap_expect"`
+	ReadReplica     bool      `json:"read_replica"`
+	Locality        Locality  `json:"locality"`
+	Partition       string    `json:"partition"`
+	Segment         string    `json:"segment"`
+	Segments        []Segment `json:"segments"`
+	PidFile         string    `json:"pid_file"`
+	LicensePath     string    `json:"license_path"`
+	Version         string    `json:"version"`
+	Experiments     []string  `json:"experiments"`
 
 	// ClientAddr and the addresses below it may hold several addresses with spaces between them.
 	ClientAddr                       string      `json:"client_addr"`
@@ -177,6 +177,12 @@ type UnixSockets struct {
 	User  string `json:"user"`
 	Group string `json:"group"`
 	Mode  string `json:"mode"`
+}
+
+// Locality is where the node runs; it converts to a catalog.Locality.
+type Locality struct {
+	Region string `json:"region"`
+	Zone   string `json:"zone"`
 }
 
 // Segment is one network segment of a server.

@@ -1,8 +1,8 @@
 package config
 
 import (
-	"fmt"
 	"cmp"
+	"fmt"
 
 	"github.com/curia-mesh/curia/catalog"
 )
@@ -91,19 +91,15 @@ func validCheck(d *catalog.AgentCheck) error {
 // single drops definitions that were given again later, as when a file is named twice.
 func (l *loader) single() {
 	c := l.config
-	c.Services = last(c.Services, func(d *catalog.ServiceDefinition) string {
-		if d.ID != "" {
-			return d.ID
-		}
-		return d.Name
-	}, func(id string) { l.warn("services", "service %q is defined several times: the last definition counts", id) })
-	c.Checks = last(c.Checks, func(d *catalog.AgentCheck) string {
-		if d.CheckID != "" {
-			return d.CheckID
-		}
-		return d.Name
-	}, func(id string) { l.warn("checks", "check %q is defined several times: the last definition counts", id) })
+	c.Services = last(c.Services, serviceID, func(id string) {
+		l.warn("services", "service %q is defined several times: the last definition counts", id)
+	})
+	c.Checks = last(c.Checks, checkID, func(id string) { l.warn("checks", "check %q is defined several times: the last definition counts", id) })
 }
+
+func serviceID(d *catalog.ServiceDefinition) string { return cmp.Or(d.ID, d.Name) }
+
+func checkID(d *catalog.AgentCheck) string { return cmp.Or(d.CheckID, d.Name) }
 
 // last keeps the last of those that have the same id, at the place of the first.
 func last[T any](all []T, id func(T) string, dropped func(id string)) []T {

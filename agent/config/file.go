@@ -84,6 +84,9 @@ func list(dir, format string) ([]string, error) {
 		}
 		info, err := os.Stat(name)
 		if err != nil {
+			if entry.Name()[0] == '.' {
+				continue // the lock of an editor is a hidden link that leads nowhere
+			}
 			return nil, err
 		}
 		if info.Mode().IsRegular() {

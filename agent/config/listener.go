@@ -19,17 +19,17 @@ type Listener struct {
 func (c *Config) Listeners() []Listener {
 	var all []Listener
 	add := func(name, addrs string, port int, networks ...string) {
+		if port < 0 {
+			return
+		}
 		for addr := range strings.FieldsSeq(addrs) {
-			path, socket := strings.CutPrefix(addr, "unix://")
-			if socket {
+			if path, socket := strings.CutPrefix(addr, "unix://"); socket {
 				all = append(all, Listener{name, "unix", path})
 				continue
 			}
+			host := strings.TrimSuffix(strings.TrimPrefix(addr, "["), "]")
 			for _, network := range networks {
-				if port >= 0 {
-					host := strings.TrimSuffix(strings.TrimPrefix(addr, "["), "]")
-					all = append(all, Listener{name, network, net.JoinHostPort(host, strconv.Itoa(port))})
-				}
+				all = append(all, Listener{name, network, net.JoinHostPort(host, strconv.Itoa(port))})
 			}
 		}
 	}
@@ -54,7 +54,7 @@ func (c *Config) Listeners() []Listener {
 
 // listeners checks the addresses of the client interfaces and that no two sockets are the same.
 func (l *loader) listeners() {
-	c := l.config
+	c, before := l.config, len(l.errs)
 	for _, a := range []struct{ key, addrs string }{
 		{"client_addr", c.ClientAddr}, {"addresses.dns", c.Addresses.DNS}, {"addresses.http", c.Addresses.HTTP},
 		{"addresses.https", c.Addresses.HTTPS}, {"addresses.grpc", c.Addresses.GRPC}, {"addresses.grpc_tls", c.Addresses.GRPCTLS},
@@ -62,6 +62,9 @@ func (l *loader) listeners() {
 		for addr := range strings.FieldsSeq(a.addrs) {
 			l.clientAddress(a.key, addr)
 		}
+	}
+	if len(l.errs) > before {
+		return
 	}
 	all := c.Listeners()
 	for i, a := range all {

@@ -3,6 +3,7 @@ package config
 import (
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/curia-mesh/curia/catalog"
 )
@@ -24,7 +25,8 @@ func Reloadable(old, new *Config) (changed, ignored []string) {
 }
 
 // Sanitized returns the configuration in the form of a file, with "hidden" in place of each secret that is
-// set. It shares nothing with c.
+// set. Of services, checks, watches and config entries it has the names only. It shares lists and maps with
+// c: read it only.
 func (c *Config) Sanitized() map[string]any {
 	out := map[string]any{"dev": c.Dev}
 	for _, row := range table().rows {
@@ -43,70 +45,69 @@ func (c *Config) Sanitized() map[string]any {
 		}
 		object[names[len(names)-1]] = row.show(c)
 	}
-	services := make([]*catalog.ServiceDefinition, len(c.Services))
-	for i, d := range c.Services {
-		services[i] = withoutToken(d)
-	}
-	out["services"] = services
-	checks := make([]*catalog.AgentCheck, len(c.Checks))
-	for i, check := range c.Checks {
-		checks[i] = checkWithoutToken(check)
-	}
-	out["checks"] = checks
-	watches := make([]Watch, len(c.Watches))
-	for i, w := range c.Watches {
-		w.Token = hide(w.Token)
-		w.HTTPHandler.Header = hideHeader(w.HTTPHandler.Header)
-		watches[i] = w
-	}
-	out["watches"] = watches
 	return out
 }
 
-func hide(secret string) string {
-	if secret == "" {
-		return ""
+// hidden stands in place of a secret.
+const hidden = "hidden"
+
+// show returns the value in the form in which a file holds it, without what is secret.
+func (s *setting) show(c *Config) any {
+	if s.Secret {
+		if s.field(c).IsZero() {
+			return ""
+		}
+		return hidden
 	}
-	return hidden
+	switch v := s.get(c).(type) {
+	case string:
+		return redact(v)
+	case time.Duration:
+		return v.String()
+	case []string:
+		return each(v, redact)
+	case map[string]string:
+		return v
+	case map[string]time.Duration:
+		texts := make(map[string]string, len(v))
+		for key, d := range v {
+			texts[key] = d.String()
+		}
+		return texts
+	case []*catalog.ServiceDefinition:
+		return each(v, serviceID)
+	case []*catalog.AgentCheck:
+		return each(v, checkID)
+	case []Watch:
+		return each(v, func(w Watch) string { return w.Type })
+	case []map[string]any:
+		return each(v, func(entry map[string]any) string { return entryKind(entry) })
+	default:
+		return v
+	}
 }
 
-// hideHeader hides the values of headers: they often carry credentials.
-func hideHeader(header map[string][]string) map[string][]string {
-	if header == nil {
-		return nil
+func each[T any](all []T, name func(T) string) []string {
+	names := make([]string, len(all))
+	for i, one := range all {
+		names[i] = name(one)
 	}
-	out := make(map[string][]string, len(header))
-	for name := range header {
-		out[name] = []string{hidden}
-	}
-	return out
+	return names
 }
 
-func withoutToken(d *catalog.ServiceDefinition) *catalog.ServiceDefinition {
-	if d == nil {
-		return nil
+// redact hides what is secret in text that may name a place: the keys that cloud providers are asked with,
+// and the password of a URL.
+func redact(text string) string {
+	if strings.Contains(text, "provider=") {
+		for word := range strings.FieldsSeq(text) {
+			if strings.HasPrefix(word, "provider=") {
+				return word + " " + hidden
+			}
+		}
 	}
-	out := *d
-	out.Token = hide(d.Token)
-	out.Check = checkWithoutToken(d.Check)
-	out.Checks = make([]*catalog.AgentCheck, len(d.Checks))
-	for i, check := range d.Checks {
-		out.Checks[i] = checkWithoutToken(check)
+	if at := strings.LastIndexByte(text, '@'); at >= 0 && strings.Contains(text, "://") {
+		scheme, _, _ := strings.Cut(text, "://")
+		return scheme + "://" + hidden + text[at:]
 	}
-	if d.Connect != nil {
-		connect := *d.Connect
-		connect.SidecarService = withoutToken(connect.SidecarService)
-		out.Connect = &connect
-	}
-	return &out
-}
-
-func checkWithoutToken(check *catalog.AgentCheck) *catalog.AgentCheck {
-	if check == nil {
-		return nil
-	}
-	out := *check
-	out.Token = hide(check.Token)
-	out.Header = hideHeader(check.Header)
-	return &out
+	return text
 }

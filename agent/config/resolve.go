@@ -1,10 +1,10 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-sockaddr/template"
@@ -50,8 +50,9 @@ func (l *loader) resolve() {
 	if warning := catalog.WarnDNS("node", c.NodeName); warning != "" {
 		l.warn("node_name", "%s", warning)
 	}
-	l.templates()
-	l.addresses()
+	if l.templates(); len(l.errs) == 0 {
+		l.addresses()
+	}
 }
 
 func absolute(domain string) string {
@@ -192,52 +193,62 @@ func (l *loader) advertise() {
 		c.AdvertiseAddr = lan.String()
 		return
 	}
-	found, several, err := hostAddress(lan.Is6())
+	found, warning, err := hostAddress(lan.Is6())
 	if err != nil {
-		l.failAt("advertise_addr", "%v: set advertise_addr or bind_addr", err)
+		l.failAt("advertise_addr", "%w: set advertise_addr or bind_addr", err)
 		return
 	}
 	c.AdvertiseAddr = found.String()
-	if several {
-		l.warn("bind_addr", "the host has several addresses: others are told %s, set advertise_addr to name another", found)
+	if warning != "" {
+		l.warn("bind_addr", "%s: others are told %s, set advertise_addr to name another", warning, found)
 	}
 }
 
-// hostAddress picks the host's private IPv4 address, or its public IPv6 address. Of several it takes the one
-// that the host uses to reach others.
-func hostAddress(v6 bool) (addr netip.Addr, several bool, err error) {
+// hostAddress picks the address of the host that others most probably reach it at: the private IPv4 one or
+// the public IPv6 one. If there are several, it is the one from which the host reaches others.
+func hostAddress(v6 bool) (addr netip.Addr, warning string, err error) {
 	interfaces, err := net.InterfaceAddrs()
 	if err != nil {
-		return netip.Addr{}, false, fmt.Errorf("addresses of the host: %w", err)
+		return netip.Addr{}, "", fmt.Errorf("addresses of the host: %w", err)
 	}
-	var found []netip.Addr
+	var usual, others []netip.Addr
 	for _, i := range interfaces {
 		network, ok := i.(*net.IPNet)
 		if !ok {
 			continue
 		}
 		ip, _ := netip.AddrFromSlice(network.IP)
-		if ip = ip.Unmap(); !ip.IsGlobalUnicast() || ip.Is6() != v6 || ip.IsPrivate() == v6 {
-			continue
+		switch ip = ip.Unmap(); {
+		case !ip.IsGlobalUnicast() || ip.Is6() != v6:
+		case ip.IsPrivate() != v6:
+			usual = append(usual, ip)
+		default:
+			others = append(others, ip)
 		}
-		found = append(found, ip)
 	}
+	found := append(usual, others...)
+	source := sourceAddress(v6)
 	switch {
+	case len(usual) == 1:
+		return usual[0], "", nil
 	case len(found) == 0 && v6:
-		return netip.Addr{}, false, errors.New("the host has no public IPv6 address")
+		return netip.IPv6Loopback(), "the host has no address but the loopback one", nil
 	case len(found) == 0:
-		return netip.Addr{}, false, errors.New("the host has no private IPv4 address")
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), "the host has no address but the loopback one", nil
+	case slices.Contains(found, source):
+		return source, hostAddresses(usual, v6), nil
 	}
-	if len(found) > 1 {
-		if ip := sourceAddress(v6); ip.IsValid() {
-			for _, candidate := range found {
-				if candidate == ip {
-					return ip, true, nil
-				}
-			}
-		}
+	return found[0], hostAddresses(usual, v6), nil
+}
+
+func hostAddresses(usual []netip.Addr, v6 bool) string {
+	switch {
+	case len(usual) > 1:
+		return fmt.Sprintf("the host has %d addresses", len(usual))
+	case v6:
+		return "the host has no public IPv6 address"
 	}
-	return found[0], len(found) > 1, nil
+	return "the host has no private IPv4 address"
 }
 
 // sourceAddress is the address from which the host would send to an address far away (RFC 5737, RFC 3849).

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
 	"strconv"
 	"strings"
@@ -193,30 +192,3 @@ func (s *setting) kind() string {
 		return "list of objects"
 	}
 }
-
-// show returns the value in the form in which a file holds it, secrets hidden.
-func (s *setting) show(c *Config) any {
-	value := s.get(c)
-	if s.Secret {
-		if s.field(c).IsZero() {
-			return ""
-		}
-		return hidden
-	}
-	switch v := value.(type) {
-	case time.Duration:
-		return v.String()
-	case map[string]time.Duration:
-		texts := make(map[string]string, len(v))
-		for key, d := range v {
-			texts[key] = d.String()
-		}
-		return texts
-	case map[string]string:
-		return maps.Clone(v)
-	}
-	return value
-}
-
-// hidden stands in place of a secret.
-const hidden = "hidden"

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/hashicorp/hcl/hcl/ast"
 	"github.com/hashicorp/hcl/hcl/parser"
@@ -97,10 +98,18 @@ func emit(data []byte) (e *emitter, err error) {
 
 func hclError(err error) error {
 	var at *parser.PosError
-	if errors.As(err, &at) {
-		return &Error{Line: at.Pos.Line, Msg: fmt.Sprintf("invalid HCL at line %d, column %d: %s", at.Pos.Line, at.Pos.Column, shortenTo(at.Err.Error(), 200))}
+	if !errors.As(err, &at) {
+		return &Error{Msg: "invalid HCL"}
 	}
-	return &Error{Msg: "invalid HCL: " + shortenTo(err.Error(), 200)}
+	// Some of the parser's messages hold text of the document, which may be secret.
+	what := at.Err.Error()
+	switch {
+	case strings.Contains(what, "Unknown token"):
+		what = "want a value; text needs quotes around it"
+	case strings.Contains(what, "key '"):
+		what = "want = or { behind a key"
+	}
+	return &Error{Line: at.Pos.Line, Msg: fmt.Sprintf("invalid HCL at line %d, column %d: %s", at.Pos.Line, at.Pos.Column, what)}
 }
 
 // shallow checks that data is not nested too deep.
@@ -201,8 +210,8 @@ func (e *emitter) item(item *ast.ObjectItem, from int) error {
 		return e.value(item.Val)
 	}
 	key, _ := item.Keys[from].Token.Value().(string)
-	e.out = append(e.out, '{')
 	e.mark(item.Keys[from].Pos())
+	e.out = append(e.out, '{')
 	e.text(key)
 	e.out = append(e.out, ':')
 	if err := e.item(item, from+1); err != nil {

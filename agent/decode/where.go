@@ -40,9 +40,8 @@ func clean(key string) string {
 	return key
 }
 
-func shorten(text string) string { return shortenTo(text, 64) }
-
-func shortenTo(text string, most int) string {
+func shorten(text string) string {
+	const most = 64
 	if len(text) <= most {
 		return text
 	}
