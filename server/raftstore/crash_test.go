@@ -1,7 +1,9 @@
 package raftstore
 
 import (
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -235,6 +237,19 @@ func TestMissingFiles(t *testing.T) {
 		if damage := (*CorruptError)(nil); !errors.As(err, &damage) || damage.File != "mem/"+seg.name {
 			t.Errorf("segment %d of %d missing: %v", i, len(s.segments), err)
 		}
+	}
+}
+
+// TestNewerVersion: a downgrade is told as such, not as damage.
+func TestNewerVersion(t *testing.T) {
+	d := newDisk()
+	mustOpen(t, d).Close()
+	h := d.names[segmentName(1)].data
+	h[11] = fileVersion + 1
+	binary.BigEndian.PutUint32(h[60:], crc32.Checksum(h[:60], castagnoli))
+	_, err := openDisk(d)
+	if damage := (*CorruptError)(nil); err == nil || errors.As(err, &damage) || !strings.Contains(err.Error(), "run the version that wrote it") {
+		t.Error(err)
 	}
 }
 

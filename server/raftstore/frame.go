@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"io"
 )
@@ -162,7 +163,7 @@ func readFileHeader(f io.ReaderAt, name string, seq uint64) (uint64, error) {
 		return 0, corrupt(name, 0, "the file header fails its checksum")
 	}
 	if v := binary.BigEndian.Uint32(h[8:]); v != fileVersion {
-		return 0, corrupt(name, 8, "format version %d is unknown, this binary reads version %d: use the version that wrote it", v, fileVersion)
+		return 0, fmt.Errorf("raft log %s has format version %d, this binary reads version %d: run the version that wrote it", name, v, fileVersion)
 	}
 	if got := binary.BigEndian.Uint64(h[16:]); got != seq {
 		return 0, corrupt(name, 16, "the header says segment %d: the file was renamed", got)
