@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,13 @@ import (
 // Key is a gossip encryption key of 16, 24 or 32 bytes (AES-128, -192, -256 in GCM mode). It prints as "[redacted]" and
 // does not marshal; Base64 is the one way to its text.
 type Key struct{ raw string }
+
+// NewKey makes a random key of 32 bytes.
+func NewKey() Key {
+	raw := make([]byte, 32)
+	rand.Read(raw) // never fails, see crypto/rand
+	return Key{raw: string(raw)}
+}
 
 // ParseKey reads the base64 form that keygen prints.
 func ParseKey(s string) (Key, error) {

@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -42,6 +43,17 @@ type KeyringAnswers struct {
 	Messages map[string]string
 	// Keys counts by key, in base64, the nodes that have it installed; Primary those that encrypt with it.
 	Keys, Primary map[string]int
+}
+
+// keysMayChange is nil when a stranger can neither give key orders nor read the answers.
+func (p *Pool) keysMayChange() error {
+	switch {
+	case p.ring == nil:
+		return errNoEncryption
+	case p.cfg.AcceptPlaintext || p.cfg.SendPlaintext:
+		return errMigrating
+	}
+	return nil
 }
 
 // EncryptionEnabled tells whether this node encrypts its gossip.
@@ -88,8 +100,8 @@ func (p *Pool) RemoveKey(ctx context.Context, key Key, relay int) (KeyringAnswer
 
 func (p *Pool) askKeyring(ctx context.Context, op keyOp, key Key, relay int) (KeyringAnswers, error) {
 	a := KeyringAnswers{Messages: map[string]string{}, Keys: map[string]int{}, Primary: map[string]int{}}
-	if p.ring == nil {
-		return a, errNoEncryption
+	if err := p.keysMayChange(); err != nil {
+		return a, err
 	}
 	if err := p.ended(); err != nil {
 		return a, err
@@ -175,7 +187,11 @@ func (p *Pool) serveKeyring() {
 	for {
 		select {
 		case q := <-p.keyQueries:
-			if err := q.Respond(p.ring.answer(q.Payload)); err != nil {
+			answer := refusal(p.keysMayChange())
+			if answer == nil {
+				answer = p.ring.answer(q.Payload)
+			}
+			if err := q.Respond(answer); err != nil {
 				p.log.Warn("keyring query is not answered", "node", q.SourceNode(), "err", err)
 			}
 		case <-p.closing:
@@ -186,18 +202,27 @@ func (p *Pool) serveKeyring() {
 
 // answer carries out a request off the wire.
 func (r *ring) answer(payload []byte) []byte {
-	var (
-		req    keyRequest
-		answer keyAnswer
-	)
+	var req keyRequest
 	if err := json.Unmarshal(payload, &req); err != nil {
-		answer.Err = "the request is not understood: is this node of another version?"
-	} else if keys, err := r.apply(req.Op, Key{raw: string(req.Key)}); err != nil {
-		answer.Err = clip(err.Error(), 150)
-	} else {
-		answer.Keys = rawKeys(keys)
+		return refusal(errors.New("the request is not understood: is this node of another version?"))
 	}
-	text, err := json.Marshal(answer)
+	keys, err := r.apply(req.Op, Key{raw: string(req.Key)})
+	if err != nil {
+		return refusal(err)
+	}
+	return keyAnswer{Keys: rawKeys(keys)}.encode()
+}
+
+// refusal is the answer for err, nil for none.
+func refusal(err error) []byte {
+	if err == nil {
+		return nil
+	}
+	return keyAnswer{Err: clip(err.Error(), 150)}.encode()
+}
+
+func (a keyAnswer) encode() []byte {
+	text, err := json.Marshal(a)
 	if err != nil { // cannot be: strings and bytes
 		return nil
 	}

@@ -148,6 +148,28 @@ func TestPlaintextIsRefused(t *testing.T) {
 			if _, err := b.ListKeys(t.Context(), 0); err != errNoEncryption {
 				t.Error(err)
 			}
+			// A stranger who is let in by the migration learns no key and leaves none behind.
+			if accept {
+				for _, order := range []string{`{"Op":"list"}`, `{"Op":"install","Key":"MjIyMjIyMjIyMjIyMjIyMg=="}`} {
+					q, err := b.serf.Query(keyringQuery, []byte(order), b.serf.DefaultQueryParams())
+					if err != nil {
+						t.Fatal(err)
+					}
+					r := <-q.ResponseCh()
+					if r.From != "a" || !strings.Contains(string(r.Payload), "in the clear") {
+						t.Errorf("%s: %s", r.From, r.Payload)
+					}
+				}
+				if len(a.Keys()) != 1 {
+					t.Error("a stranger's key is installed")
+				}
+				if _, err := a.ListKeys(t.Context(), 0); err != errMigrating {
+					t.Error(err)
+				}
+				if r, _ := b.serf.KeyManager().ListKeys(); r.NumErr != 2 || len(r.Keys) != 0 {
+					t.Errorf("serf tells %+v", r)
+				}
+			}
 			closeAll(t, a, b)
 		})
 	}
@@ -234,6 +256,10 @@ func TestKeysDoNotShow(t *testing.T) {
 	text := fmt.Sprintf("%v %+v %s %q %x %#v %v", k, k, k, k, k, k, Config{Keys: []Key{k}})
 	if strings.Contains(text, "1111") || strings.Contains(text, "3131") || strings.Contains(text, "MTEx") {
 		t.Error(text)
+	}
+	fresh, err := ParseKey(NewKey().Base64())
+	if err != nil || fresh == NewKey() || len(fresh.bytes()) != 32 {
+		t.Error("keygen", err)
 	}
 	if b, err := json.Marshal(k); err == nil {
 		t.Errorf("marshals as %s", b)

@@ -103,8 +103,13 @@ func (p *Pool) open() (err error) {
 	}
 	addr, _ := netip.AddrFromSlice(ip)
 	p.self = netip.AddrPortFrom(addr.Unmap(), uint16(port))
-	if p.serf, err = serf.Create(p.serfConfig(trans, log.New(p.lib, "", 0))); err != nil {
+	cfg := p.serfConfig(trans, log.New(p.lib, "", 0))
+	if p.serf, err = serf.Create(cfg); err != nil {
 		return fail(err)
+	}
+	hideKeys(cfg)
+	if p.net != nil {
+		p.net.start()
 	}
 	p.wg.Go(p.pump)
 	if p.ring != nil {

@@ -72,6 +72,11 @@ func (p *Pool) take(e serf.Event) int {
 		}
 		return len(e.Members)
 	case serf.UserEvent:
+		// serf limits what it sends; what it takes from a peer in an exchange of state can be of any size.
+		if len(e.Name)+len(e.Payload) > MaxUserEventSize {
+			p.lostUserEvents.Add(1)
+			return 0
+		}
 		before := p.queue.dropped
 		p.queue.push(Event{Kind: User, User: &UserEvent{
 			LTime: uint64(e.LTime), Name: e.Name, Payload: e.Payload, Coalesce: e.Coalesce,

@@ -19,7 +19,11 @@ const (
 	keyRemove  keyOp = "remove"
 )
 
-var errNoEncryption = errors.New("gossip is not encrypted on this node: set encrypt and restart")
+var (
+	errNoEncryption = errors.New("gossip is not encrypted on this node: set encrypt and restart")
+	errMigrating    = errors.New("gossip in the clear is still sent or accepted: " +
+		"set encrypt_verify_incoming and encrypt_verify_outgoing before keys are listed or changed")
+)
 
 // ring is this node's set of keys. A change is checked, written to the file and only then used, so that neither a bad
 // key nor one that a restart would forget is ever in use.

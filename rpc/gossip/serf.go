@@ -86,6 +86,14 @@ func (p *Pool) serfConfig(trans memberlist.Transport, logger *log.Logger) *serf.
 	return sc
 }
 
+// hideKeys makes serf believe that there are none, memberlist has them. Else its own key queries would go past our
+// rules, and in a migration to encryption tell the keys to whoever asks. It must come before the first packet.
+func hideKeys(c *serf.Config) {
+	ml := *c.MemberlistConfig
+	ml.Keyring = nil
+	c.MemberlistConfig = &ml
+}
+
 // userEventEnvelope is what serf's encoding of a user event adds to name and payload; its limit includes it.
 const userEventEnvelope = 64
 

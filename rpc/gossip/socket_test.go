@@ -85,6 +85,7 @@ func TestAllowedNetworks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tr.start()
 	defer tr.Shutdown()
 	to := tr.udp.LocalAddr().String()
 	send := func(from string, size int) {
@@ -141,6 +142,7 @@ func TestStreamBudget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tr.start()
 	defer tr.Shutdown()
 	for range 2 {
 		out, err := tr.DialTimeout(tr.tcp.Addr().String(), time.Second)

@@ -55,7 +55,7 @@ type transport struct {
 
 var _ memberlist.NodeAwareTransport = (*transport)(nil)
 
-// listen binds both sockets and starts to read.
+// listen binds both sockets; start begins to read.
 func listen(cfg Config, log *slog.Logger) (*transport, error) {
 	t := &transport{
 		log: log, allowed: cfg.Allowed, labels: []metrics.Label{{Name: "network", Value: string(cfg.Kind)}},
@@ -75,9 +75,13 @@ func listen(cfg Config, log *slog.Logger) (*transport, error) {
 		log.Debug("gossip socket keeps its receive buffer", "err", err)
 	}
 	t.ctx, t.stop = context.WithCancel(context.Background())
+	return t, nil
+}
+
+// start begins to read. Its goroutines end with Shutdown.
+func (t *transport) start() {
 	t.wg.Go(t.readPackets)
 	t.wg.Go(t.acceptStreams)
-	return t, nil
 }
 
 // bind takes the same port twice. A port picked by the kernel for TCP may be taken for UDP, so it tries a few.
