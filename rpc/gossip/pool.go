@@ -182,7 +182,8 @@ func (p *Pool) LocalMember() Member {
 
 // Leave tells the others that this node goes on purpose. It returns when the news had time to spread
 // (Timings.LeavePropagateDelay), at once when there is nobody else; the pool stays open for its last answers.
-// ctx cuts the waiting short. A node that left can join again only as a new Pool.
+// ctx cuts that wait short, not the two Timings.BroadcastTimeout that the announcement takes at most. A node that left
+// can join again only as a new Pool.
 func (p *Pool) Leave(ctx context.Context) error {
 	p.leaving <- struct{}{}
 	defer func() { <-p.leaving }()

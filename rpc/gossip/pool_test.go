@@ -62,6 +62,24 @@ func TestMemberIsAsRecorded(t *testing.T) {
 	})
 }
 
+// The pools differ in patience only: a WAN pool takes longer to call a node failed.
+func TestPatience(t *testing.T) {
+	took := map[Kind]time.Duration{}
+	for _, kind := range []Kind{LAN, WAN} {
+		synctest.Test(t, func(t *testing.T) {
+			f, a, b := pair(t, func(c *Config) { c.Kind = kind })
+			f.unplug(atB)
+			start := time.Now()
+			await(t, a, Failed, "b")
+			took[kind] = time.Since(start)
+			closeAll(t, a, b)
+		})
+	}
+	if took[LAN] > 10*time.Second || took[WAN] < 30*time.Second || took[WAN] > time.Minute {
+		t.Errorf("failure found after %v", took)
+	}
+}
+
 func TestFailedLeftPruned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, a, b := pair(t)
