@@ -118,6 +118,7 @@ func TestH2Ping(t *testing.T) {
 	f(answering(t, "HTTP/1.1 400 Bad Request\r\n\r\n"), false, check.Deps{}, catalog.Critical, "the target does not speak HTTP/2")
 	f(answering(t, "\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x0b"), false, check.Deps{}, catalog.Critical, "the target closed the connection with HTTP/2 error 11")
 	f(answering(t, strings.Repeat("\x00\x00\x00\x08\x00\x00\x00\x00\x00", 100)), false, check.Deps{}, catalog.Critical, "no answer to the ping among 64 frames")
+	f(answering(t, "\x00\x00\x08\x06\x00\x00\x00\x00\x00curia\x00\x00\x00"), false, check.Deps{}, catalog.Critical, "read a frame: EOF") // no ACK
 	f(answering(t, "\x00\x00\x04\x04"), false, check.Deps{}, catalog.Critical, "read a frame: unexpected EOF")
 	d := catalog.CheckDefinition{H2PING: answering(t, ""), Timeout: catalog.Duration(50 * time.Millisecond)}
 	expect(t, define(d), check.Deps{}, catalog.Critical, "no answer within 50ms")

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -170,11 +171,11 @@ func TestSchedule(t *testing.T) {
 			t.Fatalf("within the first second: %q", got)
 		}
 		pass(10 * time.Second)
-		for range 10 {
+		for i := range 40 { // as a service does that registers itself again and again
 			again := def()
-			again.Status = catalog.Passing
+			again.Status = []catalog.Status{catalog.Passing, catalog.Critical}[i%2]
 			add(t, s, again)
-			pass(10 * time.Second)
+			pass(2500 * time.Millisecond)
 		}
 		if got := n.count(); got < 11 || got > 13 {
 			t.Errorf("%d runs in 111s, want one each 10s and one at the beginning", got)
@@ -201,6 +202,30 @@ func TestSchedule(t *testing.T) {
 			t.Error("a check that was removed runs on")
 		}
 	})
+}
+
+// Remove waits for a report under way, so that none comes after it.
+func TestRemoveWaits(t *testing.T) {
+	under, leave := make(chan struct{}), make(chan struct{})
+	var reported atomic.Bool
+	rec := &recorder{tap: func(report) {
+		close(under)
+		<-leave
+		reported.Store(true)
+	}}
+	s := check.NewSet(check.Deps{Reporter: rec}, check.Policy{}, nil)
+	add(t, s, ttl("c", time.Hour))
+	updated := make(chan error)
+	go func() { updated <- s.Update("c", catalog.Passing, "") }()
+	<-under
+	time.AfterFunc(20*time.Millisecond, func() { close(leave) })
+	s.Remove("c")
+	if !reported.Load() {
+		t.Error("Remove returned while the check still reported")
+	}
+	if err := <-updated; err != nil {
+		t.Errorf("Update: %v", err)
+	}
 }
 
 func TestIntervalHasLeast(t *testing.T) {
