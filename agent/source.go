@@ -47,13 +47,13 @@ func (s *source) Node(ctx context.Context, q dns.NodeQuery) (dns.Node, error) {
 	if q.Peer != "" {
 		return dns.Node{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.Peer)
 	}
-	answer, err := api.NodeServiceMap.Ask(ctx, s.caller, s.header(q.Datacenter), &api.NodeQuery{Node: q.Name})
+	answer, err := api.Nodes.Ask(ctx, s.caller, s.header(q.Datacenter), &api.NodeQuery{Node: q.Name})
 	if err != nil {
 		return dns.Node{}, err
 	}
 	out := dns.Node{Freshness: freshness(answer)}
-	if found := *answer.Value().(**api.NodeServices); found != nil {
-		out.Node = found.Node
+	if found := *answer.Value().(*[]*catalog.Node); len(found) == 1 {
+		out.Node = found[0]
 	}
 	return out, nil
 }

@@ -1,0 +1,284 @@
+// Package agent is the process on a node: it loads the configuration, opens what the node offers, and
+// runs the parts until it is told to end.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/curia-mesh/curia/agent/config"
+	"github.com/curia-mesh/curia/agent/dns"
+	"github.com/curia-mesh/curia/agent/event"
+	"github.com/curia-mesh/curia/agent/httpapi"
+	"github.com/curia-mesh/curia/agent/local"
+	"github.com/curia-mesh/curia/agent/logging"
+	"github.com/curia-mesh/curia/agent/telemetry"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server"
+)
+
+// Build says which build of the product this is.
+type Build struct {
+	Version  string
+	Revision string
+	Date     string
+}
+
+// Options are what an agent is started with.
+type Options struct {
+	Args  config.Args
+	Build Build
+	// Out gets the log, and what an operator should see at the start.
+	Out io.Writer
+	// Reload asks for the configuration to be read anew; the result is logged.
+	Reload <-chan struct{}
+	// Dump asks for the metrics to be written to Out.
+	Dump <-chan struct{}
+}
+
+// Agent is a running node. Its parts are made by Open and run by Run.
+type Agent struct {
+	opts   Options
+	build  Build
+	log    *slog.Logger
+	logs   *logging.Output
+	id     string
+	config *current
+
+	telemetry *telemetry.Telemetry
+	sockets   *sockets
+	pools     *pools
+	server    *server.Server
+	caller    rpc.Caller
+	local     *local.State
+	events    *event.Ring
+	dns       *dns.Server
+	api       *httpapi.API
+
+	leave chan struct{} // closed when the agent is to leave and end
+	left  sync.Once
+}
+
+// ErrLeft is what Run returns after the agent has left its pools because it was asked to over the API.
+var ErrLeft = errors.New("the agent has left")
+
+// Open loads the configuration and opens everything that can fail: files, sockets, the Raft log. Run
+// must follow.
+func Open(opts Options) (*Agent, error) {
+	cfg, warnings, err := config.Load(opts.Args)
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{opts: opts, build: opts.Build, config: newCurrent(cfg), leave: make(chan struct{})}
+	var opened rollback
+	defer opened.undo()
+	if err := a.openLogs(cfg, &opened); err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		a.log.Warn(w.String())
+	}
+	if !cfg.Server {
+		return nil, errors.New("this agent is no server and client agents are not supported yet: start it with -dev, or with -server and -bootstrap-expect=1")
+	}
+	if a.id, err = cfg.ResolveNodeID(); err != nil {
+		return nil, err
+	}
+	if a.telemetry, err = telemetry.New(telemetryConfig(cfg), logging.Named(a.log, "telemetry")); err != nil {
+		return nil, err
+	}
+	if a.sockets, err = listen(cfg); err != nil {
+		return nil, err
+	}
+	opened.add(a.sockets.close)
+	if err := a.openPools(cfg, &opened); err != nil {
+		return nil, err
+	}
+	if err := a.openServer(cfg); err != nil {
+		return nil, err
+	}
+	if err := a.openInterfaces(cfg); err != nil {
+		return nil, err
+	}
+	opened.done()
+	return a, nil
+}
+
+// rollback closes what was opened when a later step fails.
+type rollback struct{ steps []func() }
+
+func (r *rollback) add(step func()) { r.steps = append(r.steps, step) }
+func (r *rollback) done()           { r.steps = nil }
+
+func (r *rollback) undo() {
+	for i := len(r.steps) - 1; i >= 0; i-- {
+		r.steps[i]()
+	}
+}
+
+func (a *Agent) openLogs(cfg *config.Config, opened *rollback) error {
+	logs, err := logging.New(loggingConfig(cfg), a.opts.Out)
+	if err != nil {
+		return err
+	}
+	opened.add(func() { logs.Close() })
+	a.logs, a.log = logs, logs.Logger()
+	return nil
+}
+
+func (a *Agent) openServer(cfg *config.Config) error {
+	s, err := server.Open(a.serverConfig(cfg))
+	if err != nil {
+		return err
+	}
+	a.server, a.caller = s, s.Caller()
+	return nil
+}
+
+// openInterfaces makes what clients talk to.
+func (a *Agent) openInterfaces(cfg *config.Config) error {
+	a.local = local.New(a.localConfig(cfg), a.caller, logging.Named(a.log, "local"))
+	a.events = event.NewRing(eventLocal{a})
+	var err error
+	a.dns, err = dns.New(dnsConfig(cfg), &source{caller: a.caller, header: a.dnsHeader}, logging.Named(a.log, "dns"))
+	if err != nil {
+		return err
+	}
+	a.api = httpapi.New(apiConfig(cfg), httpapi.Deps{
+		Caller: a.caller, Node: &node{a}, Local: a.local, Snapshots: a.server, Events: a.events, Telemetry: a.telemetry, Logs: a.logs,
+	}, logging.Named(a.log, "http"))
+	return nil
+}
+
+// Run runs the agent until ctx ends or it is asked to leave, and returns when everything has ended. The
+// interfaces that clients use end first, the server last.
+func (a *Agent) Run(ctx context.Context) error {
+	cfg := a.config.get()
+	defer a.logs.Close()
+	if cfg.PidFile != "" {
+		if err := writePid(cfg.PidFile); err != nil {
+			return err
+		}
+		defer os.Remove(cfg.PidFile)
+	}
+	a.banner(cfg)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	lasting, endLasting := context.WithCancel(context.WithoutCancel(ctx))
+	defer endLasting()
+	core, _ := errgroup.WithContext(lasting)
+	guard := func(run func(context.Context) error) func() error {
+		return func() error {
+			err := run(lasting)
+			if err != nil {
+				cancel(err)
+			}
+			return err
+		}
+	}
+	core.Go(guard(a.telemetry.Run))
+	core.Go(guard(a.server.Run))
+	core.Go(guard(a.pools.run))
+	core.Go(guard(a.handleEvents))
+
+	edge, inner := errgroup.WithContext(ctx)
+	edge.Go(func() error { return a.local.Run(inner) })
+	edge.Go(func() error { return a.dns.Run(inner, a.sockets.packets, a.sockets.dns) })
+	edge.Go(func() error { return a.serveHTTP(inner) })
+	edge.Go(func() error { return a.retryJoin(inner, cfg) })
+	edge.Go(func() error { return a.sendCoordinates(inner, cfg) })
+	edge.Go(func() error { return a.obey(inner, cancel) })
+	err := edge.Wait()
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	if a.shouldLeave(err, cfg) {
+		a.leavePools(cfg)
+	}
+	endLasting()
+	if ended := core.Wait(); err == nil {
+		err = ended
+	}
+	a.log.Info("agent ended")
+	return err
+}
+
+// obey does what comes from outside the API while the agent runs: reloads, dumps, and the order to leave.
+func (a *Agent) obey(ctx context.Context, cancel context.CancelCauseFunc) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.leave:
+			cancel(ErrLeft)
+			return nil
+		case <-a.opts.Reload:
+			if err := a.reload(ctx); err != nil {
+				a.log.Error("configuration could not be reloaded; the present one stays", "err", err)
+			}
+		case <-a.opts.Dump:
+			a.telemetry.Dump(a.opts.Out)
+		}
+	}
+}
+
+// Interrupt says why ctx ended, so that the agent knows whether to leave its pools.
+type Interrupt struct{ Terminated bool }
+
+func (i *Interrupt) Error() string {
+	if i.Terminated {
+		return "terminated"
+	}
+	return "interrupted"
+}
+
+// shouldLeave decides whether the agent tells the others that it goes for good.
+func (a *Agent) shouldLeave(err error, cfg *config.Config) bool {
+	var i *Interrupt
+	switch {
+	case errors.Is(err, ErrLeft):
+		return true
+	case errors.As(err, &i) && i.Terminated:
+		return cfg.LeaveOnTerminate
+	case errors.As(err, &i):
+		return !cfg.SkipLeaveOnInterrupt
+	}
+	return false
+}
+
+func (a *Agent) leavePools(cfg *config.Config) {
+	a.log.Info("leaving the pools")
+	late, cancel := context.WithTimeout(context.Background(), cfg.Performance.LeaveDrainTime+5*time.Second)
+	defer cancel()
+	if err := a.pools.leave(late); err != nil {
+		a.log.Warn("the pools may not know that this agent has left", "err", err)
+	}
+}
+
+// banner tells an operator at the terminal what runs and where.
+func (a *Agent) banner(cfg *config.Config) {
+	kind := "client"
+	if cfg.Server {
+		kind = "server"
+	}
+	fmt.Fprintf(a.opts.Out, "==> Curia %s: %s %q in datacenter %q, node id %s\n", a.build.Version, kind, cfg.NodeName, cfg.Datacenter, a.id)
+	for _, line := range a.sockets.describe() {
+		fmt.Fprintf(a.opts.Out, "    %s\n", line)
+	}
+	fmt.Fprintln(a.opts.Out, "==> Log data will now stream in as it occurs:")
+}
+
+func writePid(path string) error {
+	if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644); err != nil {
+		return fmt.Errorf("pid_file: %w", err)
+	}
+	return nil
+}

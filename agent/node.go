@@ -1,0 +1,223 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/curia-mesh/curia/agent/config"
+	"github.com/curia-mesh/curia/agent/event"
+	"github.com/curia-mesh/curia/agent/httpapi"
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/gossip"
+	"github.com/curia-mesh/curia/server/api"
+)
+
+// node is what the HTTP API shows of the agent.
+type node struct{ *Agent }
+
+// NodeName implements httpapi.Node.
+func (n *node) NodeName() string { return n.config.get().NodeName }
+
+// DefaultToken implements httpapi.Node.
+func (n *node) DefaultToken() string { return n.config.tokens.Load().Default }
+
+// Members implements httpapi.Node.
+func (n *node) Members(wan bool) ([]gossip.Member, error) {
+	p, err := n.pool(wan)
+	if err != nil {
+		return nil, err
+	}
+	return p.Members(), nil
+}
+
+func (n *node) pool(wan bool) (*gossip.Pool, error) {
+	if !wan {
+		return n.pools.lan, nil
+	}
+	if n.pools.wan == nil {
+		return nil, catalog.Errorf(catalog.Invalid, "this agent is in no WAN pool: only servers are, unless ports.serf_wan is -1")
+	}
+	return n.pools.wan, nil
+}
+
+// Join implements httpapi.Node.
+func (n *node) Join(ctx context.Context, address string, wan bool) error {
+	p, err := n.pool(wan)
+	if err != nil {
+		return err
+	}
+	_, err = p.Join(ctx, []string{address})
+	return err
+}
+
+// Leave implements httpapi.Node.
+func (n *node) Leave(context.Context) error {
+	n.log.Info("asked to leave")
+	n.left.Do(func() { close(n.leave) })
+	return nil
+}
+
+// ForceLeave implements httpapi.Node.
+func (n *node) ForceLeave(name string, prune, wan bool) error {
+	p, err := n.pool(wan)
+	if err != nil {
+		return err
+	}
+	return p.ForceLeave(name, prune)
+}
+
+// Reload implements httpapi.Node.
+func (n *node) Reload(ctx context.Context) error { return n.reload(ctx) }
+
+// SetToken implements httpapi.Node.
+func (n *node) SetToken(kind, secret string) error {
+	tokens := *n.config.tokens.Load()
+	switch kind {
+	case "default", "acl_token":
+		tokens.Default = secret
+	case "agent", "acl_agent_token":
+		tokens.Agent = secret
+	case "agent_recovery", "agent_master", "acl_agent_master_token":
+		tokens.AgentRecovery = secret
+	case "replication", "acl_replication_token":
+		tokens.Replication = secret
+	case "config_file_service_registration":
+		tokens.ConfigFileServiceRegistration = secret
+	case "dns":
+		tokens.DNS = secret
+	default:
+		return catalog.Errorf(catalog.NotFound, "no agent token %q: want default, agent, agent_recovery, replication, config_file_service_registration or dns", kind)
+	}
+	n.config.tokens.Store(&tokens)
+	return nil
+}
+
+// Fire implements httpapi.Node.
+func (n *node) Fire(e *catalog.Event) error { return event.Fire(n.pools.lan, e) }
+
+// Self implements httpapi.Node.
+func (n *node) Self() httpapi.Self {
+	cfg := n.config.get()
+	self := httpapi.Self{
+		Config: httpapi.SelfConfig{
+			Datacenter: cfg.Datacenter, PrimaryDatacenter: cfg.PrimaryDatacenter, NodeName: cfg.NodeName, NodeID: n.id,
+			Revision: n.build.Revision, Server: cfg.Server, Version: n.build.Version, BuildDate: n.build.Date,
+		},
+		DebugConfig: cfg.Sanitized(), Coord: n.pools.lan.Coordinate(), Member: n.pools.lan.LocalMember(), Stats: n.stats(), Meta: nodeMeta(cfg, n.build),
+	}
+	if cfg.Ports.GRPC > 0 || cfg.Ports.GRPCTLS > 0 {
+		self.XDS = &httpapi.SelfXDS{SupportedProxies: map[string][]string{"envoy": {}}, Port: max(cfg.Ports.GRPC, cfg.Ports.GRPCTLS)}
+		self.XDS.Ports.Plaintext, self.XDS.Ports.TLS = cfg.Ports.GRPC, cfg.Ports.GRPCTLS
+	}
+	return self
+}
+
+// nodeMeta is the node's metadata in the catalog: the operator's and our own.
+func nodeMeta(cfg *config.Config, b Build) map[string]string {
+	meta := map[string]string{"consul-network-segment": cfg.Segment, "consul-version": b.Version}
+	for k, v := range cfg.NodeMeta {
+		meta[k] = v
+	}
+	return meta
+}
+
+// stats are the agent's figures by group, as text.
+func (n *node) stats() map[string]map[string]string {
+	cfg := n.config.get()
+	stats := map[string]map[string]string{
+		"agent": n.local.Stats(),
+		"build": {"version": n.build.Version, "revision": n.build.Revision, "prerelease": "", "version_metadata": ""},
+		"runtime": {
+			"arch": runtime.GOARCH, "os": runtime.GOOS, "version": runtime.Version(), "goroutines": strconv.Itoa(runtime.NumGoroutine()),
+			"cpu_count": strconv.Itoa(runtime.NumCPU()), "max_procs": strconv.Itoa(runtime.GOMAXPROCS(0)),
+		},
+		"serf_lan": n.pools.lan.Stats(),
+	}
+	if n.pools.wan != nil {
+		stats["serf_wan"] = n.pools.wan.Stats()
+	}
+	if n.server != nil {
+		stats["raft"] = n.server.RaftStats()
+		stats["consul"] = map[string]string{
+			"acl": "disabled", "server": "true", "bootstrap": strconv.FormatBool(cfg.Bootstrap), "known_datacenters": "1",
+			"leader": strconv.FormatBool(n.server.State() == raft.Leader), "leader_addr": n.server.LeaderAddr(),
+		}
+	}
+	return stats
+}
+
+// eventLocal is what filters of user events ask of the node.
+type eventLocal struct{ a *Agent }
+
+// NodeName implements event.Local.
+func (l eventLocal) NodeName() string { return l.a.config.get().NodeName }
+
+// ServiceTags implements event.Local.
+func (l eventLocal) ServiceTags(match func(string) bool) [][]string {
+	var tags [][]string
+	for _, s := range l.a.local.Services() {
+		if match(s.Service) {
+			tags = append(tags, s.Tags)
+		}
+	}
+	return tags
+}
+
+// coordinateInterval is how often the agent tells the servers where it is in the network.
+const coordinateInterval = 15 * time.Second
+
+// sendCoordinates tells the servers this node's coordinate from time to time.
+func (a *Agent) sendCoordinates(ctx context.Context, cfg *config.Config) error {
+	if cfg.DisableCoordinates {
+		return nil
+	}
+	tick := time.NewTicker(coordinateInterval)
+	defer tick.Stop()
+	var last *catalog.Coordinate
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		c := a.pools.lan.Coordinate()
+		if c == nil || len(a.pools.lan.Members()) < 2 && last != nil {
+			continue // a lone node stays where it is
+		}
+		last = coordinate(c)
+		req := &api.CoordinateUpdate{Updates: []*catalog.NodeCoordinate{{Node: cfg.NodeName, Segment: cfg.Segment, Coord: last}}}
+		if _, _, err := api.CoordinateSet.Call(ctx, a.caller, rpc.Header{Token: a.config.tokens.Load().Agent}, req); err != nil {
+			a.log.Debug("coordinate could not be sent", "err", err)
+			last = nil
+		}
+	}
+}
+
+// taggedAddresses are the node's addresses by the kind of client they are for.
+func taggedAddresses(cfg *config.Config) map[string]string {
+	tagged := map[string]string{"lan": cfg.AdvertiseAddr, "wan": cfg.AdvertiseAddrWAN}
+	for kind, addr := range map[string]string{"lan": cfg.AdvertiseAddr, "wan": cfg.AdvertiseAddrWAN} {
+		if ip, err := netip.ParseAddr(addr); err == nil {
+			version := "_ipv6"
+			if ip.Unmap().Is4() {
+				version = "_ipv4"
+			}
+			tagged[kind+version] = addr
+		}
+	}
+	for key, addr := range map[string]string{
+		"lan_ipv4": cfg.AdvertiseAddrIPv4, "lan_ipv6": cfg.AdvertiseAddrIPv6, "wan_ipv4": cfg.AdvertiseAddrWANIPv4, "wan_ipv6": cfg.AdvertiseAddrWANIPv6,
+	} {
+		if addr != "" {
+			tagged[key] = addr
+		}
+	}
+	return tagged
+}
+

@@ -1,0 +1,258 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/curia-mesh/curia/agent/config"
+	"github.com/curia-mesh/curia/agent/logging"
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc/gossip"
+	"github.com/curia-mesh/curia/server/handler"
+)
+
+// pools are the gossip pools that the agent is in: that of its datacenter, and on servers that of all
+// servers.
+type pools struct {
+	lan *gossip.Pool
+	wan *gossip.Pool // nil on client agents and where serf_wan is off
+}
+
+func (a *Agent) openPools(cfg *config.Config, opened *rollback) error {
+	lan, err := a.poolConfig(cfg, gossip.LAN)
+	if err != nil {
+		return err
+	}
+	a.pools = &pools{}
+	if a.pools.lan, err = gossip.Open(lan); err != nil {
+		return fmt.Errorf("LAN gossip (ports.serf_lan): %w", err)
+	}
+	opened.add(func() { a.pools.lan.Close() })
+	if !cfg.Server || cfg.Ports.SerfWAN < 0 {
+		return nil
+	}
+	wan, err := a.poolConfig(cfg, gossip.WAN)
+	if err != nil {
+		return err
+	}
+	if a.pools.wan, err = gossip.Open(wan); err != nil {
+		return fmt.Errorf("WAN gossip (ports.serf_wan): %w", err)
+	}
+	opened.add(func() { a.pools.wan.Close() })
+	return nil
+}
+
+func (a *Agent) poolConfig(cfg *config.Config, kind gossip.Kind) (gossip.Config, error) {
+	bind, port, advertise, tuning, file, name := cfg.SerfLAN, cfg.Ports.SerfLAN, cfg.AdvertiseAddr, cfg.GossipLAN, "local", cfg.NodeName
+	allowed, reconnect := cfg.SerfLANAllowedCIDRs, cfg.ReconnectTimeout
+	if kind == gossip.WAN {
+		bind, port, advertise, tuning, file = cfg.SerfWAN, cfg.Ports.SerfWAN, cfg.AdvertiseAddrWAN, cfg.GossipWAN, "remote"
+		allowed, reconnect, name = cfg.SerfWANAllowedCIDRs, cfg.ReconnectTimeoutWAN, cfg.NodeName+"."+cfg.Datacenter
+	}
+	out := gossip.Config{
+		Kind: kind, Name: name, Tags: a.tags(cfg), NoCoordinates: cfg.DisableCoordinates, RejoinAfterLeave: cfg.RejoinAfterLeave,
+		AcceptPlaintext: !cfg.EncryptVerifyIncoming, SendPlaintext: !cfg.EncryptVerifyOutgoing,
+		Logger: logging.Named(a.log, string(kind)), LibraryLog: logging.Standard(logging.Named(a.log, string(kind)), 0).Writer(),
+		Timings: gossip.Timings{
+			GossipInterval: tuning.GossipInterval, GossipNodes: tuning.GossipNodes, ProbeInterval: tuning.ProbeInterval, ProbeTimeout: tuning.ProbeTimeout,
+			SuspicionMult: tuning.SuspicionMult, RetransmitMult: tuning.RetransmitMult, ReconnectTimeout: reconnect,
+		},
+	}
+	var err error
+	if out.Bind, err = addrPort(bind, port); err != nil {
+		return out, fmt.Errorf("%s gossip: %w", kind, err)
+	}
+	if out.Advertise, err = addrPort(advertise, port); err != nil {
+		return out, fmt.Errorf("%s gossip: advertised address: %w", kind, err)
+	}
+	for _, cidr := range allowed {
+		p, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return out, fmt.Errorf("%s gossip: allowed network %q: %w", kind, cidr, err)
+		}
+		out.Allowed = append(out.Allowed, p)
+	}
+	if cfg.Encrypt != "" {
+		key, err := gossip.ParseKey(cfg.Encrypt)
+		if err != nil {
+			return out, fmt.Errorf("encrypt: %w", err)
+		}
+		out.Keys = []gossip.Key{key}
+	}
+	if cfg.DataDir != "" && !cfg.Dev {
+		out.SnapshotFile = filepath.Join(cfg.DataDir, "serf", file+".snapshot")
+		if !cfg.DisableKeyringFile && cfg.Encrypt != "" {
+			out.KeyringFile = filepath.Join(cfg.DataDir, "serf", file+".keyring")
+		}
+	}
+	return out, nil
+}
+
+func addrPort(host string, port int) (netip.AddrPort, error) {
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%q is no IP address", host)
+	}
+	return netip.AddrPortFrom(addr, uint16(port)), nil
+}
+
+// tags tell the other members what this agent is.
+func (a *Agent) tags(cfg *config.Config) map[string]string {
+	tags := map[string]string{
+		"dc": cfg.Datacenter, "id": a.id, "role": "node", "segment": cfg.Segment, "build": a.build.Version + ":" + a.build.Revision,
+		"vsn": "2", "vsn_min": "2", "vsn_max": "3", "acls": "0",
+	}
+	if cfg.ACL.Enabled {
+		tags["acls"] = "1"
+	}
+	if !cfg.Server {
+		return tags
+	}
+	tags["role"] = handler.ConsulService
+	tags["port"] = strconv.Itoa(cfg.Ports.Server)
+	tags["wan_join_port"] = strconv.Itoa(cfg.Ports.SerfWAN)
+	tags["raft_vsn"] = "3"
+	tags["ft_fs"], tags["ft_si"] = "1", "1"
+	for name, port := range map[string]int{"grpc_port": cfg.Ports.GRPC, "grpc_tls_port": cfg.Ports.GRPCTLS} {
+		if port > 0 {
+			tags[name] = strconv.Itoa(port)
+		}
+	}
+	if cfg.BootstrapExpect > 1 {
+		tags["expect"] = strconv.Itoa(cfg.BootstrapExpect)
+	}
+	if cfg.ReadReplica {
+		tags["read_replica"] = "1"
+	}
+	return tags
+}
+
+func (p *pools) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.lan.Run(ctx) })
+	if p.wan != nil {
+		group.Go(func() error { return p.wan.Run(ctx) })
+	}
+	return group.Wait()
+}
+
+// leave tells both pools that this agent goes for good.
+func (p *pools) leave(ctx context.Context) error {
+	var wait sync.WaitGroup
+	var lan, wan error
+	wait.Go(func() { lan = p.lan.Leave(ctx) })
+	if p.wan != nil {
+		wait.Go(func() { wan = p.wan.Leave(ctx) })
+	}
+	wait.Wait()
+	return errors.Join(lan, wan)
+}
+
+// handleEvents takes what happens in the pools until they end with ctx.
+func (a *Agent) handleEvents(ctx context.Context) error {
+	var wan <-chan gossip.Event
+	if a.pools.wan != nil {
+		wan = a.pools.wan.Events()
+	}
+	lan := a.pools.lan.Events()
+	for lan != nil || wan != nil {
+		select {
+		case e, ok := <-lan:
+			if !ok {
+				lan = nil
+				continue
+			}
+			a.handleEvent(e)
+		case e, ok := <-wan:
+			if !ok {
+				wan = nil
+				continue
+			}
+			a.log.Debug("WAN pool changed", "event", e.Kind, "node", e.Member.Name)
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (a *Agent) handleEvent(e gossip.Event) {
+	switch e.Kind {
+	case gossip.User:
+		got, err := a.events.Receive(e.User.Name, e.User.LTime, e.User.Payload)
+		switch {
+		case err != nil:
+			a.log.Warn("user event could not be read", "err", err)
+		case got != nil:
+			a.log.Info("user event received", "event", got.Name, "id", got.ID)
+		}
+	case gossip.Conflict:
+		a.log.Error("two members have one name: give one of them another node_name", "node", e.Member.Name,
+			"address", e.Member.AddrPort(), "other", e.Rival)
+	default:
+		a.log.Debug("LAN pool changed", "event", e.Kind, "node", e.Member.Name)
+		if a.server != nil {
+			a.server.Observe()
+		}
+	}
+}
+
+// retryJoin joins the configured addresses, again and again until one answers.
+func (a *Agent) retryJoin(ctx context.Context, cfg *config.Config) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.joinUntil(ctx, a.pools.lan, "LAN", cfg.RetryJoin, cfg.RetryInterval, cfg.RetryMax) })
+	if a.pools.wan != nil {
+		group.Go(func() error { return a.joinUntil(ctx, a.pools.wan, "WAN", cfg.RetryJoinWAN, cfg.RetryIntervalWAN, cfg.RetryMaxWAN) })
+	}
+	return group.Wait()
+}
+
+func (a *Agent) joinUntil(ctx context.Context, p *gossip.Pool, kind string, addresses []string, interval time.Duration, limit int) error {
+	if len(addresses) == 0 {
+		return nil
+	}
+	tick := time.NewTicker(max(interval, time.Second))
+	defer tick.Stop()
+	for try := 1; ; try++ {
+		n, err := p.Join(ctx, addresses)
+		if err == nil {
+			a.log.Info("joined the "+kind+" pool", "answered", n)
+			return nil
+		}
+		if limit > 0 && try >= limit {
+			return fmt.Errorf("joining the %s pool failed %d times: %w", kind, try, err)
+		}
+		if try == 1 {
+			a.log.Warn("no address of the "+kind+" pool answers; trying again until one does", "every", interval, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// wanCoordinates are those of this datacenter's servers.
+func (a *Agent) wanCoordinates() []*catalog.NodeCoordinate {
+	c := a.pools.lan.Coordinate()
+	if a.pools.wan != nil {
+		c = a.pools.wan.Coordinate()
+	}
+	if c == nil {
+		return []*catalog.NodeCoordinate{}
+	}
+	return []*catalog.NodeCoordinate{{Node: a.config.get().NodeName, Coord: coordinate(c)}}
+}
+
+func coordinate(c *gossip.Coordinate) *catalog.Coordinate {
+	return &catalog.Coordinate{Vec: c.Vec, Error: c.Error, Adjustment: c.Adjustment, Height: c.Height}
+}
+

@@ -1,0 +1,37 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/curia-mesh/curia/agent/config"
+)
+
+// reload reads the configuration anew and takes up what may change while the agent runs. On an error
+// nothing changes.
+func (a *Agent) reload(ctx context.Context) error {
+	next, warnings, err := config.Load(a.opts.Args)
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		a.log.Warn(w.String())
+	}
+	changed, ignored := config.Reloadable(a.config.get(), next)
+	if len(ignored) > 0 {
+		a.log.Warn("these settings change only with a restart of the agent", "settings", strings.Join(ignored, ", "))
+	}
+	if err := a.dns.Reload(dnsConfig(next)); err != nil {
+		return err
+	}
+	err = errors.Join(
+		a.logs.SetLevel(next.LogLevel),
+		a.telemetry.SetFilter(next.Telemetry.PrefixFilter),
+		a.local.SetConfig(ctx, next.Services, next.Checks, nodeMeta(next, a.build)),
+	)
+	a.api.Reconfigure(apiConfig(next))
+	a.config.set(next)
+	a.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))
+	return err
+}

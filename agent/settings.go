@@ -1,0 +1,108 @@
+package agent
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/curia-mesh/curia/agent/config"
+	"github.com/curia-mesh/curia/agent/dns"
+	"github.com/curia-mesh/curia/agent/httpapi"
+	"github.com/curia-mesh/curia/agent/logging"
+	"github.com/curia-mesh/curia/agent/telemetry"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server"
+)
+
+// current is the configuration in force and the agent's own tokens, which the API can replace.
+type current struct {
+	config atomic.Pointer[config.Config]
+	tokens atomic.Pointer[config.Tokens]
+}
+
+func newCurrent(cfg *config.Config) *current {
+	c := &current{}
+	c.set(cfg)
+	return c
+}
+
+func (c *current) get() *config.Config { return c.config.Load() }
+
+func (c *current) set(cfg *config.Config) {
+	c.config.Store(cfg)
+	tokens := cfg.ACL.Tokens
+	c.tokens.Store(&tokens)
+}
+
+func loggingConfig(cfg *config.Config) logging.Config {
+	return logging.Config{
+		Name: "agent", Level: cfg.LogLevel, JSON: cfg.LogJSON, File: cfg.LogFile, RotateBytes: int64(cfg.LogRotateBytes),
+		RotateDuration: cfg.LogRotateDuration, RotateMaxFiles: cfg.LogRotateMaxFiles, Syslog: cfg.EnableSyslog, SyslogFacility: cfg.SyslogFacility,
+	}
+}
+
+func telemetryConfig(cfg *config.Config) telemetry.Config {
+	t := cfg.Telemetry
+	return telemetry.Config{
+		MetricsPrefix: t.MetricsPrefix, DisableHostname: t.DisableHostname, PrefixFilter: t.PrefixFilter, BlockByDefault: !t.FilterDefault,
+		PrometheusRetention: t.PrometheusRetentionTime, StatsdAddr: t.StatsdAddr, StatsiteAddr: t.StatsiteAddr, DogstatsdAddr: t.DogstatsdAddr,
+		DogstatsdTags: t.DogstatsdTags, EnableHostMetrics: t.EnableHostMetrics, DataDir: cfg.DataDir,
+	}
+}
+
+func (a *Agent) serverConfig(cfg *config.Config) server.Config {
+	out := server.Config{
+		Datacenter: cfg.Datacenter, NodeName: cfg.NodeName, NodeID: a.id, Version: a.build.Version,
+		Bootstrap: cfg.BootstrapExpect == 1, Bind: join(cfg.BindAddr, cfg.Ports.Server), Advertise: join(cfg.AdvertiseAddr, cfg.Ports.Server),
+		Members: a.pools.lan.Members, WANCoordinates: a.wanCoordinates, RaftMultiplier: cfg.Performance.RaftMultiplier,
+		SnapshotThreshold: uint64(cfg.RaftSnapshotThreshold), SnapshotInterval: cfg.RaftSnapshotInterval, TrailingLogs: uint64(cfg.RaftTrailingLogs),
+		Log: logging.Named(a.log, "server"), RaftLog: logging.HCLog(logging.Named(a.log, "server.raft")),
+	}
+	if !cfg.Dev {
+		out.DataDir = cfg.DataDir
+	}
+	return out
+}
+
+func join(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+
+func dnsConfig(cfg *config.Config) dns.Config {
+	d, out := cfg.DNS, dns.Defaults()
+	out.Domain, out.AltDomain, out.Datacenter = cfg.Domain, cfg.AltDomain, cfg.Datacenter
+	out.NodeTTL, out.ServiceTTL, out.OnlyPassing = d.NodeTTL, d.ServiceTTL, d.OnlyPassing
+	out.TranslateWAN, out.NodeMetaTXT = cfg.TranslateWANAddrs, d.EnableAdditionalNodeMetaTXT
+	out.SOA = dns.SOA{Refresh: d.SOA.Refresh, Retry: d.SOA.Retry, Expire: d.SOA.Expire, MinTTL: d.SOA.MinTTL}
+	out.RecursorOrder = dns.RecursorOrder(d.RecursorStrategy)
+	out.EnableTruncate, out.UDPAnswerLimit, out.ARecordLimit = d.EnableTruncate, d.UDPAnswerLimit, d.ARecordLimit
+	out.DisableCompression = d.DisableCompression
+	out.Recursors, out.RecursorTimeout = cfg.Recursors, d.RecursorTimeout
+	return out
+}
+
+// dnsHeader is how DNS questions are put to the servers.
+func (a *Agent) dnsHeader(datacenter string) rpc.Header {
+	cfg, tokens := a.config.get(), a.config.tokens.Load()
+	h := rpc.Header{Datacenter: datacenter, Token: tokens.DNS}
+	if h.Token == "" {
+		h.Token = tokens.Default
+	}
+	if cfg.DNS.AllowStale {
+		h.Consistency, h.MaxStale = rpc.Stale, cfg.DNS.MaxStale
+	}
+	return h
+}
+
+func apiConfig(cfg *config.Config) httpapi.Config {
+	out := httpapi.Config{
+		Datacenter: cfg.Datacenter, DefaultPolicy: "allow", ResponseHeaders: cfg.HTTP.ResponseHeaders, BlockEndpoints: cfg.HTTP.BlockEndpoints,
+		Cached: cfg.HTTP.UseCache, Debug: cfg.EnableDebug || cfg.Dev,
+		Limits: httpapi.Limits{KVValue: int64(cfg.Limits.KVMaxValueSize), Txn: int64(cfg.Limits.TxnMaxReqLen)},
+	}
+	for _, cidr := range cfg.HTTP.AllowWriteHTTPFrom {
+		if p, err := netip.ParsePrefix(cidr); err == nil { // checked when it was loaded
+			out.AllowWriteFrom = append(out.AllowWriteFrom, p)
+		}
+	}
+	return out
+}
