@@ -2,7 +2,11 @@ package rpc_test
 
 import (
 	"context"
+	"encoding/binary"
+	"io"
+	"net"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,21 +15,17 @@ import (
 	"github.com/curia-mesh/curia/rpc"
 )
 
-type benchReply struct{ Value []byte }
-
 // BenchmarkCalls is 200 B of request and 1 KiB of answer over one mTLS connection, both ends in one process.
 func BenchmarkCalls(b *testing.B) {
 	for _, callers := range []int{1, 64} {
-		b.Run(map[int]string{1: "1", 64: "64"}[callers], func(b *testing.B) {
+		b.Run(strconv.Itoa(callers), func(b *testing.B) {
 			ca := newAuthority(b)
-			value := make([]byte, 1024)
-			l, _ := serve(b, rpc.ServerOptions{Handler: func(_ context.Context, _ rpc.Peer, call *rpc.Call) (rpc.Answer, error) {
-				return rpc.Answer{Meta: rpc.Meta{Index: 7, KnownLeader: true}, Body: rpc.NewBody(&benchReply{value}, nil)}, nil
+			answer := &reply{Bytes: make([]byte, 1024)}
+			l, _ := serve(b, rpc.ServerOptions{Handler: func(context.Context, rpc.Peer, *rpc.Call) (rpc.Answer, error) {
+				return rpc.Answer{Meta: rpc.Meta{Index: 7, KnownLeader: true}, Body: rpc.NewBody(answer, nil)}, nil
 			}}, ca.serving("server"))
-			p := pool(b, rpc.PoolOptions{Conns: 1, Dialer: ca.dialing("client")})
-			method := rpc.Method[benchReply, benchReply]{Name: "KV.Get"}
-			target := p.To(l.Addr().String())
-			req := &benchReply{make([]byte, 200)}
+			target := pool(b, rpc.PoolOptions{Conns: 1, Dialer: ca.dialing("client")}).To(l.Addr().String())
+			req := &request{Bytes: make([]byte, 200)}
 			var n atomic.Int64
 			var wg sync.WaitGroup
 			b.ReportAllocs()
@@ -33,7 +33,7 @@ func BenchmarkCalls(b *testing.B) {
 			for range callers {
 				wg.Go(func() {
 					for n.Add(1) <= int64(b.N) {
-						if _, _, err := method.Call(b.Context(), target, rpc.Header{Datacenter: "dc1"}, req); err != nil {
+						if _, _, err := echo.Call(b.Context(), target, rpc.Header{Datacenter: "dc1"}, req); err != nil {
 							b.Error(err)
 							return
 						}
@@ -46,41 +46,49 @@ func BenchmarkCalls(b *testing.B) {
 	}
 }
 
-// BenchmarkParked is the memory of both ends for a call that waits, and the time to wake and answer all.
+// BenchmarkParked is the server's memory for a call that waits, 20,000 of them on one connection, and the time
+// to wake and answer all.
 func BenchmarkParked(b *testing.B) {
-	const calls = 10000
-	wake := make(chan struct{})
+	const calls = 20000
 	var parked sync.WaitGroup
-	shared := rpc.NewBody(&benchReply{make([]byte, 1024)}, nil)
-	l, _ := serve(b, rpc.ServerOptions{Handler: func(ctx context.Context, _ rpc.Peer, call *rpc.Call) (rpc.Answer, error) {
+	var wake chan struct{}
+	shared := rpc.NewBody(&reply{Bytes: make([]byte, 1024)}, nil)
+	l, _ := serve(b, rpc.ServerOptions{Handler: func(context.Context, rpc.Peer, *rpc.Call) (rpc.Answer, error) {
 		parked.Done()
 		<-wake
 		return rpc.Answer{Body: shared}, nil
 	}}, rpc.ListenerOptions{})
-	p := pool(b, rpc.PoolOptions{Conns: 1})
-	target := p.To(l.Addr().String())
+	c, err := net.Dial("tcp", l.Addr().String())
+	must(b, err)
+	defer c.Close()
+	c.Write([]byte{1})
+	payload := callPayload("Health.ServiceNodes", make([]byte, 200))
 	for range b.N {
 		wake = make(chan struct{})
-		before := heap()
 		parked.Add(calls)
-		var wg sync.WaitGroup
-		for range calls {
-			wg.Go(func() {
-				if _, err := target.Call(b.Context(), &rpc.Call{Method: "Health.Service", Body: rpc.Raw{0xc0}}); err != nil {
-					b.Error(err)
-				}
-			})
+		before := inUse()
+		for id := range uint64(calls) {
+			c.Write(frame(kindCall, id, payload))
 		}
 		parked.Wait()
-		b.ReportMetric(float64(heap()-before)/calls, "B/call-both-ends")
+		b.ReportMetric(float64(inUse()-before)/calls, "B/call")
 		start := time.Now()
 		close(wake)
-		wg.Wait()
-		b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms-wake-all")
+		header := make([]byte, 13)
+		for n := 0; n < calls; {
+			_, err := io.ReadFull(c, header)
+			must(b, err)
+			if header[4] == kindAnswer {
+				n++
+			}
+			_, err = io.CopyN(io.Discard, c, int64(binary.BigEndian.Uint32(header))-9)
+			must(b, err)
+		}
+		b.ReportMetric(float64(time.Since(start).Milliseconds()), "ms-to-answer-all")
 	}
 }
 
-func heap() int64 {
+func inUse() int64 {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats

@@ -108,8 +108,7 @@ func decode(data []byte, values ...any) (rest []byte, err error) {
 	return data[n:], nil
 }
 
-// callHead is what a call's payload begins with; body follows unless it is Raw or nil, which the writer
-// adds without copying.
+// encodeCall returns a call's payload in two parts; the second one is a Raw body, which is not copied.
 func encodeCall(call *Call) (head, body []byte, err error) {
 	switch b := call.Body.(type) {
 	case nil:

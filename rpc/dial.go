@@ -65,17 +65,22 @@ func (d *Dialer) Dial(ctx context.Context, addr string, protocol Protocol) (net.
 	}
 	conn, err := connect(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("rpc: dial %s: %w", addr, err)
+		return nil, fmt.Errorf("dial %s: %w", addr, because(ctx, err))
 	}
 	ready, err := d.greet(ctx, conn, addr, protocol)
 	if err != nil {
 		conn.Close()
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
-		return nil, fmt.Errorf("rpc: %s handshake with %s: %w", protocol, addr, err)
+		return nil, fmt.Errorf("%s handshake with %s: %w", protocol, addr, because(ctx, err))
 	}
 	return ready, nil
+}
+
+// because prefers the reason why ctx ended to what that did to err.
+func because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
 }
 
 func (d *Dialer) greet(ctx context.Context, conn net.Conn, addr string, protocol Protocol) (net.Conn, error) {

@@ -234,6 +234,10 @@ func TestCallsWithoutEnd(t *testing.T) {
 // TestHeldRequests bounds the bytes of requests over all connections, and gives them back.
 func TestHeldRequests(t *testing.T) {
 	inWorld(t, rpc.ServerOptions{MaxHeld: 100 << 10}, rpc.ListenerOptions{}, func(t *testing.T, w *world) {
+		c := w.raw(t, "j")
+		for id := range uint64(10) { // what is refused is not given back twice
+			c.Write(frame(kindCall, id, bytes.Repeat([]byte{0xc1}, 50<<10)))
+		}
 		for range 3 {
 			p := w.pool(t, "h", rpc.PoolOptions{})
 			park, cancel := context.WithCancel(t.Context())

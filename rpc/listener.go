@@ -130,8 +130,11 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn, ip string) {
 		}
 		return
 	}
-	if err := l.server.Serve(ctx, ready, peer); err != nil {
-		l.o.Log.Warn("rpc connection failed", "peer", peer.Addr, "err", err)
+	err = l.server.Serve(ctx, ready, peer)
+	if broken := new(net.OpError); errors.As(err, &broken) {
+		l.o.Log.Debug("rpc connection broke", "peer", peer.Addr, "err", err)
+	} else if err != nil {
+		l.o.Log.Warn("rpc connection ended", "peer", peer.Addr, "err", err)
 	}
 }
 

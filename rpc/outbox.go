@@ -23,8 +23,6 @@ type message struct {
 	body []byte
 	// paced puts a short message among the long ones: the bytes of a stream.
 	paced bool
-	// cost is for the owner of the outbox to get back when the message has been sent.
-	cost int
 
 	off int // payload bytes already written
 }

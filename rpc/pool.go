@@ -21,6 +21,8 @@ type PoolOptions struct {
 	IdleTimeout time.Duration
 }
 
+var errPoolClosed = errors.New("the pool is closed")
+
 // busyConn is how many calls a connection has under way when another one is worth its handshake.
 const busyConn = 256
 
@@ -28,7 +30,7 @@ const busyConn = 256
 type Pool struct {
 	o      PoolOptions
 	ctx    context.Context // of dials; ends with Close
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	work   sync.WaitGroup
 
 	mu     sync.Mutex
@@ -54,7 +56,7 @@ func NewPool(o PoolOptions) *Pool {
 	def(&o.Conns, 2)
 	def(&o.IdleTimeout, 2*time.Minute)
 	p := &Pool{o: o, lines: make(map[lineKey][]*line)}
-	p.ctx, p.cancel = context.WithCancel(context.Background()) // a connection outlives the call it is made for
+	p.ctx, p.cancel = context.WithCancelCause(context.Background()) // a connection outlives the call it is made for
 	return p
 }
 
@@ -71,7 +73,7 @@ func (p *Pool) Close() error {
 	all := p.lines
 	p.lines = make(map[lineKey][]*line)
 	p.mu.Unlock()
-	p.cancel()
+	p.cancel(errPoolClosed)
 	for _, lines := range all {
 		hangUp(lines)
 	}
@@ -189,7 +191,7 @@ func (p *Pool) line(key lineKey) (*line, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, errors.New("the pool is closed")
+		return nil, errPoolClosed
 	}
 	lines := p.lines[key]
 	most := p.o.Conns

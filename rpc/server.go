@@ -43,6 +43,9 @@ type ServerOptions struct {
 	MaxStreams int
 	// MaxHeld bounds the bytes of unanswered requests of all connections together; default 192 MiB.
 	MaxHeld int64
+	// MaxUnsent bounds the bytes of answers that a connection's peer has not read yet; default 256 MiB. What
+	// exceeds it is answered with code "limited".
+	MaxUnsent int
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -59,6 +62,7 @@ func NewServer(o ServerOptions) *Server {
 	def(&o.MaxCalls, 32<<10)
 	def(&o.MaxStreams, 128)
 	def(&o.MaxHeld, 192<<20)
+	def(&o.MaxUnsent, 256<<20)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

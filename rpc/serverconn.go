@@ -22,6 +22,7 @@ type serverConn struct {
 	mu      sync.Mutex
 	calls   map[uint64]*serverCall // until their answer has been sent
 	streams int
+	unsent  int // bytes of answers
 }
 
 type serverCall struct {
@@ -29,6 +30,7 @@ type serverCall struct {
 	cancel   context.CancelFunc // nil when refused
 	stream   *Stream            // nil for calls
 	size     int                // of the request, in bytes
+	reply    int                // of the answer, in bytes
 	answered bool               // the answer waits for the writer
 	left     bool               // the caller has gone
 }
@@ -94,8 +96,9 @@ func (c *serverConn) extend(r *request, piece []byte) {
 	}
 }
 
-// begin starts the handler of a call that has arrived whole.
-func (c *serverConn) begin(ctx context.Context, f frame) (err error) {
+// begin starts the handler of a call that has arrived whole. The header is decoded here and not by the
+// handler's goroutine: that one stays on its first 2 KiB of stack, of which there may be tens of thousands.
+func (c *serverConn) begin(ctx context.Context, f frame) error {
 	r := c.parts[f.id]
 	if r == nil {
 		r = &request{data: f.payload[:0]} // the payload is ours: what extend appends is there already
@@ -103,13 +106,18 @@ func (c *serverConn) begin(ctx context.Context, f frame) (err error) {
 		delete(c.parts, f.id)
 	}
 	c.extend(r, f.payload)
-
+	call := new(serverCall)
+	if r.code == "" {
+		var err error
+		if call.call, err = decodeCall(r.data); err != nil {
+			c.refuse(r, codeInvalid, "%v", err)
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.calls[f.id] != nil {
-		return errDupID
-	}
 	switch o := &c.server.o; {
+	case c.calls[f.id] != nil:
+		return errDupID
 	case len(c.calls) >= 2*o.MaxCalls:
 		return errTooMany
 	case r.code != "":
@@ -120,20 +128,13 @@ func (c *serverConn) begin(ctx context.Context, f frame) (err error) {
 	case f.kind == kindOpen && c.streams >= o.MaxStreams:
 		c.refuse(r, codeLimited, "more than %d streams on one connection", o.MaxStreams)
 	}
-	// The header is decoded here and not by the handler's goroutine: that one stays on its first 2 KiB of
-	// stack, of which there may be tens of thousands.
-	call := &serverCall{size: len(r.data)}
-	if r.code == "" {
-		if call.call, err = decodeCall(r.data); err != nil {
-			c.refuse(r, codeInvalid, "%v", err)
-		}
-	}
 	c.calls[f.id] = call
 	if r.code != "" {
 		call.answered = true
 		c.out.put(message{kind: kindAnswer, id: f.id, head: encodeError(r.code, r.refusal)})
 		return nil
 	}
+	call.size = len(r.data)
 	ctx, call.cancel = context.WithCancel(ctx)
 	if f.kind == kindOpen {
 		call.stream = newStream(ctx, &c.link, f.id)
@@ -174,7 +175,7 @@ func (c *serverConn) panicked(call *serverCall, p any) error {
 
 // reply encodes and queues the outcome of a call.
 func (c *serverConn) reply(id uint64, call *serverCall, answer Answer, err error) {
-	m := message{kind: kindAnswer, id: id, cost: call.size, paced: call.stream != nil}
+	m := message{kind: kindAnswer, id: id, paced: call.stream != nil}
 	if err == nil {
 		m.head, m.body, err = encodeAnswer(answer)
 	}
@@ -189,7 +190,11 @@ func (c *serverConn) reply(id uint64, call *serverCall, answer Answer, err error
 	call.answered = true
 	if call.left { // nobody waits, but what is sent frees the call's place
 		m.head, m.body = encodeError(codeInternal, "rpc: canceled"), nil
+	} else if c.unsent+m.left() > c.server.o.MaxUnsent {
+		m.head, m.body = encodeError(codeLimited, fmt.Sprintf("rpc: unread answers exceed %d bytes", c.server.o.MaxUnsent)), nil
 	}
+	call.reply = m.left()
+	c.unsent += call.reply
 	c.out.put(m)
 }
 
@@ -198,13 +203,15 @@ func (c *serverConn) sent(m *message) {
 	if m.kind != kindAnswer {
 		return
 	}
-	c.hold(-m.cost)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.calls[m.id].stream != nil {
+	call := c.calls[m.id]
+	delete(c.calls, m.id)
+	c.hold(-call.size)
+	c.unsent -= call.reply
+	if call.stream != nil {
 		c.streams--
 	}
-	delete(c.calls, m.id)
 }
 
 // cancel ends a call whose caller has gone, and what waits of its answer.

@@ -143,7 +143,7 @@ func (s *Stream) grant(payload []byte) error {
 	if len(payload) != 4 {
 		return fmt.Errorf("credit frame of %d bytes, want 4", len(payload))
 	}
-	n := int(binary.BigEndian.Uint32(payload))
+	n := int(min(binary.BigEndian.Uint32(payload), window+1))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n > window-s.credit {

@@ -76,6 +76,37 @@ func TestIdleStrangers(t *testing.T) {
 	})
 }
 
+// TestAcceptFails runs out of file descriptors for a while.
+func TestAcceptFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{net: memnet.New(1)}
+		inner, err := w.net.Host("s").Listen(8300)
+		must(t, err)
+		_, stop := serveOn(t, &failing{Listener: inner, left: 100}, rpc.ServerOptions{Handler: answerEcho}, rpc.ListenerOptions{})
+		p := w.pool(t, "a", rpc.PoolOptions{})
+		start := time.Now()
+		_, _, err = echo.Call(t.Context(), p.To("s:8300"), rpc.Header{}, &request{})
+		must(t, err)
+		if d := time.Since(start); d != 5*time.Second {
+			t.Fatalf("answered after %v", d)
+		}
+		p.Close()
+		stop()
+	})
+}
+
+type failing struct {
+	net.Listener
+	left int
+}
+
+func (f *failing) Accept() (net.Conn, error) {
+	if f.left--; f.left >= 0 {
+		return nil, errors.New("too many open files")
+	}
+	return f.Listener.Accept()
+}
+
 // TestSilence cuts a connection off: both sides learn of it by themselves.
 func TestSilence(t *testing.T) {
 	inWorld(t, rpc.ServerOptions{}, rpc.ListenerOptions{}, func(t *testing.T, w *world) {
@@ -121,6 +152,34 @@ func TestStalledPeer(t *testing.T) {
 		synctest.Wait()
 		if w.open.Load() != 0 {
 			t.Fatal("the stalled connection lives")
+		}
+	})
+}
+
+// TestUnread asks for more than it reads: the server keeps no more than it may.
+func TestUnread(t *testing.T) {
+	inWorld(t, rpc.ServerOptions{MaxUnsent: 3 << 20}, rpc.ListenerOptions{}, func(t *testing.T, w *world) {
+		c := w.raw(t, "a")
+		name, _ := rpc.Encode("m")
+		header, _ := rpc.Encode(&rpc.Header{MinIndex: 1 << 20})
+		for range 2 { // what has been read makes room again
+			for id := range uint64(5) {
+				c.Write(frame(kindCall, id, append(name, header...)))
+			}
+			synctest.Wait()
+			limited := 0
+			for n := 0; n < 5; {
+				kind, _, payload := readFrame(t, c)
+				if kind == kindAnswer {
+					n++
+				}
+				if bytes.Contains(payload, []byte("unread answers exceed")) {
+					limited++
+				}
+			}
+			if limited != 3 { // two fit, with their headers
+				t.Fatalf("%d answers refused, want 3", limited)
+			}
 		}
 	})
 }
@@ -229,7 +288,7 @@ func TestLeftAlone(t *testing.T) {
 // TestSlowStream reads nothing for a while: the writer stops at the window and nobody else does.
 func TestSlowStream(t *testing.T) {
 	var written atomic.Int64
-	so := rpc.ServerOptions{Streams: func(_ context.Context, _ rpc.Peer, _ *rpc.Call, rw io.ReadWriter) error {
+	so := rpc.ServerOptions{MaxStreams: 2, Streams: func(_ context.Context, _ rpc.Peer, _ *rpc.Call, rw io.ReadWriter) error {
 		for i := range 1000 {
 			n, err := rw.Write(bytes.Repeat([]byte{byte(i)}, 1000))
 			if written.Add(int64(n)); err != nil {
@@ -244,6 +303,11 @@ func TestSlowStream(t *testing.T) {
 		must(t, err)
 		other, err := p.To("s:8300").Open(t.Context(), &rpc.Call{Method: "m"})
 		must(t, err)
+		third, err := p.To("s:8300").Open(t.Context(), &rpc.Call{Method: "m"})
+		must(t, err)
+		_, err = third.Read(make([]byte, 1))
+		hasCode(t, err, "limited", "more than 2 streams")
+		third.Close()
 		time.Sleep(time.Hour)
 		if n := written.Load(); n > 2*window || n < 2*(window-1000) {
 			t.Fatalf("%d bytes written into two windows of %d", n, window)
