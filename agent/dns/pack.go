@@ -18,7 +18,8 @@ type draft struct {
 	authority []dns.RR
 	tail      []dns.RR
 	ordered   bool
-	limit     int
+	limit     int // records that are sent at most; 0: all
+	udpLimit  int // the same by UDP without EDNS
 	tailored  bool
 
 	stale     []func() bool
@@ -59,7 +60,7 @@ func (d *draft) pack(s *settings, question []byte) (*answer, error) {
 	}
 	a := &answer{
 		rcode: byte(d.rcode), authoritative: d.rcode != dns.RcodeServerFailure, recursion: len(s.recursors) > 0, truncate: s.EnableTruncate,
-		compress: !s.DisableCompression, ordered: d.ordered || len(d.records) < 2, limit: d.limit, udpLimit: s.UDPAnswerLimit,
+		compress: !s.DisableCompression, ordered: d.ordered || len(d.records) < 2, limit: d.limit, udpLimit: d.udpLimit,
 		tailored: d.tailored, stale: d.stale,
 	}
 	if d.unknown {

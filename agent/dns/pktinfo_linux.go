@@ -51,6 +51,9 @@ func (p pktinfo) answering(oob []byte) []byte {
 	switch {
 	case p == pktinfo4 && len(oob) >= data+sizeofInetPktinfo:
 		clear(oob[data : data+4])
+		if local := oob[data+4 : data+8]; [4]byte(local) == [4]byte{} { // the packet came before the socket had the option
+			copy(local, oob[data+8:data+12])
+		}
 	case p == pktinfo6 && len(oob) >= data+sizeofInet6Pktinfo:
 		if linkLocal := oob[data] == 0xfe && oob[data+1]&0xc0 == 0x80; !linkLocal {
 			clear(oob[data+16 : data+20])

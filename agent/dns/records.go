@@ -19,7 +19,7 @@ const maxChased = 8
 
 // instances drafts the answer for a service: addresses, SRV records or the name it is an alias of.
 func (r *resolver) instances(ctx context.Context, q *question, d *draft, result *Instances, ttl uint32) error {
-	d.ordered = result.Ordered
+	d.ordered, d.udpLimit = result.Ordered, r.UDPAnswerLimit
 	d.perClient = result.PerClient
 	d.volatile = d.volatile || result.PerClient
 	d.tailored = q.origin.Subnet.IsValid() && (result.Ordered || result.PerClient)
@@ -64,8 +64,7 @@ func (r *resolver) addresses(ctx context.Context, q *question, d *draft, instanc
 		return nil
 	}
 	if chase && q.qtype != dns.TypeCNAME {
-		d.ordered = true
-		d.limit = 0
+		d.ordered, d.limit, d.udpLimit = true, 0, 0 // an alias and what it leads to stay together
 		d.volatile = d.volatile || len(hosts) > 1
 		return r.alias(ctx, q, d, hosts[rand.IntN(len(hosts))], ttl)
 	}

@@ -201,14 +201,15 @@ func (r *resolver) address(q *question, d *draft) {
 func (r *resolver) reverse(ctx context.Context, q *question, d *draft) error {
 	var owners Owners
 	if q.target.address.IsValid() {
-		var err error
-		if owners, err = r.source.Address(ctx, q.target.address); err != nil && rcode(err) != dns.RcodeNameError {
-			return err
-		}
-		if err != nil {
-			d.volatile = true
-		} else {
+		found, err := r.source.Address(ctx, q.target.address)
+		switch {
+		case err == nil:
+			owners = found
 			d.uses(owners.Freshness)
+		case rcode(err) == dns.RcodeNameError:
+			d.volatile = true
+		default:
+			return err
 		}
 	}
 	d.ordered = true

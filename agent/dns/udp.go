@@ -17,6 +17,9 @@ import (
 // maxReadFailures is how many reads of a socket may fail in a row before it is given up.
 const maxReadFailures = 100
 
+// socketBuffer is how many bytes of questions may wait while the reader is busy with others.
+const socketBuffer = 1 << 20
+
 // packetSocket reads and writes datagrams, without allocating where the socket is the kernel's.
 type packetSocket struct {
 	udp  *net.UDPConn // nil if it is something else
@@ -38,6 +41,7 @@ func newPacketSocket(p net.PacketConn) (*packetSocket, error) {
 		return s, nil
 	}
 	s.udp = udp
+	udp.SetReadBuffer(socketBuffer) // the system may allow less
 	if local, ok := udp.LocalAddr().(*net.UDPAddr); ok && local.IP.IsUnspecified() {
 		var err error
 		if s.info, err = enablePktinfo(udp); err != nil {
