@@ -44,6 +44,9 @@ func BindFlags(fs *flag.FlagSet) *Flags {
 	for _, row := range table().rows {
 		for i, name := range strings.Fields(row.Flag) {
 			help := row.Help
+			if def := row.defaults(); def != "" && def != "`false`" {
+				help += " Default: " + strings.ReplaceAll(def, "`", "") + "."
+			}
 			if i > 0 {
 				help = "Former name of -" + strings.Fields(row.Flag)[0] + "."
 			}

@@ -4,17 +4,17 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/curia-mesh/curia/agent/config"
 )
 
 // FuzzConfig: no file panics or hangs, and what loads is complete.
 func FuzzConfig(f *testing.F) {
-	scripts, _ := filepath.Glob("testdata/load/*.txt")
-	for _, script := range scripts {
-		text, _ := os.ReadFile(script)
-		f.Add(text, true)
-	}
+	f.Add([]byte(`service "a" { port = 1 check { id = "c" ttl = "10s" } } ports { http = 1 } ports { dns = 2 }`), true)
+	f.Add([]byte(`acl { tokens { master = "x" } } dns_config { service_ttl { "*" = "1s" } } retry_join = ["a"] ui = true`), true)
+	f.Add([]byte("client_addr = <<E\n{{ GetAllInterfaces | join \"address\" \" \" }}\nE\n"), true)
+	f.Add([]byte(`watches = [{ type = "nodes" args = ["x"] }] segments = [{ name = "s" port = 1 }] audit { sink "a" { path = "p" } }`), true)
 	f.Add([]byte(`{"ports":{"http":1},"services":[{"name":"a","checks":[{"ttl":"1s"}]}]}`), false)
 	f.Add([]byte(`{"service":{"a":{"port":1}},"acl":[{"tokens":{"master":"x"}}],"segments":null}`), false)
 	f.Fuzz(func(t *testing.T, data []byte, hcl bool) {
@@ -28,7 +28,11 @@ func FuzzConfig(f *testing.F) {
 			}
 			a.Paths = []string{path}
 		}
+		begin := time.Now()
 		c, _, err := config.Load(a)
+		if d := time.Since(begin); d > 5*time.Second {
+			t.Fatalf("%d bytes take %s", len(data), d)
+		}
 		if err != nil {
 			return
 		}

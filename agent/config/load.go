@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -51,6 +52,12 @@ func Load(args Args) (*Config, []Warning, error) {
 	return l.config, l.warnings, nil
 }
 
+// String names the configuration without showing any of it, lest a log holds its secrets.
+func (c *Config) String() string { return "configuration of node " + c.NodeName }
+
+// MarshalJSON writes what Sanitized returns.
+func (c *Config) MarshalJSON() ([]byte, error) { return json.Marshal(c.Sanitized()) }
+
 // loader is the work of Load.
 type loader struct {
 	args     Args
@@ -91,7 +98,7 @@ func (l *loader) source(s source) {
 	lines := map[string]int{}
 	opts := []decode.Option{decode.Strict(), decode.Seen(func(f decode.Field) {
 		row := table().byKey[f.Path]
-		if _, again := lines[f.Path]; again && !s.hcl && row != nil && row.field(&one).Kind() == reflect.Slice {
+		if _, again := lines[f.Path]; again && row != nil && row.field(&one).Kind() == reflect.Slice {
 			l.fail(fmt.Errorf("%s:%d: %s: is set twice in one object", s.name, f.Line, f.Path))
 		}
 		lines[f.Path] = f.Line

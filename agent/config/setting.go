@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,7 +25,7 @@ type setting struct {
 	Moved         string // the setting that this former key belongs to
 	Unused        bool   // accepted for compatibility, and without effect
 
-	index [][]int // to the field, level by level
+	index []int // of the field
 }
 
 // group is a chapter of the table.
@@ -43,10 +44,12 @@ type index struct {
 // table returns the table. It does not change.
 var table = sync.OnceValue(func() index {
 	t := index{groups: groups(), byKey: map[string]*setting{}}
+	fields := map[string][]int{}
+	fieldIndexes(reflect.TypeFor[Config](), "", nil, fields)
 	for _, g := range t.groups {
 		for i := range g.rows {
 			row := &g.rows[i]
-			row.index = fieldIndex(row.Key)
+			row.index = fields[row.Key] // a test says if there is none
 			t.rows = append(t.rows, row)
 			t.byKey[row.Key] = row
 		}
@@ -73,35 +76,26 @@ func groups() []group {
 	}
 }
 
-// fieldIndex finds the field of Config that has the key, by the json tags.
-func fieldIndex(key string) [][]int {
-	var path [][]int
-	t := reflect.TypeFor[Config]()
-	for name := range strings.SplitSeq(key, ".") {
-		var found *reflect.StructField
-		if t.Kind() == reflect.Struct {
-			for _, f := range reflect.VisibleFields(t) {
-				if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); tag == name && !f.Anonymous {
-					found = &f
-					break
-				}
-			}
+// fieldIndexes finds the fields of t by their keys: the json tags from t down, with dots between them.
+func fieldIndexes(t reflect.Type, prefix string, path []int, found map[string][]int) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		index := append(slices.Clone(path), i)
+		switch {
+		case tag == "-":
+		case f.Anonymous:
+			fieldIndexes(f.Type, prefix, index, found)
+		case f.Type.Kind() == reflect.Struct:
+			fieldIndexes(f.Type, prefix+tag+".", index, found)
+		default:
+			found[prefix+tag] = index
 		}
-		if found == nil {
-			return nil // a test says so
-		}
-		path = append(path, found.Index)
-		t = found.Type
 	}
-	return path
 }
 
 func (s *setting) field(c *Config) reflect.Value {
-	v := reflect.ValueOf(c).Elem()
-	for _, index := range s.index {
-		v = v.FieldByIndex(index)
-	}
-	return v
+	return reflect.ValueOf(c).Elem().FieldByIndex(s.index)
 }
 
 func (s *setting) get(c *Config) any { return s.field(c).Interface() }

@@ -143,8 +143,13 @@ func TestSpans(t *testing.T) {
 	if got.LockDelay != 15*time.Second || got.TTLs["*"] != time.Minute || got.TTLs["a_b"] != 5 {
 		t.Errorf("got %+v", got)
 	}
-	if err := decode.JSON([]byte(`{"LockDelay":15}`), &got); err != nil || got.LockDelay != 15 {
+	if err := decode.JSON([]byte(`{"LockDelay":15.0}`), &got); err != nil || got.LockDelay != 15 {
 		t.Errorf("number: %v, %v", got.LockDelay, err)
+	}
+	for text, want := range map[string]string{"1.5": "want whole number, got 1.5", "99999999999999999999": "99999999999999999999 does not fit into int64"} {
+		if err := decode.JSON([]byte(`{"LockDelay":`+text+`}`), &got); err == nil || err.Error() != "LockDelay: "+want {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }
 

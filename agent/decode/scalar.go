@@ -72,7 +72,10 @@ func (w *walker) integer() error {
 
 func (w *walker) duration(p *plan, c byte) error {
 	start := w.pos
-	if number(c) {
+	switch {
+	case number(c) && p.kind == kindSpan && !w.file:
+		return w.integer()
+	case number(c):
 		if n := w.number(); w.file && string(n) != "0" {
 			return &Error{Msg: "want " + p.want() + ", got number without a unit", offset: start}
 		}
@@ -122,11 +125,11 @@ func (w *walker) mismatch(p *plan, c byte) error {
 
 // fits decodes in[start:pos] by itself.
 func (w *walker) fits(p *plan, start int) error {
-	if p.kind == kindSpan || p.typ == nil {
+	raw := w.in[start:w.pos]
+	if p.typ == nil || p.kind == kindSpan && raw[0] == '"' {
 		return nil
 	}
-	raw := w.in[start:w.pos]
-	if p.kind == kindInt && bytes.ContainsAny(raw, ".eE") {
+	if (p.kind == kindInt || p.kind == kindSpan) && bytes.ContainsAny(raw, ".eE") {
 		f, _ := strconv.ParseFloat(string(raw), 64)
 		raw = strconv.AppendInt(nil, int64(f), 10)
 	}
@@ -142,7 +145,7 @@ func (w *walker) fits(p *plan, start int) error {
 		return errSyntax
 	case p.kind == kindBytes:
 		e.Msg = "want " + p.want() + ", got other text"
-	case p.kind == kindInt:
+	case p.kind == kindInt || p.kind == kindSpan:
 		e.Msg = fmt.Sprintf("%s does not fit into %s", shorten(string(raw)), p.typ.Kind())
 	case errors.As(err, &kind):
 		e.Msg = fmt.Sprintf("want %s, got %s", kind.Type.Kind(), kind.Value)
