@@ -12,6 +12,18 @@ import (
 // Keep decides whether an element of a list stays in it.
 type Keep func(element any) (bool, error)
 
+// Accepts reports whether the element stays; a nil Keep accepts all. An error has code invalid.
+func (k Keep) Accepts(element any) (bool, error) {
+	if k == nil {
+		return true, nil
+	}
+	ok, err := k(element)
+	if err != nil {
+		return false, catalog.Errorf(catalog.Invalid, "filter: %w", err)
+	}
+	return ok, nil
+}
+
 // Cache remembers compiled expressions: clients repeat theirs. The zero value is empty.
 type Cache struct {
 	mu       sync.Mutex
@@ -62,9 +74,9 @@ func Compile(expression string) (Keep, error) { return new(Cache).Compile(expres
 func List[T any](rep *[]T, keep Keep) (*[]T, error) {
 	kept := []T{}
 	for _, element := range *rep {
-		ok, err := keep(element)
+		ok, err := keep.Accepts(element)
 		if err != nil {
-			return nil, catalog.Errorf(catalog.Invalid, "filter: %w", err)
+			return nil, err
 		}
 		if ok {
 			kept = append(kept, element)

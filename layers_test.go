@@ -1,0 +1,92 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/curia-mesh/curia"
+
+// may lists what of our own each package may import; a trailing /... means everything below too. What
+// is not listed is refused: the table is the house's plan, in website/docs/internals/design.md.
+var may = map[string][]string{
+	"":                 {"agent/command"},
+	"catalog":          {},
+	"catalog/acl":      {"catalog"},
+	"catalog/filter":   {"catalog"},
+	"catalog/state":    {"catalog"},
+	"rpc":              {},
+	"rpc/memnet":       {},
+	"rpc/gossip":       {},
+	"server/api":       {"catalog", "rpc"},
+	"server/endpoint":  {"catalog", "catalog/...", "rpc"},
+	"server/handler":   {"catalog", "catalog/...", "rpc", "server/api", "server/endpoint"},
+	"server/fsm":       {"catalog", "catalog/state", "server/endpoint"},
+	"server/raftstore": {},
+	"server/boltstore": {"server/raftstore"},
+	"server/snapshot":  {},
+	"server":           {"catalog", "catalog/...", "rpc", "rpc/...", "server/..."},
+	"agent/decode":     {"catalog"},
+	"agent/logging":    {},
+	"agent/telemetry":  {},
+	"agent/config":     {"catalog", "agent/decode"},
+	"agent/client":     {"catalog"},
+	"agent/check":      {"catalog"},
+	"agent/local":      {"catalog", "rpc", "server/api", "agent/check", "agent/decode"},
+	"agent/event":      {"catalog", "rpc"},
+	"agent/watch":      {"catalog", "catalog/filter", "rpc", "server/api", "agent/config"},
+	"agent/dns":        {"catalog"},
+	"agent/httpapi": {"catalog", "catalog/filter", "rpc", "rpc/gossip", "server/api", "agent/decode", "agent/event",
+		"agent/logging", "agent/telemetry", "agent/watch"},
+	"agent":         {"catalog", "catalog/...", "rpc", "rpc/...", "server", "server/...", "agent/..."},
+	"agent/command": {"catalog", "agent", "agent/client", "agent/config", "agent/decode", "server/fsm", "server/snapshot"},
+	"agent/testkit": {"catalog", "catalog/...", "rpc", "rpc/...", "server", "server/...", "agent", "agent/..."},
+	"website":       {},
+}
+
+// TestLayers holds the imports of the product to the plan, so that dependencies point down only.
+func TestLayers(t *testing.T) {
+	list := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := d.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+		allowed, planned := may[name]
+		if !planned {
+			if !strings.HasPrefix(name, "scripts/") {
+				t.Errorf("package %s is not in the plan: add a row that says what it may import", name)
+			}
+			continue
+		}
+		for _, i := range p.Imports {
+			ours, ok := strings.CutPrefix(i, module+"/")
+			if ok && !permits(allowed, ours) {
+				t.Errorf("%s must not import %s", name, ours)
+			}
+		}
+	}
+}
+
+func permits(allowed []string, name string) bool {
+	return slices.ContainsFunc(allowed, func(a string) bool {
+		if below, ok := strings.CutSuffix(a, "/..."); ok {
+			return strings.HasPrefix(name, below+"/")
+		}
+		return a == name
+	})
+}
