@@ -84,14 +84,19 @@ func (c *cache) once(ctx context.Context, key string, look func() (a *answer, sh
 		select {
 		case <-f.done:
 		case <-ctx.Done():
+			return alone(look)
 		}
-		if ctx.Err() != nil {
-			break
+		if f.answer == nil {
+			return alone(look)
 		}
-		if f.answer != nil && f.answer.fresh() {
+		if f.answer.fresh() {
 			return f.answer
 		}
 	}
+	return alone(look)
+}
+
+func alone(look func() (*answer, bool)) *answer {
 	a, _ := look()
 	return a
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -79,7 +80,8 @@ type zone struct {
 // settings are a Config made ready; they never change.
 type settings struct {
 	Config
-	zones     []zone // longest first
+	buffers   sync.Pool // of *[]byte with room for a message, or for a record that is being packed
+	zones     []zone    // longest first
 	primary   zone
 	exactTTL  map[string]uint32
 	prefixTTL []prefixTTL // longest first
@@ -108,6 +110,7 @@ func newSettings(c Config) (*settings, error) {
 		}
 	}
 	s := &settings{Config: c, nodeTTL: seconds(c.NodeTTL), exactTTL: map[string]uint32{}}
+	s.buffers.New = func() any { b := make([]byte, beyond+maxTCPSize); return &b }
 	if c.Domain == "" {
 		s.Domain = "consul"
 	}

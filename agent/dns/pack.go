@@ -1,9 +1,9 @@
 package dns
 
 import (
+	"bytes"
 	"errors"
 	"math"
-	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -48,9 +48,6 @@ type packer struct {
 	question string
 }
 
-// scratches are buffers for packing single records, of any size a record can have.
-var scratches = sync.Pool{New: func() any { b := make([]byte, beyond+maxTCPSize); return &b }}
-
 // pack packs a draft as the answer to the question with this lower-case wire name. Records that no
 // message can hold, such as those of nodes whose names are no domain names, are left out.
 func (d *draft) pack(s *settings, question []byte) (*answer, error) {
@@ -66,8 +63,8 @@ func (d *draft) pack(s *settings, question []byte) (*answer, error) {
 	if d.unknown {
 		a.expires = time.Now().Add(s.UnknownMaxAge)
 	}
-	scratch := scratches.Get().(*[]byte)
-	defer scratches.Put(scratch)
+	scratch := s.buffers.Get().(*[]byte)
+	defer s.buffers.Put(scratch)
 	p := &packer{answer: a, scratch: *scratch, names: map[string]int{}, question: name}
 	for at, i := 0, 0; question[i] != 0; i += 1 + int(question[i]) {
 		p.names[name[at:]] = headerLen + i
@@ -81,6 +78,7 @@ func (d *draft) pack(s *settings, question []byte) (*answer, error) {
 		return nil, err
 	}
 	p.measure()
+	a.wire = bytes.Clone(a.wire) // it grew in leaps, and stays for long
 	return a, nil
 }
 

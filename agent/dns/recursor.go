@@ -67,7 +67,7 @@ func (s *settings) exchange(ctx context.Context, to netip.AddrPort, pkt []byte, 
 	if _, err := conn.Write(out); err != nil {
 		return nil, err
 	}
-	reply, err := readReply(conn, query, tcp)
+	reply, err := s.readReply(conn, query, tcp)
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +75,10 @@ func (s *settings) exchange(ctx context.Context, to netip.AddrPort, pkt []byte, 
 	return reply, nil
 }
 
-func readReply(conn net.Conn, query []byte, tcp bool) ([]byte, error) {
-	buf := make([]byte, maxTCPSize)
+func (s *settings) readReply(conn net.Conn, query []byte, tcp bool) ([]byte, error) {
+	pooled := s.buffers.Get().(*[]byte)
+	defer s.buffers.Put(pooled)
+	buf := *pooled
 	for {
 		size, err := readMessage(conn, buf, tcp)
 		if err != nil {
@@ -85,7 +87,7 @@ func readReply(conn net.Conn, query []byte, tcp bool) ([]byte, error) {
 		if reply := buf[:size]; answers(reply, query) {
 			switch code := int(reply[3] & 0xf); code {
 			case dns.RcodeSuccess, dns.RcodeNameError:
-				return reply, nil
+				return bytes.Clone(reply), nil
 			default:
 				return nil, errors.New(dns.RcodeToString[code])
 			}

@@ -43,29 +43,13 @@ func (r *resolver) resolve(ctx context.Context, q *question) (*draft, error) {
 	if q.kind != reverse && (q.qtype == dns.TypeSOA || q.qtype == dns.TypeNS) {
 		return d, r.zone(ctx, q, d)
 	}
-	var err error
-	switch q.kind {
-	case node:
-		err = r.node(ctx, q, d)
-	case service:
-		err = r.service(ctx, q, d)
-	case prepared:
-		err = r.prepared(ctx, q, d)
-	case virtual:
-		err = r.virtual(ctx, q, d)
-	case address:
-		r.address(q, d)
-	case reverse:
-		err = r.reverse(ctx, q, d)
-	default: // costs nothing to find out again
-		d.rcode, d.volatile = dns.RcodeNameError, true
-	}
+	err := r.branch(ctx, q, d)
 	if err != nil {
 		if errors.Is(err, errElsewhere) {
 			return nil, err
 		}
-		d.volatile = true
-		if d.rcode = rcode(err); d.rcode != dns.RcodeNameError {
+		d = &draft{rcode: rcode(err), volatile: true}
+		if d.rcode != dns.RcodeNameError {
 			return d, err
 		}
 	}
@@ -73,6 +57,27 @@ func (r *resolver) resolve(ctx context.Context, q *question) (*draft, error) {
 		d.authority = []dns.RR{r.soa(q.zone.name)}
 	}
 	return d, nil
+}
+
+// branch drafts the answer by what the name is about.
+func (r *resolver) branch(ctx context.Context, q *question, d *draft) error {
+	switch q.kind {
+	case node:
+		return r.node(ctx, q, d)
+	case service:
+		return r.service(ctx, q, d)
+	case prepared:
+		return r.prepared(ctx, q, d)
+	case virtual:
+		return r.virtual(ctx, q, d)
+	case address:
+		r.address(q, d)
+	case reverse:
+		return r.reverse(ctx, q, d)
+	default: // costs nothing to find out again
+		d.rcode, d.volatile = dns.RcodeNameError, true
+	}
+	return nil
 }
 
 // rcode maps errors to what DNS clients are told. What is forbidden looks like what is absent.

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -333,24 +332,19 @@ func TestOverload(t *testing.T) {
 	}
 }
 
-// TestStreams checks pipelining, the bounds of connections and of idleness.
+// TestStreams checks pipelining and the bound of connections of one client.
 func TestStreams(t *testing.T) {
 	source := fleet(3)
 	gate := make(chan struct{})
 	c := Defaults()
 	c.TCPPerClient = 2
-	c.TCPIdle = 300 * time.Millisecond
 	server := start(t, c, source)
 	exchange(t, "tcp", server.addr, new(dns.Msg).SetQuestion("web.service.consul.", dns.TypeA))
 	source.mu.Lock()
 	source.gate = gate
 	source.mu.Unlock()
 
-	conn, err := net.Dial("tcp", server.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := dial(t, server.addr)
 	var sent bytes.Buffer
 	for id, name := range []string{"n-0000.node.consul.", "web.service.consul."} {
 		pkt := packed(t, name, dns.TypeA, 0)
@@ -369,23 +363,46 @@ func TestStreams(t *testing.T) {
 			close(gate)
 		}
 	}
-	second, err := net.Dial("tcp", server.addr)
+	second, third := dial(t, server.addr), dial(t, server.addr)
+	closed(t, third)
+	if n := server.Stats().Dropped; n != 1 {
+		t.Errorf("%d connections were refused, want the third", n)
+	}
+	wire.Conn = second
+	second.Write(sent.Bytes())
+	if msg, err := wire.ReadMsg(); err != nil || len(msg.Answer) == 0 {
+		t.Errorf("second connection: %v %v", msg, err)
+	}
+}
+
+// TestIdleStreams checks that connections end that send nothing, or never the rest.
+func TestIdleStreams(t *testing.T) {
+	c := Defaults()
+	c.TCPIdle = 20 * time.Millisecond
+	server := start(t, c, fleet(3))
+	for _, sent := range [][]byte{nil, {0}, {0, 40, 1, 2, 3}, {0xff, 0xff, 1}} {
+		conn := dial(t, server.addr)
+		conn.Write(sent)
+		closed(t, conn)
+	}
+}
+
+func dial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer second.Close()
-	second.Write([]byte{0, 40, 1}) // never more
-	third, err := net.Dial("tcp", server.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer third.Close()
-	for _, c := range []net.Conn{third, conn, second} { // one too many; idle; slow
-		c.SetReadDeadline(time.Now().Add(5 * time.Second))
-		if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil || errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("connection was not closed: %d %v", n, err)
-		} else if timeout, ok := err.(net.Error); ok && timeout.Timeout() && err != io.EOF {
-			t.Error("connection is open still")
-		}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// closed waits until the other side closes the connection without a word.
+func closed(t *testing.T, conn net.Conn) {
+	t.Helper()
+	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	n, err := conn.Read(make([]byte, 1))
+	if timeout, ok := err.(net.Error); n > 0 || err == nil || ok && timeout.Timeout() {
+		t.Errorf("connection is open still: %d bytes, %v", n, err)
 	}
 }

@@ -165,10 +165,11 @@ func (s *Server) inquireStream(ctx context.Context, w *worker, c *stream, pkt []
 	}
 	pkt = bytes.Clone(pkt)
 	running.Go(func() {
-		defer func() { <-slots; <-s.lookups }()
+		defer func() { <-slots }()
 		w := s.writers.Get().(*writer)
 		defer s.writers.Put(w)
 		s.long(ctx, w, pkt, from, true)
+		<-s.lookups // a client that does not read its replies keeps nobody else waiting
 		c.send(w)
 	})
 	return ignore

@@ -1,0 +1,182 @@
+package dns
+
+import (
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/curia-mesh/curia/catalog"
+)
+
+// upstream is a recursor that answers with code, or not at all. It notes by which protocol it was asked.
+type upstream struct {
+	addr  string
+	mu    sync.Mutex
+	asked []string
+}
+
+func recursor(t *testing.T, handle func(q *dns.Msg) *dns.Msg) *upstream {
+	t.Helper()
+	l, p := listen(t, "127.0.0.1:0")
+	u := &upstream{addr: l.Addr().String()}
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		u.mu.Lock()
+		u.asked = append(u.asked, w.RemoteAddr().Network()+" "+q.Question[0].Name)
+		u.mu.Unlock()
+		if reply := handle(q); reply != nil {
+			w.WriteMsg(reply)
+		}
+	})
+	for _, s := range []*dns.Server{{PacketConn: p, Handler: handler}, {Listener: l, Handler: handler}} {
+		started := make(chan struct{})
+		s.NotifyStartedFunc = func() { close(started) }
+		go s.ActivateAndServe()
+		<-started
+		t.Cleanup(func() { s.Shutdown() })
+	}
+	return u
+}
+
+func (u *upstream) questions() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.asked)
+}
+
+func withCode(code int) func(*dns.Msg) *dns.Msg {
+	return func(q *dns.Msg) *dns.Msg { return new(dns.Msg).SetRcode(q, code) }
+}
+
+// world answers every name under example.test with one address, and nothing else.
+func world(q *dns.Msg) *dns.Msg {
+	reply := new(dns.Msg).SetReply(q)
+	reply.RecursionAvailable = true
+	name := q.Question[0].Name
+	if !strings.HasSuffix(strings.ToLower(name), ".example.test.") {
+		reply.Rcode = dns.RcodeNameError
+	} else if q.Question[0].Qtype == dns.TypeA {
+		rr, _ := dns.NewRR(name + " 77 IN A 192.0.2.7")
+		reply.Answer = []dns.RR{rr}
+	}
+	return reply
+}
+
+func TestRecursors(t *testing.T) {
+	failing, refusing, good := recursor(t, withCode(dns.RcodeServerFailure)), recursor(t, withCode(dns.RcodeRefused)), recursor(t, world)
+	c := Defaults()
+	c.Recursors = []string{failing.addr, refusing.addr, good.addr}
+	server := start(t, c, fleet(1))
+	f := func(network, name string, wantCode int, wantAnswer ...string) {
+		t.Helper()
+		msg := new(dns.Msg).SetQuestion(name, dns.TypeA)
+		reply := exchange(t, network, server.addr, msg)
+		var got []string
+		for _, rr := range reply.Answer {
+			got = append(got, strings.Join(strings.Fields(rr.String()), " "))
+		}
+		if reply.Rcode != wantCode || !slices.Equal(got, wantAnswer) || !reply.RecursionAvailable {
+			t.Errorf("%s over %s: %v", name, network, reply)
+		}
+	}
+	f("udp", "WWW.example.test.", dns.RcodeSuccess, "WWW.example.test. 77 IN A 192.0.2.7")
+	f("tcp", "www.example.test.", dns.RcodeSuccess, "www.example.test. 77 IN A 192.0.2.7")
+	f("udp", "absent.test.", dns.RcodeNameError)
+	f("udp", "9.9.9.9.in-addr.arpa.", dns.RcodeNameError)
+	f("udp", "0.0.0.10.in-addr.arpa.", dns.RcodeSuccess, "0.0.0.10.in-addr.arpa. 0 IN PTR n-0000.node.dc1.consul.")
+	f("udp", "web.service.consul.", dns.RcodeSuccess, "web.service.consul. 0 IN A 10.0.0.0")
+	f("udp", "absent.service.consul.", dns.RcodeNameError)
+	want := []string{"udp WWW.example.test.", "tcp www.example.test.", "udp absent.test.", "udp 9.9.9.9.in-addr.arpa."}
+	for _, u := range []*upstream{failing, refusing, good} {
+		if got := u.questions(); !slices.Equal(got, want) {
+			t.Errorf("recursor was asked %v, want %v", got, want)
+		}
+	}
+	c.Recursors = c.Recursors[:2]
+	if err := server.Reload(c); err != nil {
+		t.Fatal(err)
+	}
+	f("udp", "www.example.test.", dns.RcodeServerFailure)
+}
+
+// TestRecursorSilence checks that one that does not answer costs no more than its timeout.
+func TestRecursorSilence(t *testing.T) {
+	silent, good := recursor(t, func(*dns.Msg) *dns.Msg { return nil }), recursor(t, world)
+	c := Defaults()
+	c.Recursors = []string{silent.addr, good.addr}
+	c.RecursorTimeout = 50 * time.Millisecond
+	server := start(t, c, fleet(1))
+	if reply := exchange(t, "udp", server.addr, new(dns.Msg).SetQuestion("www.example.test.", dns.TypeA)); len(reply.Answer) != 1 {
+		t.Errorf("got %v", reply)
+	}
+}
+
+// TestRecursorLies checks that replies with another ID or question, and queries, are not believed.
+func TestRecursorLies(t *testing.T) {
+	p, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	go func() {
+		buf := make([]byte, 512)
+		for {
+			n, from, err := p.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			q := new(dns.Msg)
+			if q.Unpack(buf[:n]) != nil {
+				return
+			}
+			lie := func(edit func(m *dns.Msg)) {
+				m := world(q)
+				edit(m)
+				pkt, _ := m.Pack()
+				p.WriteTo(pkt, from)
+			}
+			p.WriteTo([]byte("short"), from)
+			lie(func(m *dns.Msg) { m.Id++; m.Answer = nil })
+			lie(func(m *dns.Msg) { m.Response = false; m.Answer = nil })
+			lie(func(m *dns.Msg) { m.Question[0].Name = "other.example.test."; m.Answer = nil })
+			lie(func(m *dns.Msg) {})
+		}
+	}()
+	c := Defaults()
+	c.Recursors = []string{p.LocalAddr().String()}
+	server := start(t, c, fleet(1))
+	if reply := exchange(t, "udp", server.addr, new(dns.Msg).SetQuestion("www.example.test.", dns.TypeA)); len(reply.Answer) != 1 {
+		t.Errorf("believed %v", reply)
+	}
+}
+
+// TestAliasesAreResolved checks that what services are aliases of is looked up for the client.
+func TestAliasesAreResolved(t *testing.T) {
+	c := Defaults()
+	c.Recursors = []string{recursor(t, world).addr}
+	source := fleet(1)
+	s := &catalog.Service{Service: "ext", Port: 80, Address: "www.example.test"}
+	s.Normalize()
+	source.instances = append(source.instances, &catalog.Instance{Node: source.nodes["n-0000"], Service: s})
+	server := start(t, c, source)
+	f := func(qtype uint16, want ...string) {
+		t.Helper()
+		for range 2 {
+			reply := exchange(t, "udp", server.addr, new(dns.Msg).SetQuestion("ext.service.consul.", qtype))
+			var got []string
+			for _, rr := range append(reply.Answer, reply.Extra...) {
+				got = append(got, strings.Join(strings.Fields(rr.String()), " "))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+	}
+	f(dns.TypeA, "ext.service.consul. 0 IN CNAME www.example.test.", "www.example.test. 77 IN A 192.0.2.7")
+	f(dns.TypeAAAA, "ext.service.consul. 0 IN CNAME www.example.test.")
+	f(dns.TypeSRV, "ext.service.consul. 0 IN SRV 1 1 80 www.example.test.", "www.example.test. 77 IN A 192.0.2.7")
+}
