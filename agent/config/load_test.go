@@ -240,7 +240,7 @@ func TestConfigurationsOfOtherTools(t *testing.T) {
 	}
 	helper := write(t, "helper.json", `{
 		"node_name":"node-1","node_id":"adf4238a-882b-9ddc-4a9d-5b6758e4159e","node_meta":{"a":"b"},"performance":{"raft_multiplier":1},"bootstrap":true,"server":true,
-		"data_dir":"`+dir+`","datacenter":"DC2","segments":null,"disable_update_check":true,"log_level":"debug","bind_addr":"127.0.0.1","addresses":{"http":"unix:///tmp/x.sock"},
+		"data_dir":"`+dir+`","datacenter":"DC2","segments":null,"disable_update_check":true,"log_level":"debug","bind_addr":"127.0.0.1","addresses":{"http":"unix:///run/x.sock"},
 		"ports":{"dns":20002,"http":20001,"https":20008,"serf_lan":20005,"serf_wan":20006,"server":20007,"grpc":20003,"grpc_tls":20004,"proxy_min_port":21000,"proxy_max_port":21100},
 		"acl_datacenter":"dc1","primary_datacenter":"dc1","acl_default_policy":"deny","locality":{"region":"us","zone":"a"},"partition":"default","experiments":["x"],
 		"acl":{"enabled":true,"default_policy":"deny","enable_token_replication":true,"policy_ttl":"1s","token_ttl":"2s","down_policy":"allow","enable_key_list_policy":true,"disabled_ttl":"1s",
