@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/curia-mesh/curia/agent/event"
+	"github.com/curia-mesh/curia/agent/local"
 	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/agent/telemetry"
 	"github.com/curia-mesh/curia/catalog"
@@ -17,7 +18,7 @@ type Deps struct {
 	// Caller reaches the servers.
 	Caller    rpc.Caller
 	Node      Node
-	Local     Local
+	Local     *local.State
 	Snapshots Snapshots
 	Events    *event.Ring
 	Telemetry *telemetry.Telemetry

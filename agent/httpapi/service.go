@@ -2,12 +2,12 @@ package httpapi
 
 import (
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/mitchellh/hashstructure"
 
+	"github.com/curia-mesh/curia/agent/local"
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/filter"
 )
@@ -108,8 +108,9 @@ func agentServiceOne(c *call) error {
 	over := time.NewTimer(waitSpan(wait))
 	defer over.Stop()
 	for {
-		s, changed := c.api.Local.Service(id)
-		if s == nil {
+		changed := c.api.Local.Changed(id)
+		s, ok := c.api.Local.Service(id)
+		if !ok {
 			return notFound("unknown service ID %q: this agent has no such service", id)
 		}
 		shown := agentService(s, c.api.config.Load().Datacenter)
@@ -164,29 +165,16 @@ type shownDefinition struct {
 	DeregisterCriticalServiceAfter catalog.Duration
 }
 
-// health is the health of one local service. A node in maintenance takes all of its services with it.
-func (c *call) localHealth(s *catalog.Service) healthInfo {
-	info := healthInfo{Service: agentService(s, c.api.config.Load().Datacenter), Checks: []shownCheck{}}
-	checks := c.api.Local.ChecksOf(s.ID)
-	slices.SortFunc(checks, func(a, b *catalog.Check) int { return compare(a.CheckID, b.CheckID) })
-	for _, k := range checks {
+// shown is the health of one local service as the API shows it.
+func (c *call) shown(h local.Health) healthInfo {
+	info := healthInfo{AggregatedStatus: h.Status, Service: agentService(h.Service, c.api.config.Load().Datacenter), Checks: []shownCheck{}}
+	for _, k := range h.Checks {
 		info.Checks = append(info.Checks, shownCheck{
 			Node: k.Node, CheckID: k.CheckID, Name: k.Name, Status: k.Status, Notes: k.Notes, Output: k.Output,
 			ServiceID: k.ServiceID, ServiceName: k.ServiceName, ExposedPort: k.ExposedPort,
 		})
 	}
-	info.AggregatedStatus = catalog.Aggregate(checks)
 	return info
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // statusCode is the HTTP status that stands for the health of a service.
@@ -206,19 +194,11 @@ func agentHealthByID(c *call) error {
 	if err != nil {
 		return err
 	}
-	s, _ := c.api.Local.Service(id)
-	if s == nil {
-		return c.healthAnswer(http.StatusNotFound, "ServiceId "+id+" not found", healthAbsent{AggregatedStatus: catalog.Critical})
+	h, ok := c.api.Local.Health(id)
+	if !ok {
+		return c.healthAnswer(http.StatusNotFound, "ServiceId "+id+" not found", healthInfo{AggregatedStatus: catalog.Critical})
 	}
-	info := c.localHealth(s)
-	return c.healthAnswer(statusCode(info.AggregatedStatus), string(info.AggregatedStatus), info)
-}
-
-// healthAbsent is the answer about a service that is not there.
-type healthAbsent struct {
-	AggregatedStatus catalog.Status
-	Service          *AgentService
-	Checks           []shownCheck
+	return c.healthAnswer(statusCode(h.Status), string(h.Status), c.shown(h))
 }
 
 func agentHealthByName(c *call) error {
@@ -226,30 +206,15 @@ func agentHealthByName(c *call) error {
 	if err != nil {
 		return err
 	}
+	found, worst := c.api.Local.HealthByName(name)
 	all := []healthInfo{}
-	worst := catalog.Passing
-	for _, s := range c.api.Local.Services() {
-		if s.Service != name {
-			continue
-		}
-		info := c.localHealth(s)
-		all = append(all, info)
-		worst = worse(worst, info.AggregatedStatus)
+	for _, h := range found {
+		all = append(all, c.shown(h))
 	}
 	if len(all) == 0 {
 		return c.healthAnswer(http.StatusNotFound, "ServiceName "+name+" Not Found", all)
 	}
-	slices.SortFunc(all, func(a, b healthInfo) int { return compare(a.Service.ID, b.Service.ID) })
 	return c.healthAnswer(statusCode(worst), string(worst), all)
-}
-
-// worse returns the state that is further from passing.
-func worse(a, b catalog.Status) catalog.Status {
-	order := []catalog.Status{catalog.Passing, catalog.Warning, catalog.Critical, catalog.Maintenance}
-	if slices.Index(order, b) > slices.Index(order, a) {
-		return b
-	}
-	return a
 }
 
 func (c *call) healthAnswer(status int, reason string, body any) error {

@@ -61,7 +61,7 @@ func sessionCreate(c *call) error {
 	}
 	body := sessionBody{}
 	if len(bytes.TrimSpace(raw)) > 0 {
-		if err := decode.JSON(raw, &body, decode.Strict()); err != nil {
+		if err := decode.JSON(raw, &body); err != nil {
 			return badRequest("request body: %w", err)
 		}
 	}
