@@ -83,6 +83,7 @@ func BenchmarkPack(b *testing.B) {
 			pkt := packed(b, "web.service.consul.", dns.TypeSRV, 4096)
 			w := newWriter()
 			for b.Loop() {
+				source.change(func() {})
 				s.long(b.Context(), w, pkt, netip.Addr{}, false)
 			}
 		})

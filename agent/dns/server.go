@@ -69,8 +69,8 @@ func (s *Server) Reload(c Config) error {
 
 // Run answers what arrives at the sockets until ctx ends, then closes them and returns nil when all
 // its goroutines have ended. If a socket breaks it returns that error.
-func (s *Server) Run(ctx context.Context, packets []net.PacketConn, listeners []net.Listener) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (s *Server) Run(parent context.Context, packets []net.PacketConn, listeners []net.Listener) error {
+	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	var running sync.WaitGroup
 	guard := func(serve func() error) {
@@ -99,10 +99,10 @@ func (s *Server) Run(ctx context.Context, packets []net.PacketConn, listeners []
 	guard(func() error { return s.sweep(ctx) })
 	<-ctx.Done()
 	running.Wait()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return err
+	if parent.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 func (s *Server) sweep(ctx context.Context) error {
@@ -214,6 +214,11 @@ func (s *Server) long(ctx context.Context, w *writer, pkt []byte, client netip.A
 func (s *Server) look(ctx context.Context, g *generation, ask *question, key string, shared bool) (a *answer, share bool) {
 	forward := func(ctx context.Context, pkt []byte, tcp bool) ([]byte, error) { return s.forward(ctx, g, pkt, tcp) }
 	r := &resolver{g.settings, s.source, forward}
+	if shared { // somebody may have asked since the short way was tried
+		if a := g.cache.get([]byte(key)); a != nil {
+			return a, true
+		}
+	}
 	var err error
 	if ask.name, _, err = dns.UnpackDomainName(ask.wire, 0); err != nil {
 		return g.failure(), false

@@ -315,6 +315,22 @@ func TestWildcardSocket(t *testing.T) {
 	}
 }
 
+// TestBrokenSocket checks that Run ends with the error of a socket that others closed.
+func TestBrokenSocket(t *testing.T) {
+	l, p := listen(t, "127.0.0.1:0")
+	s, err := New(Defaults(), fleet(1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	if err := s.Run(t.Context(), []net.PacketConn{p}, []net.Listener{l}); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Run: %v, want the socket's error", err)
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("listener is open still: %v", err)
+	}
+}
+
 // TestOverload checks that questions beyond the bound are refused at once, and packed answers are not.
 func TestOverload(t *testing.T) {
 	server := start(t, Defaults(), fleet(1))
@@ -339,7 +355,7 @@ func TestStreams(t *testing.T) {
 	c := Defaults()
 	c.TCPPerClient = 2
 	server := start(t, c, source)
-	exchange(t, "tcp", server.addr, new(dns.Msg).SetQuestion("web.service.consul.", dns.TypeA))
+	exchange(t, "udp", server.addr, new(dns.Msg).SetQuestion("web.service.consul.", dns.TypeA))
 	source.mu.Lock()
 	source.gate = gate
 	source.mu.Unlock()
