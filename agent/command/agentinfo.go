@@ -49,6 +49,9 @@ func monitor(f *flag.FlagSet) action {
 	asJSON := f.Bool("log-json", false, "Show the log as JSON.")
 	return func(ctx context.Context, c *call) error {
 		log, err := c.api.Agent().Monitor(ctx, *level, *asJSON)
+		if ctx.Err() != nil {
+			return nil // stopping is how this command ends
+		}
 		if err != nil {
 			return err
 		}
@@ -62,7 +65,7 @@ func monitor(f *flag.FlagSet) action {
 			switch {
 			case err == nil || errors.Is(err, bufio.ErrBufferFull):
 			case ctx.Err() != nil:
-				return nil // stopping is how this command ends
+				return nil
 			case err == io.EOF:
 				c.note("The agent ended the log: it was stopped or restarted.")
 				return nil

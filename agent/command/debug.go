@@ -238,7 +238,7 @@ func (b *bundle) snapshots(ctx context.Context) error {
 
 func (b *bundle) copy(file string, r io.ReadCloser) error {
 	defer r.Close()
-	f, err := os.OpenFile(filepath.Join(b.dir, file), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(b.dir, file), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

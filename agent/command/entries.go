@@ -138,7 +138,8 @@ func (c *call) entry(from string) (json.RawMessage, error) {
 	var b []byte
 	var err error
 	if from == "-" {
-		b, err = readAll(c.In, "standard input", maxDefinition)
+		from = "standard input"
+		b, err = readAll(c.In, from, maxDefinition)
 	} else {
 		b, err = readFile(from, maxDefinition)
 	}

@@ -13,7 +13,7 @@ const (
 // table is every subcommand. A parent comes before its children.
 func table() []row {
 	var rows []row
-	for _, part := range [][]row{agentRows(), catalogRows(), kvRows(), entryRows(), serverRows(), toolRows()} {
+	for _, part := range [][]row{processRows(), agentRows(), catalogRows(), kvRows(), entryRows(), serverRows(), toolRows()} {
 		rows = append(rows, part...)
 	}
 	return rows
