@@ -44,9 +44,8 @@ func (s *Store) beginSegment(seg *segment, prevEnd, size int64) {
 // written what the first one dropped.
 func (s *Store) flush(entries int) error {
 	b := &s.batch
-	start := time.Now()
-	s.counts.writing.Store(start.UnixNano())
-	defer s.counts.writing.Store(0)
+	start := s.beginWrite()
+	defer s.endWrite()
 	_, err := b.seg.file.WriteAt(b.buf, b.start)
 	if err == nil {
 		err = b.seg.file.Sync()
@@ -58,12 +57,7 @@ func (s *Store) flush(entries int) error {
 	if err != nil {
 		return s.fail(b.seg.name, err)
 	}
-	n := len(b.buf) + len(s.mark.buf)
-	s.counts.syncs.Add(1)
-	s.counts.bytesWritten.Add(uint64(n))
-	if s.opts.Observer != nil {
-		s.opts.Observer(entries, n, took)
-	}
+	s.wrote(entries, len(b.buf)+len(s.mark.buf), 1, took)
 	return nil
 }
 
@@ -86,8 +80,8 @@ func (s *Store) advance() *segment {
 		seg.first = s.bounds.last + 1
 		s.active, s.segments = seg, append(s.segments, seg)
 		s.next, s.nextErr = nil, nil
-		s.counts.rotations.Add(1)
-		s.counts.rotated.Store(time.Now().UnixNano())
+		s.rotations.Add(1)
+		s.rotated.Store(time.Now().UnixNano())
 	}
 	seg.end = b.start + int64(len(b.buf))
 	seg.size = max(seg.size, seg.end+frameSize(0))

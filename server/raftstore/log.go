@@ -10,31 +10,6 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// IsMonotonic tells raft that indexes must be consecutive: after a snapshot is
-// restored it deletes the whole log instead of leaving a gap.
-func (s *Store) IsMonotonic() bool { return true }
-
-// FirstIndex returns the first index of the log, 0 if it is empty.
-func (s *Store) FirstIndex() (uint64, error) {
-	b, err := s.readBounds()
-	return b.first, err
-}
-
-// LastIndex returns the last index of the log, 0 if it is empty.
-func (s *Store) LastIndex() (uint64, error) {
-	b, err := s.readBounds()
-	return b.last, err
-}
-
-func (s *Store) readBounds() (bounds, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return bounds{}, ErrClosed
-	}
-	return s.bounds, nil
-}
-
 // StoreLog is StoreLogs for one entry.
 func (s *Store) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
@@ -48,20 +23,22 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 	}
 	s.w.Lock()
 	defer s.w.Unlock()
-	size, err := s.checkAppend(logs)
-	if err != nil {
+	if err := s.checkAppend(logs); err != nil {
 		return err
+	}
+	size := int64(0)
+	for _, l := range logs {
+		size += frameSize(entrySize(l))
 	}
 	if err := s.begin(size); err != nil {
 		return err
 	}
-	b, bytes := &s.batch, uint64(0)
+	b := &s.batch
 	s.locations = s.locations[:0]
 	for _, l := range logs {
 		b.open()
 		b.buf = appendEntry(b.buf, l)
 		s.locations = append(s.locations, b.close(kindEntry))
-		bytes += uint64(len(l.Data) + len(l.Extensions))
 	}
 	if err := s.flush(len(logs)); err != nil {
 		return err
@@ -70,30 +47,8 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 	s.extend(s.advance(), logs)
 	s.kick()
 	s.mu.Unlock()
-	s.counts.appends.Add(1)
-	s.counts.entriesWritten.Add(uint64(len(logs)))
-	s.counts.entryBytesWritten.Add(bytes)
+	s.counts.appended(logs)
 	return nil
-}
-
-// checkAppend returns the size of the frames of logs if they fit the log.
-func (s *Store) checkAppend(logs []*raft.Log) (int64, error) {
-	want, size := logs[0].Index, int64(0)
-	if want == 0 || !s.bounds.empty() && want != s.bounds.last+1 {
-		return 0, fmt.Errorf("append to raft log %s: index %d does not follow the last index %d", s.dir, want, s.bounds.last)
-	}
-	for _, l := range logs {
-		if l.Index != want {
-			return 0, fmt.Errorf("append to raft log %s: index %d follows %d in one batch", s.dir, l.Index, want-1)
-		}
-		if want++; want > maxIndex {
-			return 0, fmt.Errorf("append to raft log %s: index %d is out of range", s.dir, l.Index)
-		}
-		if size += frameSize(entrySize(l)); size > maxBatch {
-			return 0, fmt.Errorf("append to raft log %s: the batch up to index %d exceeds %d bytes: write smaller values", s.dir, l.Index, maxBatch)
-		}
-	}
-	return size, nil
 }
 
 // extend publishes entries that are durable at s.locations of seg. The caller
@@ -124,12 +79,9 @@ func (s *Store) DeleteRange(lo, hi uint64) error {
 		return err
 	}
 	old := s.bounds
-	left, ok := old.without(lo, hi)
-	if !ok {
-		return fmt.Errorf("delete from raft log %s: %d to %d would leave a hole in %d to %d", s.dir, lo, hi, old.first, old.last)
-	}
-	if left == old {
-		return nil
+	left, err := s.remainder(lo, hi)
+	if err != nil || left == old {
+		return err
 	}
 	if err := s.begin(frameSize(16)); err != nil {
 		return err
@@ -145,13 +97,7 @@ func (s *Store) DeleteRange(lo, hi uint64) error {
 	s.cut(left)
 	s.kick()
 	s.mu.Unlock()
-	switch {
-	case left.empty():
-		s.counts.headTruncated.Add(old.last - old.first + 1)
-	default:
-		s.counts.headTruncated.Add(left.first - old.first)
-		s.counts.tailTruncated.Add(old.last - left.last)
-	}
+	s.counts.deleted(old, left)
 	return nil
 }
 
@@ -176,13 +122,9 @@ func (s *Store) cut(left bounds) {
 // it returns shares memory with the store and must not be changed.
 func (s *Store) GetLog(index uint64, l *raft.Log) error {
 	s.mu.RLock()
-	if s.closed {
+	if err := s.contains(index); err != nil {
 		s.mu.RUnlock()
-		return ErrClosed
-	}
-	if s.bounds.empty() || index < s.bounds.first || index > s.bounds.last {
-		s.mu.RUnlock()
-		return raft.ErrLogNotFound
+		return err
 	}
 	cached := s.tail.get(index, l)
 	var seg *segment
@@ -198,8 +140,7 @@ func (s *Store) GetLog(index uint64, l *raft.Log) error {
 			return fmt.Errorf("read raft log entry %d: %w", index, err)
 		}
 	}
-	s.counts.entriesRead.Add(1)
-	s.counts.entryBytesRead.Add(uint64(len(l.Data) + len(l.Extensions)))
+	s.counts.read(l)
 	return nil
 }
 

@@ -129,6 +129,15 @@ func decodeState(p []byte) (state, bool) {
 	return s, ok
 }
 
+// stateSize is the payload size of a state frame.
+func stateSize(s state) int64 {
+	n := int64(16 + 4)
+	for k, v := range s.stable {
+		n += stableOverhead + int64(len(k)+len(v))
+	}
+	return n
+}
+
 // stableOverhead is what a stable key and value take beyond their own bytes.
 const stableOverhead = 2 + 4
 

@@ -244,7 +244,7 @@ func (r *replay) finish() error {
 		return corrupt(s.path(segmentName(s.segments[0].seq-1)), 0, "the file is missing, it held entries %d to %d", r.bounds.first, r.base-1)
 	}
 	s.bounds, s.stable = r.bounds, r.stable
-	s.counts.rotated.Store(time.Now().UnixNano())
+	s.rotated.Store(time.Now().UnixNano())
 	if len(s.segments) == 0 {
 		return s.bootstrap()
 	}
