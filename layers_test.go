@@ -40,7 +40,7 @@ var may = map[string][]string{
 	"agent/event":      {"catalog", "rpc"},
 	"agent/watch":      {"catalog", "catalog/filter", "rpc", "server/api", "agent/config"},
 	"agent/dns":        {"catalog"},
-	"agent/httpapi": {"catalog", "catalog/filter", "rpc", "rpc/gossip", "server/api", "agent/decode", "agent/event", "agent/local",
+	"agent/httpapi": {"catalog", "catalog/filter", "rpc", "rpc/gossip", "server/api", "agent/check", "agent/decode", "agent/event", "agent/local",
 		"agent/logging", "agent/telemetry", "agent/watch"},
 	"agent":         {"catalog", "catalog/...", "rpc", "rpc/...", "server", "server/...", "agent/..."},
 	"agent/command": {"catalog", "agent", "agent/client", "agent/config", "agent/decode", "server/fsm", "server/snapshot"},

@@ -145,9 +145,11 @@ func (a *Agent) openServer(cfg *config.Config) error {
 
 // openInterfaces makes what clients talk to.
 func (a *Agent) openInterfaces(cfg *config.Config) error {
-	a.local = local.New(a.localConfig(cfg), a.caller, logging.Named(a.log, "local"))
-	a.events = event.NewRing(eventLocal{a})
 	var err error
+	if a.local, err = local.New(a.localConfig(cfg), a.caller, logging.Named(a.log, "local")); err != nil {
+		return err
+	}
+	a.events = event.NewRing(eventLocal{a})
 	a.dns, err = dns.New(dnsConfig(cfg), &source{caller: a.caller, header: a.dnsHeader}, logging.Named(a.log, "dns"))
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/agent/event"
 	"github.com/curia-mesh/curia/agent/httpapi"
+	"github.com/curia-mesh/curia/agent/local"
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/rpc/gossip"
@@ -131,7 +132,7 @@ func nodeMeta(cfg *config.Config, b Build) map[string]string {
 func (n *node) stats() map[string]map[string]string {
 	cfg := n.config.get()
 	stats := map[string]map[string]string{
-		"agent": n.local.Stats(),
+		"agent": agentStats(n.local.Counts()),
 		"build": {"version": n.build.Version, "revision": n.build.Revision, "prerelease": "", "version_metadata": ""},
 		"runtime": {
 			"arch": runtime.GOARCH, "os": runtime.GOOS, "version": runtime.Version(), "goroutines": strconv.Itoa(runtime.NumGoroutine()),
@@ -150,6 +151,13 @@ func (n *node) stats() map[string]map[string]string {
 		}
 	}
 	return stats
+}
+
+func agentStats(c local.Counts) map[string]string {
+	return map[string]string{
+		"services": strconv.Itoa(c.Services), "checks": strconv.Itoa(c.Checks),
+		"check_monitors": strconv.Itoa(c.Kinds["script"]), "check_ttls": strconv.Itoa(c.Kinds["ttl"]),
+	}
 }
 
 // eventLocal is what filters of user events ask of the node.
@@ -220,4 +228,3 @@ func taggedAddresses(cfg *config.Config) map[string]string {
 	}
 	return tagged
 }
-

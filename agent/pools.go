@@ -207,9 +207,13 @@ func (a *Agent) handleEvent(e gossip.Event) {
 // retryJoin joins the configured addresses, again and again until one answers.
 func (a *Agent) retryJoin(ctx context.Context, cfg *config.Config) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return a.joinUntil(ctx, a.pools.lan, "LAN", cfg.RetryJoin, cfg.RetryInterval, cfg.RetryMax) })
+	group.Go(func() error {
+		return a.joinUntil(ctx, a.pools.lan, "LAN", cfg.RetryJoin, cfg.RetryInterval, cfg.RetryMax)
+	})
 	if a.pools.wan != nil {
-		group.Go(func() error { return a.joinUntil(ctx, a.pools.wan, "WAN", cfg.RetryJoinWAN, cfg.RetryIntervalWAN, cfg.RetryMaxWAN) })
+		group.Go(func() error {
+			return a.joinUntil(ctx, a.pools.wan, "WAN", cfg.RetryJoinWAN, cfg.RetryIntervalWAN, cfg.RetryMaxWAN)
+		})
 	}
 	return group.Wait()
 }
@@ -255,4 +259,3 @@ func (a *Agent) wanCoordinates() []*catalog.NodeCoordinate {
 func coordinate(c *gossip.Coordinate) *catalog.Coordinate {
 	return &catalog.Coordinate{Vec: c.Vec, Error: c.Error, Adjustment: c.Adjustment, Height: c.Height}
 }
-

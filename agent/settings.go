@@ -3,14 +3,18 @@ package agent
 import (
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"sync/atomic"
 
+	"github.com/curia-mesh/curia/agent/check"
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/agent/dns"
 	"github.com/curia-mesh/curia/agent/httpapi"
+	"github.com/curia-mesh/curia/agent/local"
 	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/agent/telemetry"
+	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server"
 )
@@ -105,4 +109,32 @@ func apiConfig(cfg *config.Config) httpapi.Config {
 		}
 	}
 	return out
+}
+
+func (a *Agent) localConfig(cfg *config.Config) local.Config {
+	out := local.Config{
+		Node: a.catalogNode(cfg), SidecarMinPort: cfg.Ports.SidecarMinPort, SidecarMaxPort: cfg.Ports.SidecarMaxPort,
+		CheckUpdateInterval: cfg.CheckUpdateInterval, DiscardCheckOutput: cfg.DiscardCheckOutput,
+		Checks:      check.Deps{DockerHost: os.Getenv("DOCKER_HOST"), OutputMaxSize: cfg.CheckOutputMaxSize, Log: logging.Named(a.log, "check")},
+		Policy:      check.Policy{Scripts: cfg.EnableScriptChecks, LocalScripts: cfg.EnableLocalScriptChecks},
+		ClusterSize: func() int { return len(a.pools.lan.Members()) },
+		AgentToken:  func() string { return a.config.tokens.Load().Agent },
+		UserToken:   func() string { return a.config.tokens.Load().Default },
+	}
+	if !cfg.Dev {
+		out.DataDir = cfg.DataDir
+	}
+	return out
+}
+
+// catalogNode is this node as the catalog should have it.
+func (a *Agent) catalogNode(cfg *config.Config) *catalog.Node {
+	n := &catalog.Node{
+		ID: a.id, Node: cfg.NodeName, Address: cfg.AdvertiseAddr, Datacenter: cfg.Datacenter,
+		TaggedAddresses: taggedAddresses(cfg), Meta: nodeMeta(cfg, a.build),
+	}
+	if l := catalog.Locality(cfg.Locality); l != (catalog.Locality{}) {
+		n.Locality = &l
+	}
+	return n
 }

@@ -212,7 +212,7 @@ func agentMaintenance(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.api.Local.NodeMaintenance(on, c.param("reason"), c.token()); err != nil {
+	if err := c.api.Local.SetNodeMaintenance(c.ctx(), on, c.param("reason"), c.token()); err != nil {
 		return err
 	}
 	return c.done()

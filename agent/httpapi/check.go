@@ -1,0 +1,164 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/curia-mesh/curia/agent/check"
+	"github.com/curia-mesh/curia/agent/local"
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/filter"
+)
+
+func checkRoutes() []Route {
+	return []Route{
+		{Path: "/v1/agent/services", Doc: "list the services of this node", ACL: "service:read", Methods: get(agentServices)},
+		{Path: "/v1/agent/service/{id...}", Doc: "show a service of this node", ACL: "service:read", Methods: get(agentServiceOne)},
+		{Path: "/v1/agent/service/register", Doc: "register a service on this node", ACL: "service:write", Methods: put(serviceRegister)},
+		{Path: "/v1/agent/service/deregister/{id...}", Doc: "remove a service of this node", ACL: "service:write", Methods: put(serviceDeregister)},
+		{Path: "/v1/agent/service/maintenance/{id...}", Doc: "take a service out of service, or back", ACL: "service:write", Methods: put(serviceMaintenance)},
+		{Path: "/v1/agent/health/service/id/{id...}", Doc: "show the health of a service of this node", ACL: "service:read", Methods: get(agentHealthByID)},
+		{Path: "/v1/agent/health/service/name/{name...}", Doc: "show the health of the instances of a service on this node", ACL: "service:read", Methods: get(agentHealthByName)},
+		{Path: "/v1/agent/checks", Doc: "list the checks of this node", ACL: "node:read, service:read", Methods: get(agentChecks)},
+		{Path: "/v1/agent/check/register", Doc: "register a check on this node", ACL: "node:write, service:write", Methods: put(checkRegister)},
+		{Path: "/v1/agent/check/deregister/{id...}", Doc: "remove a check of this node", ACL: "node:write, service:write", Methods: put(checkDeregister)},
+		{Path: "/v1/agent/check/pass/{id...}", Doc: "set a TTL check passing", ACL: "node:write, service:write", Methods: put(setCheck(catalog.Passing))},
+		{Path: "/v1/agent/check/warn/{id...}", Doc: "set a TTL check warning", ACL: "node:write, service:write", Methods: put(setCheck(catalog.Warning))},
+		{Path: "/v1/agent/check/fail/{id...}", Doc: "set a TTL check critical", ACL: "node:write, service:write", Methods: put(setCheck(catalog.Critical))},
+		{Path: "/v1/agent/check/update/{id...}", Doc: "set the state and output of a TTL check", ACL: "node:write, service:write", Methods: put(checkUpdate)},
+	}
+}
+
+// registering gives refusals of definitions their status: what a client wrote wrongly is a bad request.
+func registering(err error) error {
+	if catalog.CodeOf(err) == catalog.Invalid {
+		return withStatus(http.StatusBadRequest, "%w", err)
+	}
+	return err
+}
+
+func serviceRegister(c *call) error {
+	def := &catalog.ServiceDefinition{}
+	if err := c.decode(def); err != nil {
+		return err
+	}
+	replace, err := c.flag("replace-existing-checks")
+	if err != nil {
+		return err
+	}
+	err = c.api.Local.Register(c.ctx(), def, local.Options{ReplaceExistingChecks: replace, Source: check.Remote, Token: c.token()})
+	if err != nil {
+		return registering(err)
+	}
+	return c.done()
+}
+
+func serviceDeregister(c *call) error {
+	id := c.r.PathValue("id")
+	if err := c.api.Local.Deregister(c.ctx(), id); err != nil {
+		return err
+	}
+	return c.done()
+}
+
+func serviceMaintenance(c *call) error {
+	id, err := c.path("id", "service id")
+	if err != nil {
+		return err
+	}
+	on, err := c.onOff()
+	if err != nil {
+		return err
+	}
+	if err := c.api.Local.SetServiceMaintenance(c.ctx(), id, on, c.param("reason"), c.token()); err != nil {
+		return err
+	}
+	return c.done()
+}
+
+func agentChecks(c *call) error {
+	keep, err := filter.Compile(c.param("filter"))
+	if err != nil {
+		return err
+	}
+	shown := map[string]*catalog.Check{}
+	for id, k := range c.api.Local.Checks() {
+		ok, err := keep.Accepts(k)
+		if err != nil {
+			return err
+		}
+		if ok {
+			shown[id] = k
+		}
+	}
+	return c.json(shown)
+}
+
+func checkRegister(c *call) error {
+	// Older clients call the id of a check just that.
+	body := struct {
+		ID string
+		catalog.AgentCheck
+	}{}
+	if err := c.decode(&body); err != nil {
+		return err
+	}
+	def := &body.AgentCheck
+	if body.ID != "" {
+		def.CheckID = body.ID
+	}
+	if def.Name == "" {
+		return badRequest("check has no name: set Name")
+	}
+	if def.CheckID == "" {
+		def.CheckID = def.Name
+	}
+	if err := c.api.Local.RegisterCheck(c.ctx(), def, local.Options{Source: check.Remote, Token: c.token()}); err != nil {
+		return registering(err)
+	}
+	return c.done()
+}
+
+func checkDeregister(c *call) error {
+	id, err := c.path("id", "check id")
+	if err != nil {
+		return err
+	}
+	if err := c.api.Local.DeregisterCheck(c.ctx(), id); err != nil {
+		return err
+	}
+	return c.done()
+}
+
+func setCheck(status catalog.Status) Handler {
+	return func(c *call) error {
+		id, err := c.path("id", "check id")
+		if err != nil {
+			return err
+		}
+		if err := c.api.Local.UpdateCheck(id, status, c.param("note")); err != nil {
+			return err
+		}
+		return c.done()
+	}
+}
+
+func checkUpdate(c *call) error {
+	id, err := c.path("id", "check id")
+	if err != nil {
+		return err
+	}
+	body := struct {
+		Status catalog.Status
+		Output string
+	}{}
+	if err := c.decode(&body); err != nil {
+		return err
+	}
+	if !body.Status.Valid() {
+		return badRequest("status %q of check %q is not passing, warning or critical", body.Status, id)
+	}
+	if err := c.api.Local.UpdateCheck(id, body.Status, body.Output); err != nil {
+		return err
+	}
+	return c.done()
+}
