@@ -50,7 +50,7 @@ func parseAddress(address string, https bool) (base *url.URL, socket string, err
 		return nil, "", fmt.Errorf("agent address has the scheme %q: want http, https or unix", base.Scheme)
 	case base.User != nil:
 		return nil, "", fmt.Errorf("agent address holds a user name: set CURIA_HTTP_AUTH=user:password instead")
-	case base.Host == "":
+	case strings.Trim(base.Host, ":") == "":
 		return nil, "", fmt.Errorf("agent address %q names no host: want host:port", address)
 	case base.RawQuery != "" || base.Fragment != "":
 		return nil, "", fmt.Errorf("agent address %q has a query: want only host, port and path", address)

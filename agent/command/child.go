@@ -34,8 +34,8 @@ func child(args []string, shell, ownInput bool) *exec.Cmd {
 }
 
 // runChild runs cmd until it ends, or until ctx does: then its whole group is asked to end, and killed
-// when it does not. It returns what cmd.Wait does.
-func runChild(ctx context.Context, cmd *exec.Cmd) error {
+// when it does not in time or the user is in a hurry. It returns what cmd.Wait does.
+func (c *call) runChild(ctx context.Context, cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -51,9 +51,10 @@ func runChild(ctx context.Context, cmd *exec.Cmd) error {
 	case err := <-done:
 		return err
 	case <-time.After(grace):
-		killGroup(cmd)
-		return <-done
+	case <-c.hurry:
 	}
+	killGroup(cmd)
+	return <-done
 }
 
 // failedChild reports whether err is a child's own failure, as opposed to one to start it.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/hashicorp/cli"
 
@@ -15,6 +16,9 @@ import (
 )
 
 const program = "curia"
+
+// hurryTime is how long a command may take to end after a second signal.
+const hurryTime = time.Second
 
 // IO is what a command talks to. Getenv is os.Getenv or a stand-in. Signals are those that the process
 // gets; the first ends the command's context, a second one ends Run at once.
@@ -79,6 +83,7 @@ type call struct {
 	q    client.Query   // what the common options say
 	// elsewhere is true when the options name a datacenter that may not be the agent's.
 	elsewhere bool
+	hurry     <-chan struct{} // closed when the user will not wait for the command to end
 }
 
 // command makes a row a command of hashicorp/cli.
@@ -114,7 +119,9 @@ func (c *command) Run(args []string) int {
 		call.elsewhere = api.datacenter != ""
 		defer call.api.Close()
 	}
-	return c.interruptible(func(ctx context.Context) int { return c.fail(act(ctx, call)) })
+	hurry := make(chan struct{})
+	call.hurry = hurry
+	return c.interruptible(hurry, func(ctx context.Context) int { return c.fail(act(ctx, call)) })
 }
 
 // flags returns the row's empty set of options, with the common ones bound.
@@ -134,8 +141,9 @@ func (r *row) arity(n int) error {
 	return nil
 }
 
-// interruptible runs f until it ends or a second signal comes.
-func (c *command) interruptible(f func(context.Context) int) int {
+// interruptible runs f until it ends. The first signal ends f's context; the second closes hurry and gives
+// f little time to end.
+func (c *command) interruptible(hurry chan<- struct{}, f func(context.Context) int) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	if c.row.signals || c.std.Signals == nil {
@@ -143,16 +151,23 @@ func (c *command) interruptible(f func(context.Context) int) int {
 	}
 	done := make(chan int, 1)
 	go func() { done <- f(ctx) }() // ends with f, or with the process
-	for signals := 0; ; {
-		select {
-		case code := <-done:
-			return code
-		case s := <-c.std.Signals:
-			if signals++; signals > 1 {
-				return 1
-			}
-			cancel(interrupted{s})
-		}
+	select {
+	case code := <-done:
+		return code
+	case s := <-c.std.Signals:
+		cancel(interrupted{s})
+	}
+	select {
+	case code := <-done:
+		return code
+	case <-c.std.Signals:
+		close(hurry)
+	}
+	select {
+	case code := <-done:
+		return code
+	case <-time.After(hurryTime):
+		return 1
 	}
 }
 

@@ -29,7 +29,7 @@ type exported struct {
 func kvExport(*flag.FlagSet) action {
 	return func(ctx context.Context, c *call) error {
 		out := bufio.NewWriterSize(c.Out, 64<<10)
-		bar := c.progress("exported", -1, false)
+		bar := c.progress("exported", -1, false, false)
 		separator := "[\n\t"
 		err := c.api.KV().Each(ctx, c.key(0), c.q, func(p *catalog.KVPair) error {
 			entry := exported{p.Key, p.Flags, p.Value}
@@ -42,11 +42,11 @@ func kvExport(*flag.FlagSet) action {
 			}
 			out.WriteString(separator)
 			separator = ",\n\t"
-			bar.Add(1)
+			bar.add(1)
 			_, err = out.Write(b)
 			return err
 		})
-		bar.Finish()
+		bar.finish()
 		if err != nil {
 			return fmt.Errorf("the export is incomplete: %w", err)
 		}
@@ -79,7 +79,7 @@ func kvImport(f *flag.FlagSet) action {
 		if _, err := source.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		bar := c.progress("imported", int64(total), false)
+		bar := c.progress("imported", int64(total), false, false)
 		done := 0
 		err = entries(source, func(e *exported) error {
 			pair := &catalog.KVPair{Key: below + strings.TrimPrefix(e.Key, "/"), Flags: e.Flags, Value: e.Value}
@@ -87,11 +87,11 @@ func kvImport(f *flag.FlagSet) action {
 				return fmt.Errorf("imported %d of %d keys, then %s failed: %w", done, total, pair.Key, err)
 			}
 			done++
-			bar.Add(1)
+			bar.add(1)
 			c.say("Imported: %s", clean(pair.Key))
 			return nil
 		})
-		bar.Finish()
+		bar.finish()
 		return err
 	}
 }

@@ -49,7 +49,7 @@ func lock(f *flag.FlagSet) action {
 			if *stdin {
 				cmd.Stdin = c.In
 			}
-			err := runChild(ctx, cmd)
+			err := c.runChild(ctx, cmd)
 			if ctx.Err() != nil {
 				return fmt.Errorf("the child was stopped: %w", context.Cause(ctx))
 			}

@@ -76,6 +76,17 @@ func TestLockLost(t *testing.T) {
 	}
 }
 
+func TestLockInHurry(t *testing.T) {
+	signals := make(chan os.Signal, 2)
+	out := &trigger{word: "started", then: func() { signals <- os.Interrupt; signals <- os.Interrupt }}
+	env := map[string]string{"CURIA_HTTP_ADDR": locks(t, nil)}
+	start := time.Now()
+	code := Run([]string{"lock", "l", "trap '' TERM; echo started; sleep 60"}, IO{Out: out, Err: io.Discard, Getenv: func(k string) string { return env[k] }, Signals: signals})
+	if code != 1 || time.Since(start) >= grace {
+		t.Errorf("got %d after %s", code, time.Since(start))
+	}
+}
+
 // trigger calls then when word is written.
 type trigger struct {
 	all  bytes.Buffer

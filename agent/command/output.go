@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/ryanuber/columnize"
@@ -71,14 +72,15 @@ func (c *call) json(v any, indent string) error {
 // clean removes what would move a terminal's cursor or colour its text: names in the cluster are chosen by
 // others.
 func clean(text string) string {
-	if strings.IndexFunc(text, unicode.IsControl) < 0 {
+	moves := func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
+	if strings.IndexFunc(text, moves) < 0 {
 		return text
 	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':
 			return ' '
-		case unicode.IsControl(r):
+		case moves(r):
 			return -1
 		}
 		return r
@@ -94,15 +96,36 @@ func joinPairs(m map[string]string, separator string) string {
 	return strings.Join(parts, separator)
 }
 
-// progress shows on a terminal how far long work is: bytes when max is -1 or a size. Elsewhere it shows
-// nothing.
-func (c *call) progress(what string, max int64, isBytes bool) *progressbar.ProgressBar {
-	if !terminal(c.Err, c.Getenv) {
-		return progressbar.DefaultSilent(max)
+// meter shows how far long work is; without a bar it shows nothing.
+type meter struct{ bar *progressbar.ProgressBar }
+
+// progress returns a meter of work of that size, -1 when it is not known. It shows something only on a
+// terminal that the command writes nothing else to.
+func (c *call) progress(what string, size int64, ofBytes, quiet bool) meter {
+	if !terminal(c.Err, c.Getenv) || !quiet && terminal(c.Out, c.Getenv) {
+		return meter{}
 	}
-	return progressbar.NewOptions64(max,
-		progressbar.OptionSetDescription(what), progressbar.OptionSetWriter(c.Err), progressbar.OptionShowBytes(isBytes),
-		progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100_000_000),
-		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(max > 0),
-	)
+	return meter{progressbar.NewOptions64(size,
+		progressbar.OptionSetDescription(what), progressbar.OptionSetWriter(c.Err), progressbar.OptionShowBytes(ofBytes),
+		progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(size > 0),
+	)}
+}
+
+func (m meter) add(n int) {
+	if m.bar != nil {
+		m.bar.Add(n)
+	}
+}
+
+// Write counts bytes.
+func (m meter) Write(p []byte) (int, error) {
+	m.add(len(p))
+	return len(p), nil
+}
+
+func (m meter) finish() {
+	if m.bar != nil {
+		m.bar.Finish()
+	}
 }

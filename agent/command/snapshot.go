@@ -72,9 +72,9 @@ func (c *call) save(ctx context.Context, path string) (index uint64, err error) 
 	}
 	defer archive.Close()
 	err = atomically(path, func(f *os.File) error {
-		bar := c.progress("saving", -1, true)
+		bar := c.progress("saving", -1, true, true)
 		_, err := io.Copy(io.MultiWriter(f, bar), archive)
-		bar.Finish()
+		bar.finish()
 		if err != nil {
 			return err
 		}
@@ -136,9 +136,9 @@ func snapshotRestore(*flag.FlagSet) action {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		bar := c.progress("restoring", size, true)
+		bar := c.progress("restoring", size, true, true)
 		err = c.api.Snapshot().Restore(ctx, io.TeeReader(f, bar), size, client.Query{})
-		bar.Finish()
+		bar.finish()
 		if err != nil {
 			return err
 		}

@@ -37,6 +37,7 @@ func archive(t *testing.T) []byte {
 	return packed.Bytes()
 }
 
+// TestSnapshot covers A34 of the bad inputs: what is damaged is neither saved nor restored.
 func TestSnapshot(t *testing.T) {
 	t.Chdir(t.TempDir())
 	whole := archive(t)

@@ -84,7 +84,7 @@ func (c *call) script(args []string, shell bool) func(context.Context, client.Re
 		cmd.Env = append(cmd.Env, "CONSUL_INDEX="+strconv.FormatUint(r.Index, 10), "CURIA_INDEX="+strconv.FormatUint(r.Index, 10))
 		cmd.Stdin = io.MultiReader(bytes.NewReader(r.JSON), strings.NewReader("\n"))
 		cmd.Stdout, cmd.Stderr = c.Out, c.Err
-		return runChild(ctx, cmd)
+		return c.runChild(ctx, cmd)
 	}
 }
 
