@@ -1,0 +1,57 @@
+package local
+
+import (
+	"context"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+)
+
+// reporter takes the results of checks.
+type reporter struct{ *State }
+
+// Report implements check.Reporter.
+func (r reporter) Report(id string, status catalog.Status, output string) {
+	s := r.State
+	if s.discard.Load() {
+		output = ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.checks[id]
+	if h == nil {
+		return
+	}
+	delete(s.resumed, id)
+	if ttl := time.Duration(h.def.TTL); ttl > 0 {
+		s.states.commit([]save{{id, &stateRecord{Status: status, Output: output, Expires: time.Now().Add(ttl)}}})
+	}
+	if h.row.Status == status && h.row.Output == output {
+		return
+	}
+	row := *h.row
+	row.Status, row.Output = status, output
+	urgent := h.row.Status != status || s.cfg.CheckUpdateInterval <= 0
+	h.row = &row
+	s.touch(checkObject, row.ServiceID)
+	o := s.link(h)
+	o.check = h.row
+	switch {
+	case urgent:
+		s.mark(o)
+	case o.dirty && !o.deferred && !o.sending: // it goes with what is queued
+	default:
+		s.postpone(o, time.Now().Add(s.cfg.CheckUpdateInterval))
+	}
+}
+
+// reaper removes services that stay critical.
+type reaper struct{ *State }
+
+// Reap implements check.Reaper.
+func (r reaper) Reap(ctx context.Context, serviceID, checkID string, critical time.Duration) {
+	r.log.Warn("deregistering a service because its check stays critical", "service", serviceID, "check", checkID, "critical", critical)
+	if err := r.Deregister(ctx, serviceID); err != nil && catalog.CodeOf(err) != catalog.NotFound {
+		r.log.Error("a critical service could not be deregistered", "service", serviceID, "err", err)
+	}
+}
