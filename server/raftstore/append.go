@@ -77,7 +77,7 @@ func (s *Store) advance() *segment {
 	b := &s.batch
 	seg := b.seg
 	if seg != s.active {
-		seg.first = s.bounds.last + 1
+		seg.first = s.bounds.Last + 1
 		s.active, s.segments = seg, append(s.segments, seg)
 		s.next, s.nextErr = nil, nil
 		s.rotations.Add(1)
@@ -130,7 +130,7 @@ func (s *Store) disposable() bool {
 		return false
 	}
 	seg := s.segments[0]
-	return len(seg.entries) == 0 || seg.first+uint64(len(seg.entries)) <= s.bounds.first
+	return len(seg.entries) == 0 || seg.first+uint64(len(seg.entries)) <= s.bounds.First
 }
 
 // maintain retires old segments and makes the next one, away from the path of

@@ -22,8 +22,8 @@ func workload() []func(model) operation {
 			n, size = 2, 2*testSegment
 		}
 		ops = append(ops, func(m model) operation {
-			next := m.bounds.last + 1
-			if m.bounds.empty() {
+			next := m.bounds.Last + 1
+			if m.bounds.Empty() {
 				next = 100
 			}
 			var logs []*raft.Log
@@ -34,14 +34,14 @@ func workload() []func(model) operation {
 		})
 		switch term % 10 {
 		case 3:
-			ops = append(ops, func(m model) operation { return deleteOp(m, m.bounds.last-1, m.bounds.last) })
+			ops = append(ops, func(m model) operation { return deleteOp(m, m.bounds.Last-1, m.bounds.Last) })
 		case 5:
 			ops = append(ops, func(m model) operation { return setOp(m, "a", string(rune('A'+term))) })
 		case 7:
-			ops = append(ops, func(m model) operation { return deleteOp(m, m.bounds.first, m.bounds.last-6) })
+			ops = append(ops, func(m model) operation { return deleteOp(m, m.bounds.First, m.bounds.Last-6) })
 		case 9:
 			if term == 29 {
-				ops = append(ops, func(m model) operation { return deleteOp(m, m.bounds.first, m.bounds.last) })
+				ops = append(ops, func(m model) operation { return deleteOp(m, m.bounds.First, m.bounds.Last) })
 			}
 		}
 	}
@@ -120,7 +120,7 @@ func TestTornAtEveryByte(t *testing.T) {
 		}})
 		before := d.clone()
 		w := d.nextWrite()
-		next := m.bounds.last + 1
+		next := m.bounds.Last + 1
 		op := appendOp(m, []*raft.Log{testLog(next, 50, 300), testLog(next+1, 50, 0), testLog(next+2, 50, 41)})
 		if err := op.call(s); err != nil {
 			t.Fatal(err)
@@ -148,7 +148,7 @@ func TestTornRemainsStayDead(t *testing.T) {
 	d := newDisk()
 	s := mustOpen(t, d)
 	m, _ := run(s, workload()[:2])
-	torn, next := d.clone(), m.bounds.last+1
+	torn, next := d.clone(), m.bounds.Last+1
 	w := d.nextWrite()
 	if err := s.StoreLogs([]*raft.Log{testLog(next, 50, 300), testLog(next+1, 50, 300)}); err != nil {
 		t.Fatal(err)

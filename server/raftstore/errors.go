@@ -21,14 +21,18 @@ var (
 // written. It is never repaired silently.
 type CorruptError struct {
 	File   string // path of the damaged file
-	Offset int64  // of the damage, in bytes
+	Offset int64  // of the damage, in bytes; negative is unknown
 	Reason string
 }
 
 // Error names the file, the offset and the ways out.
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("raft log %s is damaged at offset %d: %s; if other servers hold the data, move the raft directory away and let this server rejoin, else restore it from a backup or snapshot",
-		e.File, e.Offset, e.Reason)
+	at := ""
+	if e.Offset >= 0 {
+		at = fmt.Sprintf(" at offset %d", e.Offset)
+	}
+	return fmt.Sprintf("raft log %s is damaged%s: %s; if other servers hold the data, move the raft directory away and let this server rejoin, else restore it from a backup or snapshot",
+		e.File, at, e.Reason)
 }
 
 func corrupt(file string, off int64, format string, args ...any) error {

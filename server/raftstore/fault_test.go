@@ -25,7 +25,7 @@ func TestFailedWrite(t *testing.T) {
 			}
 			return nil
 		}
-		op := appendOp(m, []*raft.Log{testLog(m.bounds.last+1, 9, 100)})
+		op := appendOp(m, []*raft.Log{testLog(m.bounds.Last+1, 9, 100)})
 		first := op.call(s)
 		if !errors.Is(first, syscall.EIO) {
 			t.Fatalf("%s: got %v", broken, first)
@@ -36,7 +36,7 @@ func TestFailedWrite(t *testing.T) {
 			t.Error("Failed is not closed")
 		}
 		later := map[string]error{
-			"StoreLogs": op.call(s), "DeleteRange": s.DeleteRange(m.bounds.last, m.bounds.last),
+			"StoreLogs": op.call(s), "DeleteRange": s.DeleteRange(m.bounds.Last, m.bounds.Last),
 			"Set": s.Set([]byte("a"), nil), "SetUint64": s.SetUint64([]byte("a"), 1), "Err": s.Err(),
 		}
 		for name, err := range later {
@@ -97,7 +97,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	m, stored := newModel(), 0
 	for ; ; stored++ {
-		op := appendOp(m, []*raft.Log{testLog(m.bounds.last+1, 1, 100)})
+		op := appendOp(m, []*raft.Log{testLog(m.bounds.Last+1, 1, 100)})
 		err := op.call(s)
 		s.bg.Wait()
 		if err != nil {
@@ -119,7 +119,7 @@ func TestDiskFull(t *testing.T) {
 	if err := m.differs(s); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.StoreLog(testLog(m.bounds.last+1, 2, 3000)); err != nil {
+	if err := s.StoreLog(testLog(m.bounds.Last+1, 2, 3000)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -142,7 +142,7 @@ func TestObserver(t *testing.T) {
 		return nil
 	}
 	m, _ := run(s, workload()[:7])
-	if st := s.Stats(); told != int(st.EntriesWritten) || hanging == 0 || st.Writing != 0 || st.LastIndex != m.bounds.last {
+	if st := s.Stats(); told != int(st.EntriesWritten) || hanging == 0 || st.Writing != 0 || st.LastIndex != m.bounds.Last {
 		t.Errorf("told of %d entries, hanging %v, stats %+v", told, hanging, st)
 	}
 }

@@ -76,16 +76,16 @@ func step(ctl byte, payload []byte) []byte {
 // FuzzRecover opens files of any content: an error or a log that can be read,
 // appended to, and opened again; never a panic.
 func FuzzRecover(f *testing.F) {
-	entry := func(i uint64) []byte { return appendEntry(nil, testLog(i, 1, 20)) }
+	entry := func(i uint64) []byte { return AppendEntry(nil, testLog(i, 1, 20)) }
 	log := slices.Concat(
 		step(byte(kindState), appendState(nil, state{})),
 		step(newBatch|byte(kindEntry), entry(1)),
 		step(byte(kindEntry), entry(2)),
 		step(newBatch|byte(kindStable), appendStable(nil, "a", []byte("v"))),
-		step(newBatch|byte(kindBounds), appendBounds(nil, bounds{2, 2})),
+		step(newBatch|byte(kindBounds), appendBounds(nil, Bounds{2, 2})),
 	)
 	end := int64(len(fuzzDisk(log, false).names[segmentName(1)].data))
-	second := appendState(nil, state{bounds{2, 2}, end, map[string][]byte{"a": []byte("v")}})
+	second := appendState(nil, state{Bounds{2, 2}, end, map[string][]byte{"a": []byte("v")}})
 	f.Add(log, false)
 	f.Add(slices.Concat(log, step(newFile|byte(kindState), second), step(newBatch|byte(kindEntry), entry(3))), false)
 	f.Add(slices.Concat(log, step(tornPart|newBatch|byte(kindEntry), entry(3))), false)

@@ -37,7 +37,7 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 	s.locations = s.locations[:0]
 	for _, l := range logs {
 		b.open()
-		b.buf = appendEntry(b.buf, l)
+		b.buf = AppendEntry(b.buf, l)
 		s.locations = append(s.locations, b.close(kindEntry))
 	}
 	if err := s.flush(len(logs)); err != nil {
@@ -54,17 +54,17 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 // extend publishes entries that are durable at s.locations of seg. The caller
 // holds w and mu.
 func (s *Store) extend(seg *segment, logs []*raft.Log) {
-	if s.bounds.empty() {
-		s.bounds.first = logs[0].Index
+	if s.bounds.Empty() {
+		s.bounds.First = logs[0].Index
 		for _, old := range s.segments {
-			old.first, old.entries = s.bounds.first, nil
+			old.first, old.entries = s.bounds.First, nil
 		}
 	}
 	if len(seg.entries) == 0 {
 		seg.first = logs[0].Index
 	}
 	seg.entries = append(seg.entries, s.locations...)
-	s.bounds.last = logs[len(logs)-1].Index
+	s.bounds.Last = logs[len(logs)-1].Index
 	for _, l := range logs {
 		s.tail.push(l)
 	}
@@ -102,17 +102,17 @@ func (s *Store) DeleteRange(lo, hi uint64) error {
 }
 
 // cut forgets all entries outside left. The caller holds mu.
-func (s *Store) cut(left bounds) {
+func (s *Store) cut(left Bounds) {
 	s.bounds = left
 	s.tail.cut(left)
 	for _, seg := range s.segments {
 		switch {
-		case left.empty():
+		case left.Empty():
 			seg.entries = nil
-		case seg.first > left.last:
-			seg.first, seg.entries = left.last+1, nil
+		case seg.first > left.Last:
+			seg.first, seg.entries = left.Last+1, nil
 		default:
-			keep := min(uint64(len(seg.entries)), left.last+1-seg.first)
+			keep := min(uint64(len(seg.entries)), left.Last+1-seg.first)
 			seg.entries = seg.entries[:keep]
 		}
 	}
@@ -166,7 +166,7 @@ func (s *Store) read(seg *segment, at location, index uint64, l *raft.Log) error
 	if !ok || h.kind != kindEntry || h.length != int64(len(payload)) || h.payloadCRC != crc32.Checksum(payload, castagnoli) {
 		return corrupt(s.path(seg.name), off, "the entry at index %d fails its checksum", index)
 	}
-	if !decodeEntry(payload, l) || l.Index != index {
+	if !DecodeEntry(payload, l) || l.Index != index {
 		return corrupt(s.path(seg.name), off, "the entry at index %d does not decode", index)
 	}
 	return nil

@@ -23,7 +23,7 @@ type Memory struct {
 	failed   chan struct{}
 
 	mu     sync.RWMutex
-	bounds bounds
+	bounds Bounds
 	stable map[string][]byte
 	err    error // the first failed write; every later write returns it
 	closed bool
@@ -47,20 +47,20 @@ func (m *Memory) IsMonotonic() bool { return true }
 // FirstIndex returns the first index of the log, 0 if it is empty.
 func (m *Memory) FirstIndex() (uint64, error) {
 	b, err := m.readBounds()
-	return b.first, err
+	return b.First, err
 }
 
 // LastIndex returns the last index of the log, 0 if it is empty.
 func (m *Memory) LastIndex() (uint64, error) {
 	b, err := m.readBounds()
-	return b.last, err
+	return b.Last, err
 }
 
-func (m *Memory) readBounds() (bounds, error) {
+func (m *Memory) readBounds() (Bounds, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	if m.closed {
-		return bounds{}, ErrClosed
+		return Bounds{}, ErrClosed
 	}
 	return m.bounds, nil
 }
@@ -149,7 +149,7 @@ func (m *Memory) contains(index uint64) error {
 	switch {
 	case m.closed:
 		return ErrClosed
-	case m.bounds.empty() || index < m.bounds.first || index > m.bounds.last:
+	case m.bounds.Empty() || index < m.bounds.First || index > m.bounds.Last:
 		return raft.ErrLogNotFound
 	}
 	return nil
@@ -158,8 +158,8 @@ func (m *Memory) contains(index uint64) error {
 // checkAppend says whether logs continue the log and are not too large.
 func (m *Memory) checkAppend(logs []*raft.Log) error {
 	want, size := logs[0].Index, int64(0)
-	if want == 0 || !m.bounds.empty() && want != m.bounds.last+1 {
-		return fmt.Errorf("append to raft log %s: index %d does not follow the last index %d", m.dir, want, m.bounds.last)
+	if want == 0 || !m.bounds.Empty() && want != m.bounds.Last+1 {
+		return fmt.Errorf("append to raft log %s: index %d does not follow the last index %d", m.dir, want, m.bounds.Last)
 	}
 	for _, l := range logs {
 		if l.Index != want {
@@ -176,10 +176,10 @@ func (m *Memory) checkAppend(logs []*raft.Log) error {
 }
 
 // remainder returns what is left of the log without lo to hi.
-func (m *Memory) remainder(lo, hi uint64) (bounds, error) {
+func (m *Memory) remainder(lo, hi uint64) (Bounds, error) {
 	left, ok := m.bounds.without(lo, hi)
 	if !ok {
-		return left, fmt.Errorf("delete from raft log %s: %d to %d would leave a hole in %d to %d", m.dir, lo, hi, m.bounds.first, m.bounds.last)
+		return left, fmt.Errorf("delete from raft log %s: %d to %d would leave a hole in %d to %d", m.dir, lo, hi, m.bounds.First, m.bounds.Last)
 	}
 	return left, nil
 }

@@ -15,7 +15,7 @@ import (
 
 // model is what a store must answer.
 type model struct {
-	bounds bounds
+	bounds Bounds
 	logs   map[uint64]raft.Log
 	stable map[string]string
 }
@@ -29,10 +29,10 @@ func (m model) clone() model {
 func (m model) append(logs []*raft.Log) model {
 	m = m.clone()
 	for _, l := range logs {
-		if m.bounds.empty() {
-			m.bounds.first = l.Index
+		if m.bounds.Empty() {
+			m.bounds.First = l.Index
 		}
-		m.bounds.last, m.logs[l.Index] = l.Index, *l
+		m.bounds.Last, m.logs[l.Index] = l.Index, *l
 	}
 	return m
 }
@@ -50,7 +50,7 @@ func (m model) delete(lo, hi uint64) model {
 		}
 		last = max(last, i)
 	}
-	m.bounds = bounds{first, last}
+	m.bounds = Bounds{first, last}
 	return m
 }
 
@@ -64,7 +64,7 @@ func (m model) set(key, val string) model {
 func (m model) differs(s *Store) error {
 	first, _ := s.FirstIndex()
 	last, _ := s.LastIndex()
-	if (bounds{first, last}) != m.bounds {
+	if (Bounds{first, last}) != m.bounds {
 		return fmt.Errorf("the log is %d to %d, want %v", first, last, m.bounds)
 	}
 	var got raft.Log
@@ -168,8 +168,8 @@ func TestModel(t *testing.T) {
 		pick := func(name string, of ...string) string { return rapid.SampledFrom(of).Draw(t, name) }
 		drawAppend := func() operation {
 			term++
-			next := m.bounds.last + 1
-			if m.bounds.empty() {
+			next := m.bounds.Last + 1
+			if m.bounds.Empty() {
 				next = draw(1, 40, "first")
 			}
 			var logs []*raft.Log
@@ -182,11 +182,11 @@ func TestModel(t *testing.T) {
 		drawOp := func() operation {
 			switch pick("op", "append", "append", "conflict", "conflict", "compact", "restore", "set") {
 			case "conflict":
-				return deleteOp(m, m.bounds.last-min(m.bounds.last, draw(0, 5, "n")), m.bounds.last+draw(0, 1, "over"))
+				return deleteOp(m, m.bounds.Last-min(m.bounds.Last, draw(0, 5, "n")), m.bounds.Last+draw(0, 1, "over"))
 			case "compact":
-				return deleteOp(m, m.bounds.first-min(m.bounds.first, draw(0, 1, "under")), m.bounds.last-min(m.bounds.last, draw(0, 9, "keep")))
+				return deleteOp(m, m.bounds.First-min(m.bounds.First, draw(0, 1, "under")), m.bounds.Last-min(m.bounds.Last, draw(0, 9, "keep")))
 			case "restore":
-				return deleteOp(m, m.bounds.first, m.bounds.last)
+				return deleteOp(m, m.bounds.First, m.bounds.Last)
 			case "set":
 				return setOp(m, pick("key", "a", "b"), rapid.StringN(0, 8, -1).Draw(t, "val"))
 			}

@@ -18,8 +18,8 @@ func entrySize(l *raft.Log) int64 {
 	return entryFixed + int64(len(l.Extensions)) + int64(len(l.Data))
 }
 
-// appendEntry appends l's payload to b.
-func appendEntry(b []byte, l *raft.Log) []byte {
+// AppendEntry appends l's payload to b.
+func AppendEntry(b []byte, l *raft.Log) []byte {
 	b = binary.BigEndian.AppendUint64(b, l.Index)
 	b = binary.BigEndian.AppendUint64(b, l.Term)
 	b = append(b, byte(l.Type))
@@ -30,9 +30,9 @@ func appendEntry(b []byte, l *raft.Log) []byte {
 	return append(b, l.Data...)
 }
 
-// decodeEntry fills l from a payload, whose memory l then shares. Empty data
+// DecodeEntry fills l from a payload, whose memory l then shares. Empty data
 // comes back as nil.
-func decodeEntry(p []byte, l *raft.Log) bool {
+func DecodeEntry(p []byte, l *raft.Log) bool {
 	if len(p) < entryFixed {
 		return false
 	}
@@ -56,51 +56,52 @@ func decodeEntry(p []byte, l *raft.Log) bool {
 	return true
 }
 
-// bounds are the first and last index of the log; both are 0 when it is empty.
-type bounds struct{ first, last uint64 }
+// Bounds are the first and last index of a log; both are 0 when it is empty.
+type Bounds struct{ First, Last uint64 }
 
-func (b bounds) empty() bool { return b.last == 0 }
+// Empty says whether there are no entries.
+func (b Bounds) Empty() bool { return b.Last == 0 }
 
 // maxIndex keeps the index after any entry's representable.
 const maxIndex = 1<<63 - 1
 
 // valid says whether b can be what a log looks like.
-func (b bounds) valid() bool {
-	return b == bounds{} || b.first > 0 && b.first <= b.last && b.last <= maxIndex
+func (b Bounds) valid() bool {
+	return b == Bounds{} || b.First > 0 && b.First <= b.Last && b.Last <= maxIndex
 }
 
 // without returns what remains of b when lo to hi are deleted, and false when
 // that would tear a hole into the log.
-func (b bounds) without(lo, hi uint64) (bounds, bool) {
+func (b Bounds) without(lo, hi uint64) (Bounds, bool) {
 	switch {
-	case b.empty() || lo > hi || hi < b.first || lo > b.last:
+	case b.Empty() || lo > hi || hi < b.First || lo > b.Last:
 		return b, true
-	case lo <= b.first && hi >= b.last:
-		return bounds{}, true
-	case lo <= b.first:
-		return bounds{hi + 1, b.last}, true
-	case hi >= b.last:
-		return bounds{b.first, lo - 1}, true
+	case lo <= b.First && hi >= b.Last:
+		return Bounds{}, true
+	case lo <= b.First:
+		return Bounds{hi + 1, b.Last}, true
+	case hi >= b.Last:
+		return Bounds{b.First, lo - 1}, true
 	}
 	return b, false
 }
 
-func appendBounds(b []byte, v bounds) []byte {
-	b = binary.BigEndian.AppendUint64(b, v.first)
-	return binary.BigEndian.AppendUint64(b, v.last)
+func appendBounds(b []byte, v Bounds) []byte {
+	b = binary.BigEndian.AppendUint64(b, v.First)
+	return binary.BigEndian.AppendUint64(b, v.Last)
 }
 
-func decodeBounds(p []byte) (bounds, bool) {
+func decodeBounds(p []byte) (Bounds, bool) {
 	if len(p) != 16 {
-		return bounds{}, false
+		return Bounds{}, false
 	}
-	v := bounds{binary.BigEndian.Uint64(p), binary.BigEndian.Uint64(p[8:])}
+	v := Bounds{binary.BigEndian.Uint64(p), binary.BigEndian.Uint64(p[8:])}
 	return v, v.valid()
 }
 
 // state is what the first frame of a segment tells about everything before it.
 type state struct {
-	bounds  bounds
+	bounds  Bounds
 	prevEnd int64 // where the frames of the previous segment end
 	stable  map[string][]byte
 }

@@ -75,7 +75,7 @@ func (s *Store) openSegments() error {
 // replay is the log as read so far.
 type replay struct {
 	s      *Store
-	bounds bounds
+	bounds Bounds
 	base   uint64 // entries below it were in segments that are gone
 	stable map[string][]byte
 	seen   bool  // the first segment's state
@@ -121,7 +121,7 @@ func (r *replay) begun() (ends []int64, err error) {
 func (r *replay) segment(seg *segment, limit int64) error {
 	w := window{seg: seg}
 	r.batch = fileHeaderSize
-	seg.first = r.bounds.last + 1
+	seg.first = r.bounds.Last + 1
 	for off := int64(fileHeaderSize); ; {
 		if limit > 0 && off == limit {
 			seg.end = off
@@ -162,11 +162,11 @@ func (r *replay) apply(seg *segment, h frameHeader, p []byte, off int64) string 
 		return r.applyEntry(seg, p, location{uint32(off), uint32(h.length)})
 	case kindBounds:
 		b, ok := decodeBounds(p)
-		if !ok || !b.empty() && (r.bounds.empty() || b.first < r.bounds.first || b.last > r.bounds.last) {
+		if !ok || !b.Empty() && (r.bounds.Empty() || b.First < r.bounds.First || b.Last > r.bounds.Last) {
 			return fmt.Sprintf("the log cannot shrink from %v to %v", r.bounds, b)
 		}
 		r.bounds = b
-		r.base = min(r.base, b.last+1)
+		r.base = min(r.base, b.Last+1)
 		r.s.cut(b)
 	case kindStable:
 		key, val, rest, ok := decodeStable(p)
@@ -184,7 +184,7 @@ func (r *replay) applyState(p []byte) string {
 	case !ok:
 		return "the state does not decode"
 	case !r.seen:
-		r.seen, r.bounds, r.base, r.stable = true, st.bounds, st.bounds.last+1, st.stable
+		r.seen, r.bounds, r.base, r.stable = true, st.bounds, st.bounds.Last+1, st.stable
 		return ""
 	case st.bounds != r.bounds || !maps.EqualFunc(st.stable, r.stable, slices.Equal):
 		return fmt.Sprintf("the state says the log was %v, the segments before say %v", st.bounds, r.bounds)
@@ -194,11 +194,11 @@ func (r *replay) applyState(p []byte) string {
 
 func (r *replay) applyEntry(seg *segment, p []byte, at location) string {
 	var l raft.Log
-	if !decodeEntry(p, &l) || l.Index == 0 || l.Index > maxIndex || !r.bounds.empty() && l.Index != r.bounds.last+1 {
-		return fmt.Sprintf("an entry with index %d does not follow index %d", l.Index, r.bounds.last)
+	if !DecodeEntry(p, &l) || l.Index == 0 || l.Index > maxIndex || !r.bounds.Empty() && l.Index != r.bounds.Last+1 {
+		return fmt.Sprintf("an entry with index %d does not follow index %d", l.Index, r.bounds.Last)
 	}
-	if r.bounds.empty() {
-		r.bounds.first, r.base = l.Index, l.Index
+	if r.bounds.Empty() {
+		r.bounds.First, r.base = l.Index, l.Index
 		for _, old := range r.s.segments {
 			old.first, old.entries = l.Index, nil
 		}
@@ -207,7 +207,7 @@ func (r *replay) applyEntry(seg *segment, p []byte, at location) string {
 		seg.first = l.Index
 	}
 	seg.entries = append(seg.entries, at)
-	r.bounds.last = l.Index
+	r.bounds.Last = l.Index
 	return ""
 }
 
@@ -240,8 +240,8 @@ func (r *replay) endOfLog(seg *segment, off int64) error {
 // a new one.
 func (r *replay) finish() error {
 	s := r.s
-	if !r.bounds.empty() && r.bounds.first < r.base {
-		return corrupt(s.path(segmentName(s.segments[0].seq-1)), 0, "the file is missing, it held entries %d to %d", r.bounds.first, r.base-1)
+	if !r.bounds.Empty() && r.bounds.First < r.base {
+		return corrupt(s.path(segmentName(s.segments[0].seq-1)), 0, "the file is missing, it held entries %d to %d", r.bounds.First, r.base-1)
 	}
 	s.bounds, s.stable = r.bounds, r.stable
 	s.rotated.Store(time.Now().UnixNano())

@@ -54,13 +54,13 @@ func (m *Memory) wrote(entries, bytes, syncs int, took time.Duration) {
 }
 
 // deleted counts what was cut off.
-func (c *counters) deleted(old, left bounds) {
-	if left.empty() {
-		c.headTruncated.Add(old.last - old.first + 1)
+func (c *counters) deleted(old, left Bounds) {
+	if left.Empty() {
+		c.headTruncated.Add(old.Last - old.First + 1)
 		return
 	}
-	c.headTruncated.Add(left.first - old.first)
-	c.tailTruncated.Add(old.last - left.last)
+	c.headTruncated.Add(left.First - old.First)
+	c.tailTruncated.Add(old.Last - left.Last)
 }
 
 // Stats are figures since Open; counts only grow.
@@ -100,6 +100,6 @@ func (m *Memory) stats() Stats {
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	st.FirstIndex, st.LastIndex = m.bounds.first, m.bounds.last
+	st.FirstIndex, st.LastIndex = m.bounds.First, m.bounds.Last
 	return st
 }

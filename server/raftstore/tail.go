@@ -37,21 +37,21 @@ func (t *tail) dropFront(n int) {
 }
 
 // cut forgets all entries outside left.
-func (t *tail) cut(left bounds) {
+func (t *tail) cut(left Bounds) {
 	if len(t.logs) == 0 {
 		return
 	}
-	if left.empty() {
+	if left.Empty() {
 		t.logs, t.bytes = nil, 0
 		return
 	}
-	for n := len(t.logs); n > 0 && t.logs[n-1].Index > left.last; n-- {
+	for n := len(t.logs); n > 0 && t.logs[n-1].Index > left.Last; n-- {
 		t.bytes -= tailCost(&t.logs[n-1])
 		t.logs[n-1] = raft.Log{}
 		t.logs = t.logs[:n-1]
 	}
 	drop := 0
-	for ; drop < len(t.logs) && t.logs[drop].Index < left.first; drop++ {
+	for ; drop < len(t.logs) && t.logs[drop].Index < left.First; drop++ {
 		t.bytes -= tailCost(&t.logs[drop])
 	}
 	t.dropFront(drop)

@@ -22,10 +22,9 @@ func NewWriter(dir string, log *slog.Logger, observer Observer) Writer {
 }
 
 // Load sets what was found on disk. The error says why it cannot be a log.
-func (w Writer) Load(first, last uint64, stable map[string][]byte) error {
-	b := bounds{first, last}
+func (w Writer) Load(b Bounds, stable map[string][]byte) error {
 	if !b.valid() {
-		return fmt.Errorf("a log cannot reach from %d to %d", first, last)
+		return fmt.Errorf("a log cannot reach from %d to %d", b.First, b.Last)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -39,11 +38,11 @@ func (w Writer) CheckAppend(logs []*raft.Log) error { return w.checkAppend(logs)
 // CheckValue says whether val may be stored under key.
 func (w Writer) CheckValue(key, val []byte) error { return w.checkValue(key, val) }
 
-// Remainder returns the log as it is and as it is without lo to hi, 0 and 0 if
-// empty, or an error if that would leave a hole.
-func (w Writer) Remainder(lo, hi uint64) (old, left [2]uint64, err error) {
-	b, err := w.remainder(lo, hi)
-	return [2]uint64{w.bounds.first, w.bounds.last}, [2]uint64{b.first, b.last}, err
+// Remainder returns the log as it is and as it is without lo to hi, or an error
+// if that would leave a hole.
+func (w Writer) Remainder(lo, hi uint64) (old, left Bounds, err error) {
+	left, err = w.remainder(lo, hi)
+	return w.bounds, left, err
 }
 
 // Write runs one durable write and returns its first error, now and from then
@@ -68,21 +67,21 @@ func (w Writer) Fail(path string, err error) error { return w.fail(path, err) }
 // Appended makes logs, which are durable, visible.
 func (w Writer) Appended(logs []*raft.Log) {
 	w.mu.Lock()
-	if w.bounds.empty() {
-		w.bounds.first = logs[0].Index
+	if w.bounds.Empty() {
+		w.bounds.First = logs[0].Index
 	}
-	w.bounds.last = logs[len(logs)-1].Index
+	w.bounds.Last = logs[len(logs)-1].Index
 	w.mu.Unlock()
 	w.counts.appended(logs)
 }
 
 // Cut makes everything outside left invisible.
-func (w Writer) Cut(left [2]uint64) {
+func (w Writer) Cut(left Bounds) {
 	w.mu.Lock()
 	old := w.bounds
-	w.bounds = bounds{left[0], left[1]}
+	w.bounds = left
 	w.mu.Unlock()
-	w.counts.deleted(old, w.bounds)
+	w.counts.deleted(old, left)
 }
 
 // Stored makes val, which is durable, visible.
