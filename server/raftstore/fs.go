@@ -57,7 +57,7 @@ func openOSFS(dir string) (*osFS, error) {
 		return nil, err
 	}
 	for _, p := range parents {
-		if err := syncDir(p); err != nil && !errors.Is(err, fs.ErrPermission) { // not ours, made by others
+		if err := SyncDir(p); err != nil && !errors.Is(err, fs.ErrPermission) { // not ours, made by others
 			return nil, err
 		}
 	}
@@ -103,9 +103,10 @@ func (d *osFS) Rename(from, to string) error {
 
 func (d *osFS) Remove(name string) error { return os.Remove(filepath.Join(d.dir, name)) }
 
-func (d *osFS) SyncDir() error { return syncDir(d.dir) }
+func (d *osFS) SyncDir() error { return SyncDir(d.dir) }
 
-func syncDir(dir string) error {
+// SyncDir makes the names in dir durable.
+func SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err

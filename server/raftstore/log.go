@@ -28,7 +28,7 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 	}
 	size := int64(0)
 	for _, l := range logs {
-		size += frameSize(entrySize(l))
+		size += frameSize(EntrySize(l))
 	}
 	if err := s.begin(size); err != nil {
 		return err

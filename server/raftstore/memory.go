@@ -168,7 +168,7 @@ func (m *Memory) checkAppend(logs []*raft.Log) error {
 		if want++; want > maxIndex {
 			return fmt.Errorf("append to raft log %s: index %d is out of range", m.dir, l.Index)
 		}
-		if size += frameSize(entrySize(l)); size > maxBatch {
+		if size += frameSize(EntrySize(l)); size > maxBatch {
 			return fmt.Errorf("append to raft log %s: the batch up to index %d exceeds %d bytes: write smaller values", m.dir, l.Index, maxBatch)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 // index, term, type, seconds and nanoseconds of AppendedAt, length of extensions.
 const entryFixed = 8 + 8 + 1 + 8 + 4 + 4
 
-// entrySize is the payload size of l.
-func entrySize(l *raft.Log) int64 {
+// EntrySize is the payload size of l.
+func EntrySize(l *raft.Log) int64 {
 	return entryFixed + int64(len(l.Extensions)) + int64(len(l.Data))
 }
 

@@ -108,3 +108,6 @@ func (w Writer) Stats() Stats { return w.stats() }
 
 // Close makes all calls answer ErrClosed; it says whether it is the first.
 func (w Writer) Close() bool { return w.close() }
+
+// Usable returns why the store takes no writes, or nil.
+func (w Writer) Usable() error { return w.usable() }
