@@ -149,6 +149,9 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 	if a.local, err = local.New(a.localConfig(cfg), a.caller, logging.Named(a.log, "local")); err != nil {
 		return err
 	}
+	if err := a.local.SetConfig(cfg.Services, cfg.Checks); err != nil {
+		return err
+	}
 	a.events = event.NewRing(eventLocal{a})
 	a.dns, err = dns.New(dnsConfig(cfg), &source{caller: a.caller, header: a.dnsHeader}, logging.Named(a.log, "dns"))
 	if err != nil {
@@ -223,7 +226,7 @@ func (a *Agent) obey(ctx context.Context, cancel context.CancelCauseFunc) error 
 			cancel(ErrLeft)
 			return nil
 		case <-a.opts.Reload:
-			if err := a.reload(ctx); err != nil {
+			if err := a.reload(); err != nil {
 				a.log.Error("configuration could not be reloaded; the present one stays", "err", err)
 			}
 		case <-a.opts.Dump:

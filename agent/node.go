@@ -74,7 +74,7 @@ func (n *node) ForceLeave(name string, prune, wan bool) error {
 }
 
 // Reload implements httpapi.Node.
-func (n *node) Reload(ctx context.Context) error { return n.reload(ctx) }
+func (n *node) Reload(context.Context) error { return n.reload() }
 
 // SetToken implements httpapi.Node.
 func (n *node) SetToken(kind, secret string) error {

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"strings"
 
@@ -10,7 +9,7 @@ import (
 
 // reload reads the configuration anew and takes up what may change while the agent runs. On an error
 // nothing changes.
-func (a *Agent) reload(ctx context.Context) error {
+func (a *Agent) reload() error {
 	next, warnings, err := config.Load(a.opts.Args)
 	if err != nil {
 		return err
@@ -28,8 +27,9 @@ func (a *Agent) reload(ctx context.Context) error {
 	err = errors.Join(
 		a.logs.SetLevel(next.LogLevel),
 		a.telemetry.SetFilter(next.Telemetry.PrefixFilter),
-		a.local.SetConfig(ctx, next.Services, next.Checks, nodeMeta(next, a.build)),
+		a.local.SetConfig(next.Services, next.Checks),
 	)
+	a.local.SetNode(a.catalogNode(next))
 	a.api.Reconfigure(apiConfig(next))
 	a.config.set(next)
 	a.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))

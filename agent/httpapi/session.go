@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"bytes"
-	"encoding/json"
 	"net/http"
 	"time"
 
@@ -41,7 +40,7 @@ type lockDelay time.Duration
 // smallDelay is the bound below which a bare number means seconds rather than nanoseconds.
 const smallDelay = 1000
 
-// UnmarshalJSON implements json.Unmarshaler.
+// UnmarshalJSON implements the interface of encoding/json.
 func (d *lockDelay) UnmarshalJSON(b []byte) error {
 	var n catalog.Duration
 	if err := n.UnmarshalJSON(b); err != nil {
