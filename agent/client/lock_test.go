@@ -343,7 +343,7 @@ func TestWatchShapes(t *testing.T) {
 	f(Watch{Type: "services"}, `{ "web": [] }`, "/v1/catalog/services", `{"web":[]}`)
 	f(Watch{Type: "nodes", Filter: "x"}, `[]`, "/v1/catalog/nodes?filter=x", `[]`)
 	f(Watch{Type: "service", Service: "w", Tags: []string{"t"}, PassingOnly: true},
-		`[{"Service":{"ID":"w","PeerName":"","Proxy":{"Mode":"","Expose":{}}},"Checks":[]}]`,
+		`[{"Service":{"ID":"w","PeerName":"","Proxy":{"Mode":"","Expose":{}}},"Checks":null}]`,
 		"/v1/health/service/w?passing=1&tag=t", `[{"Checks":[],"Service":{"ID":"w","Proxy":{"Expose":{}}}}]`)
 	f(Watch{Type: "service", Service: "w"}, `null`, "/v1/health/service/w", `[]`)
 	f(Watch{Type: "checks"}, `[]`, "/v1/health/state/any", `[]`)

@@ -205,7 +205,7 @@ func (w *Watch) keys(raw json.RawMessage) ([]byte, error) {
 	return json.Marshal(pairs[0])
 }
 
-// services leaves out what a service does not say of its mode and peer.
+// services leaves out what a service does not say of its mode and peer, and lists even no checks.
 func services(raw json.RawMessage) ([]byte, error) {
 	var instances []map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &instances); err != nil {
@@ -223,6 +223,9 @@ func services(raw json.RawMessage) ([]byte, error) {
 			service["Proxy"] = marshal(proxy)
 		}
 		in["Service"] = marshal(service)
+		if string(in["Checks"]) == "null" {
+			in["Checks"] = json.RawMessage("[]")
+		}
 	}
 	if instances == nil {
 		return []byte("[]"), nil
