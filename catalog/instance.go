@@ -61,12 +61,16 @@ type CatalogService struct {
 // Flatten returns the instance as catalog queries answer with it.
 func (i *Instance) Flatten() *CatalogService {
 	n, s := i.Node, i.Service
+	meta := s.Meta
+	if meta == nil {
+		meta = map[string]string{}
+	}
 	return &CatalogService{
 		ID: n.ID, Node: n.Node, Address: n.Address, Datacenter: n.Datacenter,
 		TaggedAddresses: n.TaggedAddresses, NodeMeta: n.Meta,
 		ServiceKind: s.Kind, ServiceID: s.ID, ServiceName: s.Service, ServiceTags: s.Tags,
 		ServiceAddress: s.Address, ServiceTaggedAddresses: s.TaggedAddresses, ServiceWeights: s.Weights,
-		ServiceMeta: s.Meta, ServicePort: s.Port, ServicePorts: s.Ports, ServiceSocketPath: s.SocketPath,
+		ServiceMeta: meta, ServicePort: s.Port, ServicePorts: s.Ports, ServiceSocketPath: s.SocketPath,
 		ServiceEnableTagOverride: s.EnableTagOverride, ServiceProxy: s.Proxy, ServiceConnect: s.Connect,
 		ServiceLocality: s.Locality, PeerName: s.PeerName,
 		CreateIndex: s.CreateIndex, ModifyIndex: s.ModifyIndex,

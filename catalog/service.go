@@ -93,9 +93,6 @@ func (s *Service) Normalize() {
 	if s.ID == "" {
 		s.ID = s.Service
 	}
-	if s.Service == "" {
-		s.Service = s.ID
-	}
 	if s.Weights == nil || *s.Weights == (Weights{}) || *s.Weights == *plainWeights {
 		s.Weights = plainWeights
 	}

@@ -39,8 +39,17 @@ func agentVersion(c *call) error {
 	return c.json(struct{ SHA, BuildDate, HumanVersion, FIPS string }{self.Revision, self.BuildDate, self.Version, ""})
 }
 
+// wan reads the parameter that chooses the WAN pool. Standing alone it chooses nothing: clients say 1 or
+// true.
+func (c *call) wan() (bool, error) {
+	if c.param("wan") == "" {
+		return false, nil
+	}
+	return c.flag("wan")
+}
+
 func agentMembers(c *call) error {
-	wan, err := c.flag("wan")
+	wan, err := c.wan()
 	if err != nil {
 		return err
 	}
@@ -70,7 +79,7 @@ func agentJoin(c *call) error {
 	if err != nil {
 		return err
 	}
-	wan, err := c.flag("wan")
+	wan, err := c.wan()
 	if err != nil {
 		return err
 	}
@@ -96,7 +105,7 @@ func agentForceLeave(c *call) error {
 	if err != nil {
 		return err
 	}
-	wan, err := c.flag("wan")
+	wan, err := c.wan()
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func eventList(c *call) error {
 	if h.MinIndex != 0 {
 		over := time.NewTimer(waitSpan(h.MaxWait))
 		defer over.Stop()
-		for index == h.MinIndex {
+		for max(index, 1) == h.MinIndex {
 			select {
 			case <-changed:
 				found, index, changed = c.api.Events.List(name)
@@ -68,7 +68,7 @@ func eventList(c *call) error {
 			break
 		}
 	}
-	c.w.Header()[headerIndex] = []string{strconv.FormatUint(index, 10)}
+	c.w.Header()[headerIndex] = []string{strconv.FormatUint(max(index, 1), 10)}
 	return c.json(found)
 }
 

@@ -99,6 +99,9 @@ func kvPut(c *call) error {
 	if w.Pair.Value, err = c.body(c.api.limits.KVValue); err != nil {
 		return err
 	}
+	if len(w.Pair.Value) == 0 {
+		w.Pair.Value = nil // an empty value is null in answers
+	}
 	return kvWrite(c, w)
 }
 

@@ -56,6 +56,7 @@ func snapshotSave(c *call) error {
 		out.Set("Content-Type", "application/x-gzip")
 		out[headerIndex] = []string{strconv.FormatUint(index, 10)}
 		c.contact(rpc.Meta{KnownLeader: true})
+		out[headerBackend] = valueBlocking
 		return c.w
 	})
 	if err != nil && begun {
@@ -70,7 +71,12 @@ func snapshotRestore(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.api.Snapshots.RestoreSnapshot(c.ctx(), h, http.MaxBytesReader(c.w, c.r.Body, c.api.limits.Snapshot))
+	if err := c.api.Snapshots.RestoreSnapshot(c.ctx(), h, http.MaxBytesReader(c.w, c.r.Body, c.api.limits.Snapshot)); err != nil {
+		return err
+	}
+	c.w.Header().Set("Content-Type", "application/octet-stream")
+	c.w.WriteHeader(http.StatusOK)
+	return nil
 }
 
 func coordinateRoutes() []Route {

@@ -2,6 +2,7 @@
 package filter
 
 import (
+	"reflect"
 	"sync"
 
 	bexpr "github.com/hashicorp/go-bexpr"
@@ -27,12 +28,13 @@ func (k Keep) Accepts(element any) (bool, error) {
 // Cache remembers compiled expressions: clients repeat theirs. The zero value is empty.
 type Cache struct {
 	mu       sync.Mutex
-	compiled map[string]*bexpr.Evaluator
+	compiled map[string]*program
 }
 
 const (
 	maxFilters    = 512
 	maxExpression = 8192
+	maxSteps      = 2_000_000 // of the parser
 )
 
 // Compile returns the expression as a function, nil for the empty one. An error has code invalid.
@@ -42,29 +44,51 @@ func (f *Cache) Compile(expression string) (Keep, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	e := f.compiled[expression]
-	if e == nil {
-		var err error
-		if e, err = newEvaluator(expression); err != nil {
+	p := f.compiled[expression]
+	if p == nil {
+		p = &program{expression: expression}
+		if err := p.check(); err != nil {
 			return nil, err
 		}
 		if f.compiled == nil || len(f.compiled) >= maxFilters {
-			f.compiled = map[string]*bexpr.Evaluator{}
+			f.compiled = map[string]*program{}
 		}
-		f.compiled[expression] = e
+		f.compiled[expression] = p
 	}
-	return e.Evaluate, nil
+	return p.keep, nil
 }
 
-func newEvaluator(expression string) (*bexpr.Evaluator, error) {
-	if len(expression) > maxExpression {
-		return nil, catalog.Errorf(catalog.Invalid, "filter has %d bytes: at most %d are allowed", len(expression), maxExpression)
+// program is an expression, compiled for each type of element that it is asked about.
+type program struct {
+	expression string
+	byType     sync.Map // reflect.Type to *bexpr.Evaluator
+}
+
+func (p *program) check() error {
+	if len(p.expression) > maxExpression {
+		return catalog.Errorf(catalog.Invalid, "filter has %d bytes: at most %d are allowed", len(p.expression), maxExpression)
 	}
-	e, err := bexpr.CreateEvaluator(expression)
+	if _, err := bexpr.CreateEvaluator(p.expression, bexpr.WithMaxExpressions(maxSteps)); err != nil {
+		return catalog.Errorf(catalog.Invalid, "Failed to create boolean expression evaluator: filter %q: %w", p.expression, err)
+	}
+	return nil
+}
+
+func (p *program) keep(element any) (bool, error) {
+	t := reflect.TypeOf(element)
+	if e, ok := p.byType.Load(t); ok {
+		return e.(*bexpr.Evaluator).Evaluate(element)
+	}
+	text, err := spread(p.expression, t)
 	if err != nil {
-		return nil, catalog.Errorf(catalog.Invalid, "Failed to create boolean expression evaluator: filter %q: %w", expression, err)
+		return false, err
 	}
-	return e, nil
+	e, err := bexpr.CreateEvaluator(text, bexpr.WithMaxExpressions(maxSteps))
+	if err != nil {
+		return false, err
+	}
+	p.byType.Store(t, e)
+	return e.Evaluate(element)
 }
 
 // Compile returns an expression as a function, nil for the empty one, for those who ask seldom.

@@ -64,6 +64,9 @@ func registerCatalogReads(r *endpoint.Registry) {
 	endpoint.AddQuery(r, endpoint.Query[api.NodeQuery, []*catalog.Node]{
 		Method: api.Nodes,
 		Read: func(tx *state.Txn, w *state.Watch, q *api.NodeQuery) (*[]*catalog.Node, uint64, error) {
+			if q.Node != "" {
+				return readNode(tx, w, q.Node)
+			}
 			found, index := state.Nodes(tx, w, nodeWith(q.Meta))
 			sortNear(tx, q.Near, found, func(n *catalog.Node) string { return n.Node })
 			return &found, index, nil
@@ -94,6 +97,16 @@ func registerCatalogReads(r *endpoint.Registry) {
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.AddressQuery, api.Owners]{Method: api.AddressOwners, Read: readOwners, Visible: visibleOwners})
 	registerNodeServices(r)
+}
+
+// readNode answers with the one node of a name, and depends on nothing else.
+func readNode(tx *state.Txn, w *state.Watch, name string) (*[]*catalog.Node, uint64, error) {
+	found := []*catalog.Node{}
+	n := state.Node(tx, w, name)
+	if n == nil {
+		return &found, 1, nil
+	}
+	return &[]*catalog.Node{n}, n.ModifyIndex, nil
 }
 
 func checkService(q *api.ServiceQuery) error {
@@ -145,7 +158,7 @@ func visibleServices(az acl.Authorizer, rep *map[string][]string) (*map[string][
 func matching(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (found []*catalog.Instance, index, health uint64) {
 	switch {
 	case q.Ingress: // gateways are bound to services by config entries
-		return nil, 1, 1
+		return []*catalog.Instance{}, 1, 1
 	case q.Connect:
 		found, index, health = state.ConnectInstances(tx, w, q.Service)
 	default:
@@ -216,7 +229,10 @@ func registerNodeServiceList(r *endpoint.Registry) {
 		Method: api.NodeServicesList,
 		Read: func(tx *state.Txn, w *state.Watch, q *api.NodeQuery) (**api.NodeServiceList, uint64, error) {
 			node, found, index := nodeServices(tx, w, q.Node)
-			rep := &api.NodeServiceList{Node: node, Services: []*catalog.Service{}}
+			rep := &api.NodeServiceList{Node: node}
+			if node != nil {
+				rep.Services = []*catalog.Service{}
+			}
 			for _, i := range found {
 				rep.Services = append(rep.Services, i.Service)
 			}
