@@ -139,7 +139,7 @@ const copyBytes = 4 << 20
 func (m *migration) copy(from, to Log) error {
 	values := from.StableValues()
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		if err := errors.Join(m.step(), to.Set([]byte(key), values[key])); err != nil {
+		if err := m.do(func() error { return to.Set([]byte(key), values[key]) }); err != nil {
 			return err
 		}
 	}
@@ -155,7 +155,7 @@ func (m *migration) copy(from, to Log) error {
 		if size < copyBytes && i < b.Last {
 			continue
 		}
-		if err := errors.Join(m.step(), to.StoreLogs(batch)); err != nil {
+		if err := m.do(func() error { return to.StoreLogs(batch) }); err != nil {
 			return err
 		}
 		batch, size = nil, 0

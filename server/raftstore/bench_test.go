@@ -1,65 +1,15 @@
 package raftstore
 
 import (
-	"fmt"
 	"testing"
-	"time"
 
-	"github.com/hashicorp/raft"
+	"github.com/curia-mesh/curia/server/raftstore/storetest"
 )
 
-// BenchmarkStoreLogs appends entries of 200 bytes to a real file, compacting
-// as raft does.
+func openUncached(dir string) (storetest.OpenStore, error) { return Open(dir, Options{CacheBytes: -1}) }
+
 func BenchmarkStoreLogs(b *testing.B) {
-	for _, n := range []int{1, 64} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			s, err := Open(b.TempDir(), Options{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer s.Close()
-			logs := make([]*raft.Log, n)
-			data, now, last := make([]byte, 200), time.Now(), uint64(0)
-			b.ReportAllocs()
-			for b.Loop() {
-				for i := range logs {
-					last++
-					logs[i] = &raft.Log{Index: last, Term: 1, Data: data, AppendedAt: now}
-				}
-				if err := s.StoreLogs(logs); err != nil {
-					b.Fatal(err)
-				}
-				if last%20_000 < uint64(n) && last > 10_000 {
-					if err := s.DeleteRange(1, last-10_000); err != nil {
-						b.Fatal(err)
-					}
-				}
-			}
-			b.ReportMetric(float64(s.Stats().Syncs)/float64(b.N), "fsyncs/op")
-			b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "entries/s")
-		})
-	}
+	storetest.BenchmarkStoreLogs(b, openUncached, func(s storetest.OpenStore) uint64 { return s.(*Store).Stats().Syncs })
 }
 
-// BenchmarkGetLog reads entries that are not in memory.
-func BenchmarkGetLog(b *testing.B) {
-	s, err := Open(b.TempDir(), Options{CacheBytes: -1})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer s.Close()
-	var logs []*raft.Log
-	for i := uint64(1); i <= 1000; i++ {
-		logs = append(logs, testLog(i, 1, 200))
-	}
-	if err := s.StoreLogs(logs); err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	var l raft.Log
-	for i := uint64(0); b.Loop(); i++ {
-		if err := s.GetLog(1+i%1000, &l); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
+func BenchmarkGetLog(b *testing.B) { storetest.BenchmarkGetLog(b, openUncached) }

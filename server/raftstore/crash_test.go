@@ -9,39 +9,41 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/curia-mesh/curia/server/raftstore/storetest"
 )
 
 // workload is a fixed list of operations that rotate, compact, truncate, grow
 // a segment beyond its size, and vote. Each is made from the model before it.
-func workload() []func(model) operation {
+func workload() []func(storetest.Model) storetest.Operation {
 	rng := rand.New(rand.NewPCG(1, 2))
-	var ops []func(model) operation
+	var ops []func(storetest.Model) storetest.Operation
 	for term := uint64(1); term <= 40; term++ {
 		n, size := 1+rng.IntN(4), rng.IntN(900)
 		if term%13 == 0 {
 			n, size = 2, 2*testSegment
 		}
-		ops = append(ops, func(m model) operation {
-			next := m.bounds.Last + 1
-			if m.bounds.Empty() {
+		ops = append(ops, func(m storetest.Model) storetest.Operation {
+			next := m.Last + 1
+			if m.Last == 0 {
 				next = 100
 			}
 			var logs []*raft.Log
 			for i := range n {
-				logs = append(logs, testLog(next+uint64(i), term, size))
+				logs = append(logs, storetest.Entry(next+uint64(i), term, size))
 			}
-			return appendOp(m, logs)
+			return storetest.Append(m, logs)
 		})
 		switch term % 10 {
 		case 3:
-			ops = append(ops, func(m model) operation { return deleteOp(m, m.bounds.Last-1, m.bounds.Last) })
+			ops = append(ops, func(m storetest.Model) storetest.Operation { return storetest.Delete(m, m.Last-1, m.Last) })
 		case 5:
-			ops = append(ops, func(m model) operation { return setOp(m, "a", string(rune('A'+term))) })
+			ops = append(ops, func(m storetest.Model) storetest.Operation { return storetest.Set(m, "a", string(rune('A'+term))) })
 		case 7:
-			ops = append(ops, func(m model) operation { return deleteOp(m, m.bounds.First, m.bounds.Last-6) })
+			ops = append(ops, func(m storetest.Model) storetest.Operation { return storetest.Delete(m, m.First, m.Last-6) })
 		case 9:
 			if term == 29 {
-				ops = append(ops, func(m model) operation { return deleteOp(m, m.bounds.First, m.bounds.Last) })
+				ops = append(ops, func(m storetest.Model) storetest.Operation { return storetest.Delete(m, m.First, m.Last) })
 			}
 		}
 	}
@@ -49,16 +51,16 @@ func workload() []func(model) operation {
 }
 
 // run applies ops until one fails, which is returned with the model before it.
-func run(s *Store, ops []func(model) operation) (model, *operation) {
-	m := newModel()
+func run(s *Store, ops []func(storetest.Model) storetest.Operation) (storetest.Model, *storetest.Operation) {
+	m := storetest.NewModel()
 	for _, next := range ops {
 		op := next(m)
-		err := op.call(s)
+		err := op.Call(s)
 		s.bg.Wait()
 		if err != nil {
 			return m, &op
 		}
-		m = op.done()
+		m = op.Done()
 	}
 	return m, nil
 }
@@ -69,8 +71,8 @@ func TestCrashEverywhere(t *testing.T) {
 	whole := newDisk()
 	s := mustOpen(t, whole)
 	if m, failed := run(s, workload()); failed != nil {
-		t.Fatal(failed.name)
-	} else if err := m.differs(s); err != nil {
+		t.Fatal(failed.Name)
+	} else if err := m.Differs(s); err != nil {
 		t.Fatal(err)
 	}
 	for n := 1; n <= whole.ops; n++ {
@@ -83,16 +85,16 @@ func TestCrashEverywhere(t *testing.T) {
 		for i, cut := range cuts {
 			d := newDisk()
 			d.failFrom(n)
-			m, op := newModel(), (*operation)(nil)
+			m, op := storetest.NewModel(), (*storetest.Operation)(nil)
 			if s, err := openDisk(d); err == nil {
 				m, op = run(s, workload())
 			}
 			d = cut(d)
 			s := mustOpen(t, d)
 			if op == nil { // Open itself, or nothing, was interrupted
-				op = &operation{"open", nil, []model{m}}
+				op = &storetest.Operation{Name: "open", May: []storetest.Model{m}}
 			}
-			m, err := op.settle(s)
+			m, err := op.Settle(s)
 			if err != nil {
 				t.Fatalf("operation %d, cut %d: %v", n, i, err)
 			}
@@ -101,8 +103,8 @@ func TestCrashEverywhere(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.bg.Wait()
-			m = m.set("a", "\x00\x00\x00\x00\x00\x00\x00\x07")
-			if err := m.differs(mustOpen(t, d.powerCut(keepNothing))); err != nil {
+			m = m.Set("a", "\x00\x00\x00\x00\x00\x00\x00\x07")
+			if err := m.Differs(mustOpen(t, d.powerCut(keepNothing))); err != nil {
 				t.Fatalf("operation %d, cut %d, then again: %v", n, i, err)
 			}
 		}
@@ -115,26 +117,26 @@ func TestTornAtEveryByte(t *testing.T) {
 	for _, room := range []int64{testSegment / 2, 300} {
 		d := newDisk()
 		s := mustOpen(t, d)
-		m, _ := run(s, []func(model) operation{func(m model) operation {
-			return appendOp(m, []*raft.Log{testLog(1, 1, int(testSegment-room-s.active.end-frameSize(entryFixed)))})
+		m, _ := run(s, []func(storetest.Model) storetest.Operation{func(m storetest.Model) storetest.Operation {
+			return storetest.Append(m, []*raft.Log{storetest.Entry(1, 1, int(testSegment-room-s.active.end-frameSize(entryFixed)))})
 		}})
 		before := d.clone()
 		w := d.nextWrite()
-		next := m.bounds.Last + 1
-		op := appendOp(m, []*raft.Log{testLog(next, 50, 300), testLog(next+1, 50, 0), testLog(next+2, 50, 41)})
-		if err := op.call(s); err != nil {
+		next := m.Last + 1
+		op := storetest.Append(m, []*raft.Log{storetest.Entry(next, 50, 300), storetest.Entry(next+1, 50, 0), storetest.Entry(next+2, 50, 41)})
+		if err := op.Call(s); err != nil {
 			t.Fatal(err)
 		}
 		for n := range len(w.b) + 1 {
 			for _, part := range [][2]int{{0, n}, {n, len(w.b)}} {
 				d := before.clone()
 				d.names[w.name].data = put(d.names[w.name].data, w.off+int64(part[0]), w.b[part[0]:part[1]])
-				got, err := op.settle(mustOpen(t, d))
+				got, err := op.Settle(mustOpen(t, d))
 				if err != nil {
 					t.Fatalf("%s, bytes %v of %d: %v", w.name, part, len(w.b), err)
 				}
-				if whole := part == [2]int{0, len(w.b)}; whole && got.bounds != op.done().bounds {
-					t.Fatalf("the whole batch was written, found %v", got.bounds)
+				if whole := part == [2]int{0, len(w.b)}; whole && got.Last != op.Done().Last {
+					t.Fatalf("the whole batch was written, found up to %d", got.Last)
 				}
 			}
 		}
@@ -148,21 +150,21 @@ func TestTornRemainsStayDead(t *testing.T) {
 	d := newDisk()
 	s := mustOpen(t, d)
 	m, _ := run(s, workload()[:2])
-	torn, next := d.clone(), m.bounds.Last+1
+	torn, next := d.clone(), m.Last+1
 	w := d.nextWrite()
-	if err := s.StoreLogs([]*raft.Log{testLog(next, 50, 300), testLog(next+1, 50, 300)}); err != nil {
+	if err := s.StoreLogs([]*raft.Log{storetest.Entry(next, 50, 300), storetest.Entry(next+1, 50, 300)}); err != nil {
 		t.Fatal(err)
 	}
 	half := len(w.b) / 2
 	n := torn.names[w.name]
 	n.data, n.synced = put(n.data, w.off+int64(half), w.b[half:]), put(n.synced, w.off+int64(half), w.b[half:])
 	s = mustOpen(t, torn)
-	op := appendOp(m, []*raft.Log{testLog(next, 51, 300)})
-	if err := op.call(s); err != nil {
+	op := storetest.Append(m, []*raft.Log{storetest.Entry(next, 51, 300)})
+	if err := op.Call(s); err != nil {
 		t.Fatal(err)
 	}
 	s.bg.Wait()
-	if err := op.done().differs(mustOpen(t, torn.powerCut(keepNothing))); err != nil {
+	if err := op.Done().Differs(mustOpen(t, torn.powerCut(keepNothing))); err != nil {
 		t.Error(err)
 	}
 }
@@ -200,7 +202,7 @@ func TestBitFlips(t *testing.T) {
 				found++
 				continue
 			}
-			if err := m.differs(s); err != nil {
+			if err := m.Differs(s); err != nil {
 				t.Fatalf("%s, %s offset %d bit %d: opened, but %v", end, name, off, bit, err)
 			}
 		}

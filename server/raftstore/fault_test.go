@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/curia-mesh/curia/server/raftstore/storetest"
 )
 
 // TestFailedWrite fails one write or sync: the store refuses every later write
@@ -25,8 +27,8 @@ func TestFailedWrite(t *testing.T) {
 			}
 			return nil
 		}
-		op := appendOp(m, []*raft.Log{testLog(m.bounds.Last+1, 9, 100)})
-		first := op.call(s)
+		op := storetest.Append(m, []*raft.Log{storetest.Entry(m.Last+1, 9, 100)})
+		first := op.Call(s)
 		if !errors.Is(first, syscall.EIO) {
 			t.Fatalf("%s: got %v", broken, first)
 		}
@@ -36,7 +38,7 @@ func TestFailedWrite(t *testing.T) {
 			t.Error("Failed is not closed")
 		}
 		later := map[string]error{
-			"StoreLogs": op.call(s), "DeleteRange": s.DeleteRange(m.bounds.Last, m.bounds.Last),
+			"StoreLogs": op.Call(s), "DeleteRange": s.DeleteRange(m.Last, m.Last),
 			"Set": s.Set([]byte("a"), nil), "SetUint64": s.SetUint64([]byte("a"), 1), "Err": s.Err(),
 		}
 		for name, err := range later {
@@ -44,19 +46,19 @@ func TestFailedWrite(t *testing.T) {
 				t.Errorf("%s after a failed %s: %v, want the first error", name, broken, err)
 			}
 		}
-		if err := m.differs(s); err != nil {
+		if err := m.Differs(s); err != nil {
 			t.Error("reads after the failure:", err)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 		d = d.kill()
-		m, err := op.settle(mustOpen(t, d))
+		m, err := op.Settle(mustOpen(t, d))
 		if err != nil {
 			t.Fatal(err)
 		}
 		// Whatever it answered now is a promise.
-		if err := m.differs(mustOpen(t, d.powerCut(keepNothing))); err != nil {
+		if err := m.Differs(mustOpen(t, d.powerCut(keepNothing))); err != nil {
 			t.Errorf("after a failed %s, a restart and a power cut: %v", broken, err)
 		}
 	}
@@ -74,11 +76,11 @@ func TestFailedSyncInBackground(t *testing.T) {
 			}
 			return nil
 		}
-		if err := s.StoreLog(testLog(1, 1, 1)); err != nil {
+		if err := s.StoreLog(storetest.Entry(1, 1, 1)); err != nil {
 			t.Fatal(err)
 		}
 		s.bg.Wait()
-		if err := s.StoreLog(testLog(2, 1, 1)); !errors.Is(err, syscall.EIO) {
+		if err := s.StoreLog(storetest.Entry(2, 1, 1)); !errors.Is(err, syscall.EIO) {
 			t.Errorf("after a failed %s: %v", broken, err)
 		}
 	}
@@ -95,10 +97,10 @@ func TestDiskFull(t *testing.T) {
 		}
 		return nil
 	}
-	m, stored := newModel(), 0
+	m, stored := storetest.NewModel(), 0
 	for ; ; stored++ {
-		op := appendOp(m, []*raft.Log{testLog(m.bounds.Last+1, 1, 100)})
-		err := op.call(s)
+		op := storetest.Append(m, []*raft.Log{storetest.Entry(m.Last+1, 1, 100)})
+		err := op.Call(s)
 		s.bg.Wait()
 		if err != nil {
 			if !errors.Is(err, syscall.ENOSPC) {
@@ -106,7 +108,7 @@ func TestDiskFull(t *testing.T) {
 			}
 			break
 		}
-		m = op.done()
+		m = op.Done()
 	}
 	if want := testSegment / (frameHeaderSize + entryFixed + 100) * 9 / 10; stored < want {
 		t.Errorf("stored %d entries, room was for %d", stored, want)
@@ -116,10 +118,10 @@ func TestDiskFull(t *testing.T) {
 	}
 	d = d.kill()
 	s = mustOpen(t, d)
-	if err := m.differs(s); err != nil {
+	if err := m.Differs(s); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.StoreLog(testLog(m.bounds.Last+1, 2, 3000)); err != nil {
+	if err := s.StoreLog(storetest.Entry(m.Last+1, 2, 3000)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -142,7 +144,7 @@ func TestObserver(t *testing.T) {
 		return nil
 	}
 	m, _ := run(s, workload()[:7])
-	if st := s.Stats(); told != int(st.EntriesWritten) || hanging == 0 || st.Writing != 0 || st.LastIndex != m.bounds.Last {
+	if st := s.Stats(); told != int(st.EntriesWritten) || hanging == 0 || st.Writing != 0 || st.LastIndex != m.Last {
 		t.Errorf("told of %d entries, hanging %v, stats %+v", told, hanging, st)
 	}
 }
@@ -152,7 +154,7 @@ func TestSpaceStaysBounded(t *testing.T) {
 	d := newDisk()
 	s := mustOpen(t, d)
 	for i := uint64(1); i <= 20_000; i++ {
-		if err := s.StoreLog(testLog(i, 1, 100)); err != nil {
+		if err := s.StoreLog(storetest.Entry(i, 1, 100)); err != nil {
 			t.Fatal(err)
 		}
 		if i%50 == 0 && i > 100 {

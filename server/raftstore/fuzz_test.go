@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/curia-mesh/curia/server/raftstore/storetest"
 )
 
 // Bits of the control byte that begins each step of a fuzz script; the low
@@ -76,7 +78,7 @@ func step(ctl byte, payload []byte) []byte {
 // FuzzRecover opens files of any content: an error or a log that can be read,
 // appended to, and opened again; never a panic.
 func FuzzRecover(f *testing.F) {
-	entry := func(i uint64) []byte { return AppendEntry(nil, testLog(i, 1, 20)) }
+	entry := func(i uint64) []byte { return AppendEntry(nil, storetest.Entry(i, 1, 20)) }
 	log := slices.Concat(
 		step(byte(kindState), appendState(nil, state{})),
 		step(newBatch|byte(kindEntry), entry(1)),
@@ -109,7 +111,7 @@ func FuzzRecover(f *testing.F) {
 		if last == maxIndex {
 			return
 		}
-		if err := s.StoreLog(testLog(last+1, 9, 50)); err != nil {
+		if err := s.StoreLog(storetest.Entry(last+1, 9, 50)); err != nil {
 			t.Fatal(err)
 		}
 		s.bg.Wait()

@@ -2,82 +2,21 @@ package raftstore
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/raft"
+	"github.com/curia-mesh/curia/server/raftstore/storetest"
 )
 
-// TestEmpty holds the store to what hashicorp/raft expects of a new one.
-func TestEmpty(t *testing.T) {
-	s := mustOpen(t, newDisk())
-	first, err1 := s.FirstIndex()
-	last, err2 := s.LastIndex()
-	if first != 0 || last != 0 || err1 != nil || err2 != nil || !s.IsMonotonic() {
-		t.Error(first, last, err1, err2)
-	}
-	if err := s.GetLog(1, new(raft.Log)); err != raft.ErrLogNotFound {
+func TestSegmentSizeOutOfRange(t *testing.T) {
+	_, err := Open(t.TempDir(), Options{SegmentSize: 100})
+	if err == nil || !strings.Contains(err.Error(), "segment size 100 is out of range") {
 		t.Error(err)
 	}
-	if _, err := s.Get([]byte("a")); err == nil || err.Error() != "not found" {
-		t.Error(err)
-	}
-	if n, err := s.GetUint64([]byte("a")); n != 0 || err == nil || err.Error() != "not found" {
-		t.Error(n, err)
-	}
-	if has, err := raft.HasExistingState(s, s, raft.NewInmemSnapshotStore()); has || err != nil {
-		t.Error(has, err)
-	}
-	if err := errors.Join(s.StoreLogs(nil), s.DeleteRange(1, 10)); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestRefused lists calls that must fail without harm.
-func TestRefused(t *testing.T) {
-	s := mustOpen(t, newDisk())
-	m := newModel().append([]*raft.Log{testLog(5, 1, 10), testLog(6, 1, 10), testLog(7, 1, 10)})
-	for i := uint64(5); i <= 7; i++ {
-		if err := s.StoreLog(testLog(i, 1, 10)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f := func(err error, want string) {
-		t.Helper()
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %q", err, want)
-		}
-	}
-	f(s.StoreLog(testLog(9, 1, 1)), "index 9 does not follow the last index 7")
-	f(s.StoreLog(testLog(7, 1, 1)), "index 7 does not follow the last index 7")
-	f(s.StoreLogs([]*raft.Log{testLog(8, 1, 1), testLog(10, 1, 1)}), "index 10 follows 8 in one batch")
-	f(s.DeleteRange(6, 6), "would leave a hole in 5 to 7")
-	f(s.Set([]byte("b"), make([]byte, 65<<10)), "exceed 65536 bytes")
-	if err := s.Set([]byte("n"), []byte("abc")); err != nil {
-		t.Fatal(err)
-	}
-	_, err := s.GetUint64([]byte("n"))
-	f(err, "has 3 bytes")
-	if err := errors.Join(m.differs(s), s.Err()); err != nil {
-		t.Error(err)
-	}
-	if err := errors.Join(s.Close(), s.Close()); err != nil {
-		t.Error(err)
-	}
-	_, err = s.LastIndex()
-	f(err, "closed")
-	f(s.StoreLog(testLog(8, 1, 1)), "closed")
-	f(s.GetLog(5, new(raft.Log)), "closed")
-	_, err = Open("mem", Options{SegmentSize: 100})
-	f(err, "segment size 100 is out of range")
 }
 
 // TestDirectory checks modes, the lock, and a restart on a real file system.
@@ -93,7 +32,7 @@ func TestDirectory(t *testing.T) {
 	}
 	m, failed := run(s, workload())
 	if failed != nil {
-		t.Fatal(failed.name, s.Err())
+		t.Fatal(failed.Name, s.Err())
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -109,134 +48,13 @@ func TestDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := m.differs(s); err != nil {
+	if err := m.Differs(s); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestReadersAndCompaction reads while entries are appended, truncated and
-// compacted: an entry is right or not there.
-func TestReadersAndCompaction(t *testing.T) {
-	s, err := Open(t.TempDir(), Options{SegmentSize: testSegment, CacheBytes: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	done := make(chan struct{})
-	var readers sync.WaitGroup
-	for range 2 {
-		readers.Go(func() {
-			for i := uint64(0); ; i++ {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				first, _ := s.FirstIndex()
-				var l raft.Log
-				err := s.GetLog(first+i%20, &l)
-				if err == nil && string(l.Data) != fmt.Sprint("entry ", l.Index) || err != nil && err != raft.ErrLogNotFound {
-					t.Error(l, err)
-					return
-				}
-				s.Stats()
-			}
-		})
-	}
-	for i := uint64(1); i <= 600; i++ {
-		l := &raft.Log{Index: i, Data: fmt.Append(nil, "entry ", i), Extensions: make([]byte, 200)}
-		err := s.StoreLog(l)
-		if i%7 == 0 {
-			err = errors.Join(err, s.DeleteRange(i, i), s.StoreLog(l), s.SetUint64([]byte("t"), i))
-		}
-		if i%30 == 0 {
-			err = errors.Join(err, s.DeleteRange(1, i-20))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	close(done)
-	readers.Wait()
-}
-
-// TestUnderRaft runs a one-server raft on the store: elect, apply, compact,
-// restart, and find everything applied again.
-func TestUnderRaft(t *testing.T) {
-	dir, snaps := t.TempDir(), raft.NewInmemSnapshotStore()
-	start := func() (*raft.Raft, *Store, *applied) {
-		s, err := Open(dir, Options{SegmentSize: testSegment})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := raft.DefaultConfig()
-		c.LocalID, c.Logger = "one", hclog.NewNullLogger()
-		c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = 20*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
-		c.TrailingLogs = 10
-		addr, trans := raft.NewInmemTransport("one")
-		if has, err := raft.HasExistingState(s, s, snaps); err != nil {
-			t.Fatal(err)
-		} else if !has {
-			servers := raft.Configuration{Servers: []raft.Server{{ID: "one", Address: addr}}}
-			if err := raft.BootstrapCluster(c, s, s, snaps, trans, servers); err != nil {
-				t.Fatal(err)
-			}
-		}
-		fsm := &applied{}
-		r, err := raft.NewRaft(c, fsm, s, s, snaps, trans)
-		if err != nil {
-			t.Fatal(err)
-		}
-		<-r.LeaderCh()
-		return r, s, fsm
-	}
-	stop := func(r *raft.Raft, s *Store) {
-		t.Helper()
-		if err := errors.Join(r.Shutdown().Error(), s.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r, s, _ := start()
-	for i := range 100 {
-		if err := r.Apply(fmt.Appendf(nil, "%d,", i), 0).Error(); err != nil {
-			t.Fatal(err)
-		}
-		if i == 60 {
-			if err := r.Snapshot().Error(); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if st := s.Stats(); st.FirstIndex < 40 || st.LastIndex < 100 || st.Segments > 4 {
-		t.Errorf("%+v", st)
-	}
-	stop(r, s)
-	r, s, fsm := start()
-	if err := r.Barrier(0).Error(); err != nil {
-		t.Fatal(err)
-	}
-	want := ""
-	for i := range 100 {
-		want += fmt.Sprintf("%d,", i)
-	}
-	if got := fsm.text; got != want {
-		t.Errorf("applied %s", got)
-	}
-	stop(r, s)
-}
-
-// applied is an FSM that strings all commands together.
-type applied struct{ text string }
-
-func (a *applied) Apply(l *raft.Log) any               { a.text += string(l.Data); return nil }
-func (a *applied) Snapshot() (raft.FSMSnapshot, error) { return &applied{a.text}, nil }
-func (a *applied) Release()                            {}
-func (a *applied) Persist(sink raft.SnapshotSink) error {
-	_, err := io.WriteString(sink, a.text)
-	return errors.Join(err, sink.Close())
-}
-func (a *applied) Restore(r io.ReadCloser) error {
-	b, err := io.ReadAll(r)
-	a.text = string(b)
-	return err
+func TestSuite(t *testing.T) {
+	storetest.Suite(t, func(dir string) (storetest.OpenStore, error) {
+		return Open(dir, Options{SegmentSize: testSegment, CacheBytes: -1})
+	})
 }
