@@ -142,13 +142,13 @@ func (s *State) settleCheck(o *object, theirs *catalog.Check) {
 
 // verdict notes whether the catalog has what it should.
 func (s *State) verdict(o *object, same bool) {
-	switch {
-	case !same:
+	if !same {
 		s.enqueue(o)
-	case o.gone():
+		return
+	}
+	o.dirty, o.deferred, o.refused = false, false, nil
+	if o.gone() {
 		s.forget(o)
-	default:
-		o.dirty, o.deferred, o.refused = false, false, nil
 	}
 }
 

@@ -177,8 +177,11 @@ func (b *outbox) own(service, check *object) {
 	if check.owner == service {
 		return
 	}
-	if check.owner != nil {
-		delete(check.owner.checks, check.key.id)
+	if old := check.owner; old != nil {
+		delete(old.checks, check.key.id)
+		if old.gone() && !old.dirty {
+			b.forget(old)
+		}
 	}
 	check.owner = service
 	if service == nil {
@@ -193,7 +196,7 @@ func (b *outbox) own(service, check *object) {
 // forget removes an object that the catalog does not have and should not.
 func (b *outbox) forget(o *object) {
 	b.own(nil, o)
-	if len(o.checks) == 0 {
+	if len(o.checks) == 0 { // or else it goes with the last of them
 		delete(b.objects, o.key)
 	}
 }
