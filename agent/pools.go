@@ -16,7 +16,6 @@ import (
 	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc/gossip"
-	"github.com/curia-mesh/curia/server/handler"
 )
 
 // pools are the gossip pools that the agent is in: that of its datacenter, and on servers that of all
@@ -116,7 +115,7 @@ func (a *Agent) tags(cfg *config.Config) map[string]string {
 	if !cfg.Server {
 		return tags
 	}
-	tags["role"] = handler.ConsulService
+	tags["role"] = catalog.ServersService
 	tags["port"] = strconv.Itoa(cfg.Ports.Server)
 	tags["wan_join_port"] = strconv.Itoa(cfg.Ports.SerfWAN)
 	tags["raft_vsn"] = "3"

@@ -10,6 +10,7 @@ import (
 	"github.com/curia-mesh/curia/agent/check"
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/agent/dns"
+	"github.com/curia-mesh/curia/agent/event"
 	"github.com/curia-mesh/curia/agent/httpapi"
 	"github.com/curia-mesh/curia/agent/local"
 	"github.com/curia-mesh/curia/agent/logging"
@@ -59,7 +60,7 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 	out := server.Config{
 		Datacenter: cfg.Datacenter, NodeName: cfg.NodeName, NodeID: a.id, Version: a.build.Version,
 		Bootstrap: cfg.BootstrapExpect == 1, Bind: join(cfg.BindAddr, cfg.Ports.Server), Advertise: join(cfg.AdvertiseAddr, cfg.Ports.Server),
-		Members: a.pools.lan.Members, WANCoordinates: a.wanCoordinates, RaftMultiplier: cfg.Performance.RaftMultiplier,
+		Members: a.pools.lan.Members, WANCoordinates: a.wanCoordinates, Fire: func(e *catalog.Event) error { return event.Fire(a.pools.lan, e) }, RaftMultiplier: cfg.Performance.RaftMultiplier,
 		SnapshotThreshold: uint64(cfg.RaftSnapshotThreshold), SnapshotInterval: cfg.RaftSnapshotInterval, TrailingLogs: uint64(cfg.RaftTrailingLogs),
 		Log: logging.Named(a.log, "server"), RaftLog: logging.HCLog(logging.Named(a.log, "server.raft")),
 	}

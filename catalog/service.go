@@ -7,6 +7,10 @@ import (
 	"strings"
 )
 
+// ServersService is the name under which the servers themselves are in the catalog, and the role of
+// servers among the members of a pool.
+const ServersService = "consul"
+
 // Kind says what a service is for; plain services have none.
 type Kind string
 

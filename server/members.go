@@ -10,7 +10,6 @@ import (
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/rpc/gossip"
 	"github.com/curia-mesh/curia/server/api"
-	"github.com/curia-mesh/curia/server/handler"
 )
 
 // Outputs of the health check that gossip gives.
@@ -79,14 +78,14 @@ func serfHealth(node string, status catalog.Status, output string) *catalog.Chec
 
 // serverService is the entry of a server under the name of all servers, nil for client agents.
 func serverService(m gossip.Member) *catalog.Service {
-	if m.Tags["role"] != handler.ConsulService {
+	if m.Tags["role"] != catalog.ServersService {
 		return nil
 	}
 	port, _ := strconv.Atoi(m.Tags["port"])
 	_, nonVoter := m.Tags["nonvoter"]
 	_, replica := m.Tags["read_replica"]
 	s := &catalog.Service{
-		ID: handler.ConsulService, Service: handler.ConsulService, Port: port,
+		ID: catalog.ServersService, Service: catalog.ServersService, Port: port,
 		Meta: map[string]string{
 			"non_voter":             strconv.FormatBool(nonVoter || replica),
 			"read_replica":          strconv.FormatBool(replica),

@@ -40,6 +40,12 @@ func (s *Server) registerOwn() {
 	add(s, api.CoordinateDatacenters, nil, true, func(context.Context, *api.Nothing) (*[]api.DatacenterCoordinates, error) {
 		return &[]api.DatacenterCoordinates{{Datacenter: s.cfg.Datacenter, AreaID: "wan", Coordinates: s.cfg.WANCoordinates()}}, nil
 	})
+	eventNeeds := func(e *catalog.Event) []acl.Need {
+		return []acl.Need{{Resource: acl.Event, Name: e.Name, Access: acl.Write}}
+	}
+	add(s, api.EventFire, eventNeeds, true, func(_ context.Context, e *catalog.Event) (*api.Nothing, error) {
+		return &api.Nothing{}, s.cfg.Fire(e)
+	})
 	add(s, api.RaftConfigurationRead, operator(acl.Read), true, func(context.Context, *api.Nothing) (*api.RaftConfiguration, error) {
 		return s.raftConfiguration()
 	})

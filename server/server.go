@@ -41,6 +41,8 @@ type Config struct {
 
 	// Members lists the LAN pool; Observe must hear of every change in it.
 	Members func() []gossip.Member
+	// Fire sends a user event over the LAN pool.
+	Fire func(*catalog.Event) error
 	// WANCoordinates are those of this datacenter's servers among all servers.
 	WANCoordinates func() []*catalog.NodeCoordinate
 
@@ -125,6 +127,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.registry.Run(inner) })
 	group.Go(func() error { return s.lead(inner) })
 	group.Go(func() error { return s.raft.watchdog(inner) })
+	group.Go(func() error { return s.gauge(inner) })
 	s.raft.electSelf()
 	err := group.Wait()
 	s.raft.handOver()

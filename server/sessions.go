@@ -67,6 +67,13 @@ func (t *sessionTimers) forget(id string) bool {
 	return ok
 }
 
+// count is how many sessions have their time kept.
+func (t *sessionTimers) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.timers)
+}
+
 // begin starts to keep the time of all sessions.
 func (t *sessionTimers) begin(tx *state.Txn) {
 	t.mu.Lock()

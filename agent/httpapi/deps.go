@@ -44,6 +44,9 @@ type Node interface {
 	Reload(ctx context.Context) error
 	// SetToken replaces one of the agent's own tokens.
 	SetToken(kind, secret string) error
+	// Keyring does something to the keys of the LAN pool, and of the WAN pool unless localOnly. It blocks
+	// until the members have answered or ctx ends.
+	Keyring(ctx context.Context, op KeyringOp, key gossip.Key, relay int, localOnly bool) ([]KeyringAnswer, error)
 	// Fire sends a user event.
 	Fire(e *catalog.Event) error
 }

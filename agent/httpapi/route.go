@@ -53,6 +53,6 @@ func (r *Route) handler(method string) Handler {
 func Routes() []Route {
 	return slices.Concat(
 		agentRoutes(), checkRoutes(), catalogRoutes(), healthRoutes(), kvRoutes(), sessionRoutes(), txnRoutes(),
-		eventRoutes(), coordinateRoutes(), statusRoutes(), snapshotRoutes(), operatorRoutes(), aclRoutes(),
+		eventRoutes(), coordinateRoutes(), statusRoutes(), snapshotRoutes(), operatorRoutes(), keyringRoutes(), aclRoutes(),
 	)
 }

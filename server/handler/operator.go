@@ -69,7 +69,7 @@ func usage(tx *state.Txn, w *state.Watch) (api.Usage, uint64) {
 		switch {
 		case i.Service.Kind != catalog.KindTypical:
 			u.ConnectServiceInstances[string(i.Service.Kind)]++
-		case i.Service.Service != ConsulService:
+		case i.Service.Service != catalog.ServersService:
 			u.BillableServiceInstances++
 		}
 		if i.Service.Connect.Native {
@@ -78,6 +78,3 @@ func usage(tx *state.Txn, w *state.Watch) (api.Usage, uint64) {
 	})
 	return u, index
 }
-
-// ConsulService is the name under which the servers themselves are in the catalog.
-const ConsulService = "consul"

@@ -1,0 +1,99 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	metrics "github.com/hashicorp/go-metrics"
+	"github.com/hashicorp/raft"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/api"
+)
+
+// gaugeInterval is how often the gauges of what the server holds are set.
+const gaugeInterval = 10 * time.Second
+
+// Names of the gauges, as Consul's dashboards know them.
+// Source: https://developer.hashicorp.com/consul/docs/reference/agent/telemetry
+var (
+	gaugeLeader    = []string{"server", "isLeader"}
+	gaugeHealthy   = []string{"autopilot", "healthy"}
+	gaugeTolerance = []string{"autopilot", "failure_tolerance"}
+	gaugeNodes     = []string{"state", "nodes"}
+	gaugeServices  = []string{"state", "services"}
+	gaugeInstances = []string{"state", "service_instances"}
+	gaugeBillable  = []string{"state", "billable_service_instances"}
+	gaugeConnect   = []string{"state", "connect_instances"}
+	gaugeKeys      = []string{"state", "kv_entries"}
+	gaugeServers   = []string{"members", "servers"}
+	gaugeClients   = []string{"members", "clients"}
+	gaugeTimers    = []string{"session_ttl", "active"}
+	gaugeVersion   = []string{"version"}
+	gaugeLogBytes  = []string{"raft", "wal", "size"}
+)
+
+// gauge sets what the server holds from time to time, until ctx ends.
+func (s *Server) gauge(ctx context.Context) error {
+	tick := time.NewTicker(gaugeInterval)
+	defer tick.Stop()
+	for {
+		s.setGauges(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Server) setGauges(ctx context.Context) {
+	dc := []metrics.Label{{Name: "datacenter", Value: s.cfg.Datacenter}}
+	metrics.SetGaugeWithLabels(gaugeVersion, 1, []metrics.Label{{Name: "version", Value: s.cfg.Version}})
+	metrics.SetGauge(gaugeLeader, zeroOne(s.raft.State() == raft.Leader))
+	metrics.SetGauge(gaugeTimers, float32(s.sessions.count()))
+	if s.raft.disk != nil {
+		metrics.SetGauge(gaugeLogBytes, float32(s.raft.disk.Size()))
+	}
+	s.gaugeMembers(dc)
+	if usage, _, err := api.UsageRead.Call(ctx, s.registry, rpc.Header{Consistency: rpc.Stale}, &api.Nothing{}); err == nil {
+		u := (*usage)[s.cfg.Datacenter]
+		metrics.SetGaugeWithLabels(gaugeNodes, float32(u.Nodes), dc)
+		metrics.SetGaugeWithLabels(gaugeServices, float32(u.Services), dc)
+		metrics.SetGaugeWithLabels(gaugeInstances, float32(u.ServiceInstances), dc)
+		metrics.SetGaugeWithLabels(gaugeBillable, float32(u.BillableServiceInstances), dc)
+		for kind, n := range u.ConnectServiceInstances {
+			metrics.SetGaugeWithLabels(gaugeConnect, float32(n), append([]metrics.Label{{Name: "kind", Value: kind}}, dc...))
+		}
+	}
+	metrics.SetGaugeWithLabels(gaugeKeys, float32(state.KVCount(s.store.Read())), dc)
+	if !s.host.Leading() {
+		return
+	}
+	if h, err := s.health(); err == nil {
+		metrics.SetGauge(gaugeHealthy, zeroOne(h.Healthy))
+		metrics.SetGauge(gaugeTolerance, float32(h.FailureTolerance))
+	}
+}
+
+func (s *Server) gaugeMembers(dc []metrics.Label) {
+	servers, clients := 0, 0
+	for _, m := range s.cfg.Members() {
+		if m.Tags["role"] == catalog.ServersService {
+			servers++
+		} else {
+			clients++
+		}
+	}
+	metrics.SetGaugeWithLabels(gaugeServers, float32(servers), dc)
+	metrics.SetGaugeWithLabels(gaugeClients, float32(clients), dc)
+}
+
+func zeroOne(b bool) float32 {
+	if b {
+		return 1
+	}
+	return 0
+}
