@@ -35,8 +35,9 @@ type Options struct {
 	// Logger, if set, hears of failures.
 	Logger *slog.Logger
 
-	// For tests, which like small files and failing ones.
+	// For tests: small files, fast ones, failing ones.
 	mapSize  int
+	noSync   bool
 	openFile func(string, int, os.FileMode) (*os.File, error)
 }
 
@@ -151,7 +152,7 @@ func (s *Store) create(dir string, opts Options) error {
 func openDB(path string, opts Options) (*bbolt.DB, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout: opts.LockTimeout, FreelistType: bbolt.FreelistMapType, NoFreelistSync: opts.NoFreelistSync,
-		InitialMmapSize: opts.mapSize, OpenFile: opts.openFile,
+		InitialMmapSize: opts.mapSize, NoSync: opts.noSync, OpenFile: opts.openFile,
 	})
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fmt.Errorf("%s: %w: stop it, or choose another data directory", path, raftstore.ErrLocked)

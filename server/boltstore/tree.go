@@ -170,15 +170,17 @@ func (t *tree) branch(bucket []byte, id uint64, keys span, depth int) error {
 		return t.damage(id, "page %d is no branch and no leaf", id)
 	}
 	count := int(order.Uint16(p[10:]))
+	end := pageHeader + count*elementLen
 	for i := range count {
 		at := pageHeader + i*elementLen
-		key := part(p, at, 0, 4)
+		key := part(p, at, 0, end, 4)
 		if key == nil || !keys.holds(key) {
 			return t.damage(id, "key %d of page %d is out of place", i, id)
 		}
+		end += len(key)
 		below := span{key, keys.hi}
 		if i+1 < count {
-			if below.hi = part(p, at+elementLen, 0, 4); bytes.Compare(key, below.hi) >= 0 {
+			if below.hi = part(p, at+elementLen, 0, end, 4); below.hi == nil || bytes.Compare(key, below.hi) >= 0 {
 				return t.damage(id, "key %d of page %d is out of order", i+1, id)
 			}
 		}
@@ -186,19 +188,22 @@ func (t *tree) branch(bucket []byte, id uint64, keys span, depth int) error {
 			return err
 		}
 	}
-	return nil
+	return t.tail(id, p, end)
 }
 
 // leaf verifies a leaf and what it holds; p may lie inside another page.
 func (t *tree) leaf(bucket []byte, id uint64, p []byte, keys span, depth int) error {
-	for i := range int(order.Uint16(p[10:])) {
+	count := int(order.Uint16(p[10:]))
+	end := pageHeader + count*elementLen
+	for i := range count {
 		at := pageHeader + i*elementLen
-		key, value := part(p, at, 4, 8), part(p, at, 4, 12)
-		if key == nil || value == nil || !keys.holds(key) {
+		key, both := part(p, at, 4, end, 8), part(p, at, 4, end, 8, 12)
+		if key == nil || both == nil || !keys.holds(key) {
 			return t.damage(id, "key %d of page %d is out of place", i, id)
 		}
+		end += len(both)
+		value := both[len(key):]
 		keys.lo = append(bytes.Clone(key), 0) // the least that may follow
-		value = value[len(key):]
 		var err error
 		switch flags := order.Uint32(p[at:]); {
 		case flags == 0:
@@ -211,6 +216,15 @@ func (t *tree) leaf(bucket []byte, id uint64, p []byte, keys span, depth int) er
 		if err != nil {
 			return err
 		}
+	}
+	return t.tail(id, p, end)
+}
+
+// tail verifies that nothing lies behind the elements of a page: bbolt leaves
+// zeros there, and a count that lost a bit would hide the last elements.
+func (t *tree) tail(id uint64, p []byte, end int) error {
+	if end > len(p) || len(bytes.Trim(p[end:], "\x00")) > 0 {
+		return t.damage(id, "page %d holds more than it counts", id)
 	}
 	return nil
 }
@@ -229,22 +243,20 @@ func (t *tree) bucket(name []byte, id uint64, value []byte, depth int) error {
 	return t.damage(id, "the bucket %q has no page", name)
 }
 
-// part returns the bytes of the element at that start at its position, which is
-// found at pos in it, and reach to the end of the size found at size: with the
-// value's size it is key and value. It is nil if they are not in the page.
-func part(p []byte, at, pos, size int) []byte {
-	if at+elementLen > len(p) {
+// part returns the bytes of the element at that start, as its field pos must
+// say, at start, and are as long as its fields sizes say in all; nil if not.
+func part(p []byte, at, pos, start int, sizes ...int) []byte {
+	if at+elementLen > len(p) || start > len(p) || at+int(order.Uint32(p[at+pos:])) != start {
 		return nil
 	}
-	from := uint64(at) + uint64(order.Uint32(p[at+pos:]))
-	n := uint64(order.Uint32(p[at+size:]))
-	if size == 12 {
-		n += uint64(order.Uint32(p[at+8:]))
+	n := uint64(start)
+	for _, size := range sizes {
+		n += uint64(order.Uint32(p[at+size:]))
 	}
-	if from+n > uint64(len(p)) {
+	if n > uint64(len(p)) {
 		return nil
 	}
-	return p[from : from+n : from+n]
+	return p[start:n:n]
 }
 
 // free verifies that exactly the pages that nothing uses are free.

@@ -51,12 +51,13 @@ const (
 // verified, and nothing writes to a store while another is beside it, so two
 // that are there hold the same.
 func OpenBackend(dir string, want Backend, others ...Backend) (Log, error) {
-	return (&migration{dir: dir, step: func() error { return nil }}).open(want, others)
+	return (&migration{dir: dir, write: 4 << 20, step: func() error { return nil }}).open(want, others)
 }
 
 type migration struct {
-	dir  string
-	step func() error // called before each change to the disk; tests fail it
+	dir   string
+	write int64        // about how many bytes are copied at once
+	step  func() error // called before each change to the disk; tests fail it
 }
 
 func (m *migration) open(want Backend, others []Backend) (Log, error) {
@@ -133,9 +134,6 @@ func (m *migration) with(b Backend, dir string, f func(Log) error) error {
 	return errors.Join(err, l.Close())
 }
 
-// copyBytes is about how much is copied by one write.
-const copyBytes = 4 << 20
-
 func (m *migration) copy(from, to Log) error {
 	values := from.StableValues()
 	for _, key := range slices.Sorted(maps.Keys(values)) {
@@ -152,7 +150,7 @@ func (m *migration) copy(from, to Log) error {
 			return err
 		}
 		batch, size = append(batch, l), size+EntrySize(l)
-		if size < copyBytes && i < b.Last {
+		if size < m.write && i < b.Last {
 			continue
 		}
 		if err := m.do(func() error { return to.StoreLogs(batch) }); err != nil {
