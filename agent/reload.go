@@ -24,7 +24,10 @@ func (a *Agent) reload() error {
 	if err := a.dns.Reload(dnsConfig(next)); err != nil {
 		return err
 	}
-	err = errors.Join(
+	if next.Ports.HTTPS > 0 {
+		err = a.sockets.https.load("https", next.TLS.HTTPS)
+	}
+	err = errors.Join(err,
 		a.logs.SetLevel(next.LogLevel),
 		a.telemetry.SetFilter(next.Telemetry.PrefixFilter),
 		a.local.SetConfig(next.Services, next.Checks),

@@ -23,6 +23,7 @@ import (
 // with a clear error.
 type sockets struct {
 	http    []net.Listener
+	https   certificates
 	dns     []net.Listener
 	packets []net.PacketConn
 	text    []string
@@ -41,12 +42,20 @@ func listen(cfg *config.Config) (*sockets, error) {
 
 func (s *sockets) open(cfg *config.Config, l config.Listener) error {
 	switch l.Name {
-	case "http":
+	case "http", "https":
 		listener, err := listenHTTP(cfg, l)
 		if err != nil {
 			return socketError(l, err)
 		}
-		s.http = append(s.http, limitPerClient(listener, cfg.Limits.HTTPMaxConnsPerClient))
+		listener = limitPerClient(listener, cfg.Limits.HTTPMaxConnsPerClient)
+		if l.Name == "https" {
+			if err := s.https.load("https", cfg.TLS.HTTPS); err != nil {
+				listener.Close()
+				return err
+			}
+			listener = s.https.listen(listener)
+		}
+		s.http = append(s.http, listener)
 	case "dns":
 		if l.Network == "udp" {
 			conn, err := net.ListenPacket("udp", l.Address)
