@@ -13,3 +13,5 @@ func BenchmarkStoreLogs(b *testing.B) {
 }
 
 func BenchmarkGetLog(b *testing.B) { storetest.BenchmarkGetLog(b, openDefault) }
+
+func BenchmarkOpen(b *testing.B) { storetest.BenchmarkOpen(b, openDefault) }

@@ -2,7 +2,6 @@ package boltstore
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -163,13 +162,7 @@ func TestDirectory(t *testing.T) {
 	if err := errors.Join(s.Close(), s.Close()); err != nil {
 		t.Fatal(err)
 	}
-	filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		info, err := os.Stat(path)
-		if want := map[bool]fs.FileMode{true: 0o700, false: 0o600}[e.IsDir()]; err != nil || info.Mode().Perm() != want {
-			t.Errorf("%s: %v, %v", path, info.Mode(), err)
-		}
-		return nil
-	})
+	storetest.CheckModes(t, dir)
 	db, err := bbolt.Open(filepath.Join(dir, fileName), 0, nil) // bbolt's own tools lock the file alone
 	if err != nil {
 		t.Fatal(err)

@@ -85,17 +85,38 @@
 //     a kill or a clean Close it can.
 //   - Indexes are consecutive (raft.MonotonicLogStore); only an empty log may
 //     begin anywhere. DeleteRange must reach an end of the log.
-//   - One StoreLogs call may hold 1 GiB, all stable values 64 KiB.
+//   - One StoreLogs call may hold 1 GiB, all stable values 64 KiB, a stable key
+//     1 byte to 32 KiB.
 //   - The directory needs room for the log as compaction leaves it and about
 //     four segments.
 //   - If the disk fills up, appends go on to the end of the current segment
 //     and of the one made in advance, then fail for good; once there is space,
 //     a restart suffices.
 //
-// # Why not a B+tree
+// # Why this is the default
 //
-// bbolt commits with two syncs, has no checksum on its pages, falls back to
-// the commit before when its newest meta page is damaged (a vote could be
-// forgotten), and panics in a goroutine of its own when it opens some damaged
-// files, which no caller can recover from.
+// Package boltstore keeps the same on bbolt, a B+tree. OpenBackend opens either
+// and turns one into the other. What
+//
+//	go test -p 1 -run - -bench . -count 2 ./server/raftstore ./server/boltstore
+//
+// measured on two shared cores at 2.8 GHz with a virtual disk, entries of 200
+// bytes, while other work ran (the better of two; the ratio varied from 1.7 to 9
+// for single appends, as the disk was more or less busy with others):
+//
+//	                           write-ahead log      bbolt
+//	append 1 entry                     0.16 ms    0.29 ms
+//	append 64 entries                  0.19 ms    0.66 ms
+//	syncs per append                         1          2
+//	allocations, 1 and 64 entries       1 , 64    68, 648
+//	read an entry not in memory         0.7 µs     1.8 µs
+//	open 20,000 entries                  17 ms      13 ms
+//
+// A bbolt commit needs two syncs, one after the other, and rewrites whole pages
+// up to the root. bbolt has no checksum on its pages, goes on with the commit
+// before when its newest meta page is damaged (a vote could be forgotten), and
+// panics in a goroutine of its own when it opens some damaged files; boltstore
+// reads the file itself before bbolt does, but cannot guard it afterwards. Its
+// file never shrinks. In its favour: common tools read it, and a batch is stored
+// wholly or not at all.
 package raftstore

@@ -2,8 +2,6 @@ package raftstore
 
 import (
 	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -37,13 +35,7 @@ func TestDirectory(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		info, err := os.Stat(path)
-		if want := map[bool]fs.FileMode{true: 0o700, false: 0o600}[e.IsDir()]; err != nil || info.Mode().Perm() != want {
-			t.Errorf("%s: %v, %v", path, info.Mode(), err)
-		}
-		return nil
-	})
+	storetest.CheckModes(t, dir)
 	if s, err = Open(dir, Options{SegmentSize: 2 * testSegment}); err != nil { // the size may change
 		t.Fatal(err)
 	}

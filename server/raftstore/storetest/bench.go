@@ -57,3 +57,27 @@ func BenchmarkGetLog(b *testing.B, open Opener) {
 		}
 	}
 }
+
+// BenchmarkOpen opens a store with 20,000 entries of 200 bytes.
+func BenchmarkOpen(b *testing.B, open Opener) {
+	dir := b.TempDir()
+	s := open.must(b, dir)
+	for last := uint64(0); last < 20_000; {
+		var logs []*raft.Log
+		for range 1000 {
+			last++
+			logs = append(logs, Entry(last, 1, 200))
+		}
+		if err := s.StoreLogs(logs); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := open.must(b, dir).Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +40,21 @@ func Suite(t *testing.T, open Opener) {
 	t.Run("refused", func(t *testing.T) { testRefused(t, open) })
 	t.Run("readers", func(t *testing.T) { testReaders(t, open) })
 	t.Run("raft", func(t *testing.T) { testUnderRaft(t, open) })
+}
+
+// CheckModes checks that only the owner can read dir and what is in it.
+func CheckModes(t *testing.T, dir string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		info, err := os.Stat(path)
+		if want := map[bool]fs.FileMode{true: 0o700, false: 0o600}[e.IsDir()]; err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v", path, info.Mode(), err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // testEmpty holds a store to what hashicorp/raft expects of a new one.
