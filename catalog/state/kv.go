@@ -55,6 +55,15 @@ func KVKeys(tx *Txn, w *Watch, prefix, separator string) ([]string, uint64) {
 	return found, index
 }
 
+// KVCount counts all pairs.
+func KVCount(tx *Txn) int {
+	n := 0
+	for range pairs.scan(tx, nil, primary, nil) {
+		n++
+	}
+	return n
+}
+
 // KVSet writes a pair's value and flags and returns the stored row. A lock on the key stays as it is.
 func KVSet(tx *Txn, p *catalog.KVPair) *catalog.KVPair {
 	row := catalog.KVPair{Key: p.Key, Value: p.Value, Flags: p.Flags}
