@@ -19,7 +19,7 @@ func (s *State) RegisterCheck(ctx context.Context, def *catalog.AgentCheck, opts
 	}
 	done := s.edit(newTicket(), func(e *edit) { e.putCheck(h) })
 	s.change.Unlock()
-	return s.await(ctx, done, "check", h.row.CheckID)
+	return s.await(ctx, done, "check", h.def.CheckID)
 }
 
 // prepareAlone makes a check of a definition that stands by itself.
@@ -167,12 +167,9 @@ func (s *State) startCheck(h *health) {
 		return
 	}
 	def := *h.def
-	s.mu.Lock()
-	def.Status = h.row.Status
-	if now := s.checks[def.CheckID]; now != nil {
-		def.Status = now.row.Status
+	if now, ok := s.Check(def.CheckID); ok {
+		def.Status = now.Status
 	}
-	s.mu.Unlock()
 	if err := s.set.Add(&def, h.origin); err != nil {
 		s.set.Remove(def.CheckID)
 		s.log.Error("a check cannot be made", "check", def.CheckID, "service", def.ServiceID, "err", err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
@@ -23,6 +24,7 @@ const (
 	kickSpread    = 2 * time.Millisecond // for each node of the pool, up to kickMost
 	kickMost      = 30 * time.Second
 	compareRetry  = 500 * time.Millisecond // after the first failure, doubling up to the period
+	compareWarn   = 4                      // failures one after the other
 )
 
 // period is the mean time between comparisons in a cluster of that many nodes.
@@ -33,15 +35,27 @@ func period(nodes int) time.Duration {
 
 // compareAll compares with the catalog at once, when kicked and periodically, until ctx ends.
 func (s *State) compareAll(ctx context.Context) {
-	retry := compareRetry
+	retry, failures := compareRetry, 0
 	for ctx.Err() == nil {
 		wait := jitter(period(s.clusterSize()))
-		if err := s.compare(ctx); err != nil {
+		err := s.compare(ctx)
+		switch {
+		case err == nil:
+			retry, failures = compareRetry, 0
+		case transient(err):
+			failures++
 			wait = min(wait, jitter(retry))
 			retry = min(2*retry, comparePeriod)
-			s.log.Debug("this node could not be compared with the catalog", "err", err, "again", wait)
-		} else {
-			retry = compareRetry
+		default:
+			failures = compareWarn
+			s.sendUncompared()
+		}
+		if err != nil && ctx.Err() == nil {
+			level := slog.LevelDebug // at the start there may be no leader for a moment
+			if failures == compareWarn {
+				level = slog.LevelWarn
+			}
+			s.log.Log(ctx, level, "this node could not be compared with the catalog", "err", err, "again", wait)
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -100,6 +114,19 @@ func (s *State) compare(ctx context.Context) error {
 	defer s.mu.Unlock()
 	s.settle(v)
 	return nil
+}
+
+// sendUncompared queues what the catalog may not have, because it cannot be asked: the agent's token may not
+// read it, say.
+func (s *State) sendUncompared() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.compared = true
+	for _, o := range s.objects {
+		if o.dirty && !o.queued && !o.sending && !o.deferred {
+			s.enqueue(o)
+		}
+	}
 }
 
 // settle queues what differs from the view.
@@ -196,13 +223,15 @@ func (s *State) adoptTags(theirs *catalog.Service) {
 	row := *svc.row
 	row.Tags = theirs.Tags
 	row.Normalize()
-	svc.row, o.service = &row, &row
-	s.touch(serviceObject, row.ID)
-	for id, c := range s.owned[row.ID] {
-		c.row = retag(c.row, &row)
-		s.objects[objectKey{checkObject, id}].check = c.row
+	next := *svc
+	next.row, o.service = &row, &row
+	s.setService(&next)
+	for id, h := range s.owned[row.ID] {
+		next := *h
+		next.row = retag(h.row, &row)
+		s.setCheck(&next)
+		s.objects[objectKey{checkObject, id}].check = next.row
 	}
-	s.touch(checkObject, row.ID)
 }
 
 // sameNode ignores an id that is not ours to give.

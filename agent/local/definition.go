@@ -152,5 +152,5 @@ func (h *health) same(o *health) bool {
 	return h.token == o.token && h.origin == o.origin && h.alone == o.alone && reflect.DeepEqual(h.def, o.def)
 }
 
-// maintenance is whether the check only says that something is out of service.
-func (h *health) maintenance() bool { return h.row.Type == maintenanceType }
+// maintenance is whether the check only says that something is out of service: it is of no kind.
+func (h *health) maintenance() bool { return h.def.Kind() == "" }

@@ -219,3 +219,9 @@ func define(id string, checks ...*catalog.AgentCheck) *catalog.ServiceDefinition
 }
 
 var _ check.Aliased = aliased{}
+
+// pass lets time go by in a bubble, and all that has to happen in it.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}

@@ -171,9 +171,9 @@ func (s *State) delivered(batch []unit) {
 func (s *State) undelivered(batch []unit, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first := s.retry.pause == 0
+	again := s.retry.pause == retryMin // at the start there may be no leader for a moment
 	s.retry.fail(time.Now())
-	if first {
+	if again {
 		s.log.Warn("changes of this node could not be sent to the catalog, they are kept and sent later", "objects", len(batch), "err", err)
 	}
 	for _, u := range batch {

@@ -337,6 +337,9 @@ func (u unit) weight() int {
 				n += len(k) + len(v)
 			}
 			n += 512 * len(p.service.Proxy.Upstreams)
+			if len(p.service.Proxy.Config) > 0 {
+				n += maxWeight / 32 // it can be anything; what is too large after all is halved
+			}
 		case p.check != nil:
 			n += len(p.check.Output) + len(p.check.Notes)
 		}

@@ -37,12 +37,14 @@ func (s *State) Register(ctx context.Context, def *catalog.ServiceDefinition, op
 		s.change.Unlock()
 		return err
 	}
-	if warning := catalog.WarnDNS("service", def.Name); warning != "" {
-		s.log.Warn(warning, "service", r.service.row.ID)
+	id := r.service.row.ID
+	if warning := catalog.WarnDNS("service", def.Name); warning != "" && s.registered(id) == nil {
+		s.log.Warn("a service is registered that DNS cannot answer for", "service", id, "reason", warning)
 	}
 	done := s.edit(newTicket(), func(e *edit) { e.put(r, opts.ReplaceExistingChecks) })
 	s.change.Unlock()
-	return s.await(ctx, done, "service", r.service.row.ID)
+	s.log.Debug("service registered", "service", id)
+	return s.await(ctx, done, "service", id)
 }
 
 // Deregister removes a service with its checks and the sidecar that came with it, and returns as Register
@@ -55,6 +57,7 @@ func (s *State) Deregister(ctx context.Context, id string) error {
 	}
 	done := s.edit(newTicket(), func(e *edit) { e.drop(id) })
 	s.change.Unlock()
+	s.log.Debug("service deregistered", "service", id)
 	return s.await(ctx, done, "service", id)
 }
 

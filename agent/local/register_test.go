@@ -131,6 +131,7 @@ func TestSidecar(t *testing.T) {
 		if port := c.service("web-2-sidecar-proxy").Port; port != 21001 {
 			t.Errorf("registered again the sidecar has port %d", port)
 		}
+		synctest.Wait()
 		if alias, _ := a.Check("service:web-1-sidecar-proxy:2"); alias.Status != catalog.Passing {
 			t.Errorf("alias of a service without checks: %+v", alias)
 		}
@@ -265,11 +266,11 @@ func TestCriticalServiceIsRemoved(t *testing.T) {
 		up := ttlCheck("up", 10*time.Second)
 		up.Status, up.DeregisterCriticalServiceAfter = catalog.Passing, catalog.Duration(90*time.Second)
 		a.register(define("web", up))
-		time.Sleep(95 * time.Second)
+		pass(95 * time.Second)
 		if row := c.check("up"); row == nil || row.Status != catalog.Critical {
 			t.Fatalf("check %+v, want it expired", row)
 		}
-		time.Sleep(check.SweepInterval + 10*time.Second)
+		pass(check.SweepInterval + 10*time.Second)
 		if len(c.services) != 0 || len(a.Services()) != 0 {
 			t.Errorf("still there: %v", c.services)
 		}
@@ -293,14 +294,14 @@ func TestOutputWaits(t *testing.T) {
 		say(catalog.Passing, "2")
 		say(catalog.Passing, "3")
 		a.Kick()
-		time.Sleep(4 * time.Minute)
+		pass(4 * time.Minute)
 		if row := c.check("up"); row.Output != "1" || c.calls() != calls {
 			t.Errorf("before its time: %+v, %d calls more", row, c.calls()-calls)
 		}
 		if row, _ := a.Check("up"); row.Output != "3" {
 			t.Errorf("the agent says %+v", row)
 		}
-		time.Sleep(time.Minute + time.Second)
+		pass(time.Minute + time.Second)
 		if row := c.check("up"); row.Output != "3" || c.calls() != calls+1 {
 			t.Errorf("after its time: %+v, %d calls more", row, c.calls()-calls)
 		}

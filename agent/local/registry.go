@@ -23,17 +23,17 @@ type registry struct {
 	resumed map[string]time.Time    // when ttl checks run out whose services told nothing since the restart
 }
 
-// service is a registered service.
+// service is a registered service. It is replaced, not changed.
 type service struct {
 	row    *catalog.Service
 	tags   []string // as registered; the row may have the catalog's, see adoptTags
 	token  string
 	origin check.Origin
 	parent string                     // id of the service whose sidecar it is, "" when it is none
-	given  *catalog.ServiceDefinition // what the configuration says; nil when that is not its origin
+	given  *catalog.ServiceDefinition // what the configuration says, nil when that is not its origin; State.change guards it
 }
 
-// health is a registered check.
+// health is a registered check. It is replaced, not changed, once it is registered.
 type health struct {
 	def    *catalog.AgentCheck
 	row    *catalog.Check

@@ -29,13 +29,13 @@ func (r reporter) Report(id string, status catalog.Status, output string) {
 	if h.row.Status == status && h.row.Output == output {
 		return
 	}
-	row := *h.row
+	row, next := *h.row, *h
 	row.Status, row.Output = status, output
+	next.row = &row
 	urgent := h.row.Status != status || s.cfg.CheckUpdateInterval <= 0
-	h.row = &row
-	s.touch(checkObject, row.ServiceID)
-	o := s.link(h)
-	o.check = h.row
+	s.setCheck(&next)
+	o := s.link(&next)
+	o.check = &row
 	switch {
 	case urgent:
 		s.mark(o)

@@ -51,7 +51,7 @@ func TestRestart(t *testing.T) {
 			t.Error("the token is in the log")
 		}
 
-		time.Sleep(30 * time.Second)
+		pass(30 * time.Second)
 		before := c.services["web"]
 		file := define("file", ttlCheck("file-up", time.Minute))
 		a = run(t, testConfig(dir), c, func(s *State) {
@@ -59,7 +59,7 @@ func TestRestart(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if got := slices.Sorted(maps.Keys(a.Services())); !slices.Equal(got, []string{"file", "web", "web-sidecar-proxy"}) {
 			t.Fatalf("services %v", got)
 		}
@@ -76,11 +76,11 @@ func TestRestart(t *testing.T) {
 			t.Errorf("output of a restored check: %+v", row)
 		}
 		// The same news as before the restart are news too.
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		if err := a.UpdateCheck("file-up", catalog.Passing, "fine"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(15 * time.Second) // 66 s after the last news of "up", 36 s after the restart
+		pass(15 * time.Second) // 66 s after the last news of "up", 36 s after the restart
 		up, _ := a.Check("up")
 		file1, _ := a.Check("file-up")
 		if up.Status != catalog.Critical || file1.Status != catalog.Passing {
@@ -110,7 +110,7 @@ func TestRestoredCheckThatMayNotRun(t *testing.T) {
 		a.stop()
 		cfg.Policy = check.Policy{}
 		a = run(t, cfg, c, nil)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if row := c.check("service:web"); row == nil || row.Status != catalog.Critical || !strings.Contains(row.Output, "script checks are off") {
 			t.Errorf("check %+v", row)
 		}

@@ -30,13 +30,13 @@ func TestServersAway(t *testing.T) {
 		if took := time.Since(begin); took > time.Second || !a.log.has("kept by the agent") {
 			t.Errorf("registering without servers took %s", took)
 		}
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		if attempts > 80 {
 			t.Errorf("%d attempts in 10 minutes", attempts)
 		}
 		c.do(func() { c.down = nil })
 		a.Kick()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if len(c.services) != 3 || c.node == nil {
 			t.Errorf("after the servers are back: %v", c.services)
 		}
@@ -89,7 +89,7 @@ func TestBadObjectsDoNotBlockOthers(t *testing.T) {
 		if calls > 80 {
 			t.Errorf("%d calls to find three of 400", calls)
 		}
-		time.Sleep(40 * time.Second)
+		pass(40 * time.Second)
 		if again := c.calls(); again != calls {
 			t.Errorf("%d hot retries of what was refused", again-calls)
 		}
@@ -97,8 +97,8 @@ func TestBadObjectsDoNotBlockOthers(t *testing.T) {
 		if c.service("next") == nil {
 			t.Error("a registration behind refused ones is not in the catalog")
 		}
-		deny = false
-		time.Sleep(2 * time.Minute)
+		c.do(func() { deny = false })
+		pass(2 * time.Minute)
 		if c.service("bad-1") == nil || c.service("bad-2") == nil || c.check("bad") == nil {
 			t.Error("what was refused is not tried again by the comparison")
 		}
@@ -113,7 +113,7 @@ func TestCompareMendsTheCatalog(t *testing.T) {
 		tagged := define("tagged", ttlCheck("tagged-up", time.Hour))
 		tagged.EnableTagOverride, tagged.Tags = true, []string{"ours"}
 		a.register(tagged)
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		row := func(s catalog.Service) *catalog.Service { s.Normalize(); return &s }
 		c.do(func() {
 			c.node = &catalog.Node{Node: "n1", Address: "10.9.9.9"}
@@ -129,7 +129,7 @@ func TestCompareMendsTheCatalog(t *testing.T) {
 			c.checks[catalog.SerfHealth] = &catalog.Check{Node: "n1", CheckID: catalog.SerfHealth, Status: catalog.Passing}
 		})
 		a.Kick()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if got := slices.Sorted(maps.Keys(c.services)); !slices.Equal(got, []string{"consul", "tagged", "web"}) || c.service("web").Port != 80 || c.node.Address != "127.0.0.1" {
 			t.Errorf("services %v, web %+v, node %+v", got, c.service("web"), c.node)
 		}
@@ -148,13 +148,13 @@ func TestCompareMendsTheCatalog(t *testing.T) {
 			t.Errorf("registered again with the same tags: %+v", got)
 		}
 		calls := c.calls()
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		if c.calls() != calls || c.reads < 7 || c.reads > 20 {
 			t.Errorf("10 minutes of peace: %d calls, %d comparisons", c.calls()-calls, c.reads)
 		}
 		a.Pause()
 		a.register(define("paused"))
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		if c.service("paused") != nil {
 			t.Error("the catalog is told during a pause")
 		}
@@ -183,9 +183,41 @@ func TestTagsSurviveARestart(t *testing.T) {
 		other.Tags = []string{"primary"}
 		c.services["redis"] = &other
 		a = run(t, testConfig(dir), c, nil)
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		if row, _ := a.Service("redis"); !row.HasTag("primary") || !c.service("redis").HasTag("primary") {
 			t.Errorf("tags %v, in the catalog %v", row.Tags, c.service("redis").Tags)
+		}
+	})
+}
+
+// An agent that may not read the catalog still registers what has a token of its own.
+func TestAgentTokenMayNotRead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newServers()
+		cfg := testConfig("")
+		cfg.AgentToken = func() string { return "agent" }
+		c.token = func(token string) error {
+			if token == "agent" {
+				return catalog.Errorf(catalog.Denied, "permission denied")
+			}
+			return nil
+		}
+		def := define("web", ttlCheck("up", time.Hour))
+		def.Token = "own"
+		a := run(t, cfg, c, func(s *State) {
+			if err := s.SetConfig([]*catalog.ServiceDefinition{def}, nil); err != nil {
+				t.Fatal(err)
+			}
+		})
+		pass(time.Second)
+		if c.service("web") == nil || c.check("up") == nil || !a.log.has("could not be compared") || a.log.has("own") {
+			t.Errorf("catalog %v, %v, log %s", c.services, c.checks, a.log)
+		}
+		c.do(func() { c.token = nil })
+		a.Kick()
+		pass(time.Second)
+		if c.node.Meta["rack"] != "a" || a.node.refused != nil {
+			t.Errorf("node %+v, refused %v", c.node, a.node.refused)
 		}
 	})
 }
@@ -312,12 +344,12 @@ func churn(t *testing.T, r *rand.Rand) {
 		case 7:
 			c.do(func() { delete(c.services, id("s")); delete(c.checks, id("c")) })
 		case 8:
-			time.Sleep(time.Duration(r.IntN(3000)) * time.Millisecond)
+			pass(time.Duration(r.IntN(3000)) * time.Millisecond)
 		}
 		cancel()
 	}
 	c.do(func() { c.down = nil })
-	time.Sleep(10 * time.Minute)
+	pass(10 * time.Minute)
 	ours, checks := a.Services(), a.Checks()
 	if !maps.EqualFunc(ours, c.services, (*catalog.Service).Same) {
 		t.Errorf("services: catalog %v, agent %v", slices.Sorted(maps.Keys(c.services)), slices.Sorted(maps.Keys(ours)))
