@@ -200,6 +200,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	edge.Go(func() error { return a.serveHTTP(inner) })
 	edge.Go(func() error { return a.retryJoin(inner, cfg) })
 	edge.Go(func() error { return a.sendCoordinates(inner, cfg) })
+	edge.Go(func() error { return a.measureDNS(inner) })
 	edge.Go(func() error { return a.obey(inner, cancel) })
 	err := edge.Wait()
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {

@@ -4,20 +4,26 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 )
 
-// limitPerClient bounds how many connections one address may have on a listener; what is above is
-// closed at once. Zero or less is no limit. Unix sockets have none.
-func limitPerClient(l net.Listener, limit int) net.Listener {
+// limitPerClient bounds how many connections one address may have on a listener. What is above hears
+// refusal, which may be empty, and is closed. Zero or less is no limit. Unix sockets have none.
+func limitPerClient(l net.Listener, limit int, refusal string) net.Listener {
 	if limit <= 0 || l.Addr().Network() == "unix" {
 		return l
 	}
-	return &limited{Listener: l, limit: limit, open: map[netip.Addr]int{}}
+	return &limited{Listener: l, limit: limit, refusal: []byte(refusal), open: map[netip.Addr]int{}}
 }
+
+// tooMany is what a plain HTTP client hears above the limit.
+const tooMany = "HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 81\r\n\r\n" +
+	"Too many connections from this address: see limits.http_max_conns_per_client here"
 
 type limited struct {
 	net.Listener
-	limit int
+	limit   int
+	refusal []byte
 
 	mu   sync.Mutex
 	open map[netip.Addr]int
@@ -38,9 +44,26 @@ func (l *limited) Accept() (net.Conn, error) {
 		if l.take(addr) {
 			return &limitedConn{Conn: conn, give: func() { l.give(addr) }}, nil
 		}
-		conn.Close()
+		l.refuse(conn)
 	}
 }
+
+// refuse tells the client why and closes. The close waits a moment: with the client's request unread it
+// would take the words back.
+func (l *limited) refuse(conn net.Conn) {
+	if len(l.refusal) == 0 {
+		conn.Close()
+		return
+	}
+	conn.SetDeadline(time.Now().Add(refusalTime))
+	conn.Write(l.refusal) // into an empty buffer: it does not block
+	if half, ok := conn.(*net.TCPConn); ok {
+		half.CloseWrite()
+	}
+	time.AfterFunc(refusalTime, func() { conn.Close() })
+}
+
+const refusalTime = 300 * time.Millisecond
 
 func (l *limited) take(addr netip.Addr) bool {
 	l.mu.Lock()

@@ -47,7 +47,11 @@ func (s *sockets) open(cfg *config.Config, l config.Listener) error {
 		if err != nil {
 			return socketError(l, err)
 		}
-		listener = limitPerClient(listener, cfg.Limits.HTTPMaxConnsPerClient)
+		refusal := tooMany
+		if l.Name == "https" {
+			refusal = "" // it waits for a handshake, which is what the limit spares
+		}
+		listener = limitPerClient(listener, cfg.Limits.HTTPMaxConnsPerClient, refusal)
 		if l.Name == "https" {
 			if err := s.https.load("https", cfg.TLS.HTTPS); err != nil {
 				listener.Close()
