@@ -49,7 +49,8 @@ const (
 // At any moment a kill leaves one whole store, and the next call, with any of
 // the backends wanted, goes on: the copy has a temporary name until it was
 // verified, and nothing writes to a store while another is beside it, so two
-// that are there hold the same.
+// that are there hold the same. Where somebody put one there by hand, the wanted
+// one counts and the other becomes the .bak.
 func OpenBackend(dir string, want Backend, others ...Backend) (Log, error) {
 	return (&migration{dir: dir, write: 4 << 20, step: func() error { return nil }}).open(want, others)
 }
@@ -66,6 +67,11 @@ func (m *migration) open(want Backend, others []Backend) (Log, error) {
 		return nil, fmt.Errorf("open raft log in %s: %w", m.dir, err)
 	}
 	defer lock.Close()
+	for _, b := range append([]Backend{want}, others...) {
+		if err := os.RemoveAll(m.path(b.Name + tempSuffix)); err != nil {
+			return nil, fmt.Errorf("remove an unfinished copy of the raft log: %w", err)
+		}
+	}
 	for _, other := range others {
 		if err := m.migrate(other, want); err != nil {
 			return nil, fmt.Errorf("turn the raft log in %s from %s to %s: %w", m.dir, other.Name, want.Name, err)
@@ -105,7 +111,6 @@ func (m *migration) migrate(from, to Backend) error {
 func (m *migration) fill(old Log, to Backend) error {
 	temp := m.path(to.Name + tempSuffix)
 	return m.do(
-		func() error { return os.RemoveAll(temp) },
 		func() error { return m.with(to, temp, func(l Log) error { return m.copy(old, l) }) },
 		func() error { return m.with(to, temp, func(l Log) error { return same(old, l) }) },
 		func() error { return os.Rename(temp, m.path(to.Name)) },

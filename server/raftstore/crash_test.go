@@ -220,6 +220,9 @@ func TestDamageWhileOpen(t *testing.T) {
 	first, _ := s.FirstIndex()
 	seg, at := s.find(first)
 	d.names[seg.name].data[at.off+frameHeaderSize+entryFixed+1] ^= 4
+	if n, err := Verify(t.Context(), s); n != 0 || err == nil {
+		t.Errorf("verified %d entries, %v", n, err)
+	}
 	err := s.GetLog(first, new(raft.Log))
 	if damage := (*CorruptError)(nil); !errors.As(err, &damage) || damage.File != "mem/"+seg.name {
 		t.Fatalf("got %v", err)
