@@ -103,14 +103,21 @@ func (e *edit) putCheck(h *health) {
 	if !same {
 		e.saveCheck(h)
 	}
+	registered := old == nil || old.def != h.def // or else it is its service that changes
 	if old != nil && old.row.Same(h.row) {
-		h.row = old.row
+		if h.row = old.row; same {
+			h = old
+		}
 	}
-	redefined := old == nil || old.def != h.def
-	if !same || redefined && h.def.Kind() == "ttl" { // a time to live begins anew
+	if h != old {
+		e.setCheck(h)
+	}
+	if !same || registered && h.def.Kind() == "ttl" { // a time to live begins anew
 		e.start = append(e.start, h)
+		if old != nil {
+			delete(e.resumed, h.row.CheckID)
+		}
 	}
-	e.setCheck(h)
 	o := e.link(h)
 	if o.check != h.row || o.refused != nil {
 		o.check = h.row
@@ -167,9 +174,13 @@ func (s *State) startCheck(h *health) {
 		return
 	}
 	def := *h.def
-	if now, ok := s.Check(def.CheckID); ok {
-		def.Status = now.Status
+	s.mu.Lock()
+	now := s.checks[def.CheckID]
+	s.mu.Unlock()
+	if now == nil || now.def != h.def {
+		return // the same change has removed or replaced it
 	}
+	def.Status = now.row.Status
 	if err := s.set.Add(&def, h.origin); err != nil {
 		s.set.Remove(def.CheckID)
 		s.log.Error("a check cannot be made", "check", def.CheckID, "service", def.ServiceID, "err", err)

@@ -259,6 +259,31 @@ func TestConcurrentRegistrationsShareCalls(t *testing.T) {
 	})
 }
 
+// A service that goes and comes back while a call is under way leaves none of its checks behind.
+func TestReturnDuringACall(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newServers()
+		c.took = 10 * time.Millisecond
+		a := run(t, testConfig(""), c, nil)
+		a.register(define("web", ttlCheck("up", time.Hour)))
+		pass(time.Second)
+		var all sync.WaitGroup
+		for _, change := range []func(){
+			func() { a.register(define("other")) },
+			func() { _ = a.Deregister(t.Context(), "web") },
+			func() { a.register(define("web")) },
+		} {
+			all.Go(change)
+			synctest.Wait()
+		}
+		all.Wait()
+		pass(time.Second)
+		if c.service("web") == nil || c.check("up") != nil {
+			t.Errorf("catalog %v, %v", c.services, c.checks)
+		}
+	})
+}
+
 func TestCriticalServiceIsRemoved(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newServers()
@@ -333,6 +358,8 @@ func TestTokens(t *testing.T) {
 			return nil
 		}
 		a := run(t, cfg, c, nil)
+		synctest.Wait()
+		begin := time.Now()
 		owned := ttlCheck("other", time.Hour)
 		owned.Token = "own-check"
 		def := define("web", ttlCheck("up", time.Hour), owned)
@@ -346,8 +373,8 @@ func TestTokens(t *testing.T) {
 				t.Errorf("token %q was not used: %v", token, used)
 			}
 		}
-		if c.check("other") == nil {
-			t.Error("the check with a token of its own is not in the catalog")
+		if c.check("other") == nil || time.Since(begin) > 0 {
+			t.Error("the check with a token of its own is not in the catalog, or had to wait")
 		}
 		// A token that may not remove leaves it to the agent's.
 		c.do(func() {

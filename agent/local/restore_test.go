@@ -41,7 +41,11 @@ func TestRestart(t *testing.T) {
 		if err := a.SetServiceMaintenance(t.Context(), "web", true, "upgrade", ""); err != nil {
 			t.Fatal(err)
 		}
-		for _, id := range []string{"up", "slow", "expired", "file-up"} {
+		again := ttlCheck("again", time.Minute)
+		if err := a.RegisterCheck(t.Context(), again, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{"up", "slow", "expired", "file-up", "again"} {
 			if err := a.UpdateCheck(id, catalog.Passing, "fine"); err != nil {
 				t.Fatal(err)
 			}
@@ -80,18 +84,22 @@ func TestRestart(t *testing.T) {
 		if err := a.UpdateCheck("file-up", catalog.Passing, "fine"); err != nil {
 			t.Fatal(err)
 		}
+		if err := a.RegisterCheck(t.Context(), again, Options{}); err != nil {
+			t.Fatal(err)
+		}
 		pass(15 * time.Second) // 66 s after the last news of "up", 36 s after the restart
 		up, _ := a.Check("up")
-		file1, _ := a.Check("file-up")
-		if up.Status != catalog.Critical || file1.Status != catalog.Passing {
-			t.Errorf("a minute after the last news: %s, with news: %s", up.Status, file1.Status)
+		told, _ := a.Check("file-up")
+		registered, _ := a.Check("again")
+		if up.Status != catalog.Critical || told.Status != catalog.Passing || registered.Status != catalog.Passing {
+			t.Errorf("a minute after the last news: %s, with news: %s, registered again: %s", up.Status, told.Status, registered.Status)
 		}
 		if err := a.Deregister(t.Context(), "web"); err != nil {
 			t.Fatal(err)
 		}
 		a.stop()
 		a = run(t, testConfig(dir), c, nil)
-		if n := len(a.Services()) + len(a.Checks()); n != 1 {
+		if n := len(a.Services()) + len(a.Checks()); n != 2 {
 			t.Errorf("the last restart: %v, %v", a.Services(), a.Checks())
 		}
 	})
@@ -159,7 +167,7 @@ func TestJournalAfterACrash(t *testing.T) {
 				t.Fatal(err)
 			}
 			j, saved, log := open(t, crashed)
-			if len(saved) != 2 || string(saved["a"]) != `"1"` || log.has("damaged") {
+			if len(saved) != 2 || string(saved["a"]) != `"1"` || log.has("damaged") || log.has("unfinished") != (n > len(old)) {
 				t.Fatalf("cut at %d of %d: %v", n, len(whole), saved)
 			}
 			if again := put(t, j, save{"a", "3"}); strings.Count(string(again), `"a"`) != 2 {

@@ -187,6 +187,17 @@ func TestTagsSurviveARestart(t *testing.T) {
 		if row, _ := a.Service("redis"); !row.HasTag("primary") || !c.service("redis").HasTag("primary") {
 			t.Errorf("tags %v, in the catalog %v", row.Tags, c.service("redis").Tags)
 		}
+		for port := range 2 {
+			again := *def
+			again.Port = 1000 + port
+			a.register(&again)
+			if row := c.service("redis"); row.Port != again.Port || !row.HasTag("primary") {
+				t.Errorf("registered again: %+v", row)
+			}
+			a.stop()
+			a = run(t, testConfig(dir), c, nil)
+			pass(5 * time.Second)
+		}
 	})
 }
 
