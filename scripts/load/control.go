@@ -1,0 +1,249 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// benchControl measures the control plane: all sections, each with servers of its own.
+func benchControl(ctx context.Context, r report, o options) error {
+	r.line("- peers: etcd %s; Consul %s", peerVersion(o.etcd, "--version"), peerVersion(o.consul, "version"))
+	var failed []string
+	sections := []struct {
+		name string
+		run  func(context.Context, report, options) error
+	}{
+		{"requests", benchRequests}, {"watchers", benchWatchers}, {"catalog", benchCatalog}, {"start and idle", benchLifecycle},
+	}
+	for _, s := range sections {
+		if err := s.run(ctx, r, o); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			progress("%s: %v", s.name, err)
+			r.line("\n%s: not measured: %v", s.name, err)
+			failed = append(failed, s.name)
+		}
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("not measured: %s", strings.Join(failed, ", "))
+	}
+	return nil
+}
+
+func peerVersion(path string, args ...string) string {
+	if path == "" {
+		return "is missing, its cells are \"-\" or recorded ones"
+	}
+	return version(path, args...)
+}
+
+// server is one of those that the rows of requests compare.
+type server struct {
+	name string
+	proc *process
+	at   netip.AddrPort
+	wire func(request) func(i, n int) wire
+}
+
+// benchRequests writes the table of requests.
+func benchRequests(ctx context.Context, r report, o options) error {
+	var rows []request
+	for _, q := range requests() {
+		if o.wanted(q.key()) {
+			rows = append(rows, q)
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	servers, curia, stop, err := startServers(ctx, o)
+	defer stop()
+	if err != nil {
+		return err
+	}
+	shown := map[string]figure{}
+	var cells, drift []string
+	var table, generator [][]string
+	for _, q := range rows {
+		got, err := alternate(ctx, o, q, servers)
+		if err != nil {
+			return fmt.Errorf("%s: %w", q.key(), err)
+		}
+		if err := profile(ctx, o, curia, q); err != nil {
+			return fmt.Errorf("%s: profile: %w", q.key(), err)
+		}
+		ours := got["Curia"]
+		shown[q.key()] = ours
+		consulCell := got["Consul"].String()
+		if !got["Consul"].known() {
+			got["Consul"] = q.consul
+			consulCell = recordedMark + q.consul.String()
+		}
+		if e := got["etcd"]; e.known() {
+			drift = append(drift, fmt.Sprintf("%s %s of %.0f/s", q.key(), times(e.rate/q.etcdRec.rate), q.etcdRec.rate))
+		}
+		cells = []string{q.name, fmt.Sprint(q.clients), ours.String(), got["etcd"].String(), times(over(ours, got["etcd"])), consulCell,
+			times(over(ours, got["Consul"])), q.goal.text, q.goal.verdict(ours, got, shown)}
+		table = append(table, cells)
+		generator = append(generator, []string{q.key(), busy(ours), busy(got["etcd"])})
+	}
+	r.heading("Requests: a persistent server, fsync of every write")
+	r.table([]string{"request", "clients", "Curia", "etcd", "× etcd", "Consul", "× Consul", "goal", "met"}, table)
+	if len(drift) > 0 {
+		r.line("\nThis machine against the recorded one, by etcd: %s.", strings.Join(drift, "; "))
+	}
+	r.line(generatorNote)
+	r.table([]string{"request", "against Curia", "against etcd"}, generator)
+	return nil
+}
+
+func over(a, b figure) float64 {
+	if !a.known() || !b.known() {
+		return 0
+	}
+	return a.rate / b.rate
+}
+
+const generatorNote = "\nThe load generator: µs of its own per operation, its share of one core (near 100 %% it is the limit, not the " +
+	"server); share of one core that neither it nor the server used but others and the kernel:\n"
+
+// busy is what the generator took of one core (near 100 % it is the limit and not the server), and what
+// others took.
+func busy(f figure) string {
+	if !f.known() {
+		return "-"
+	}
+	return fmt.Sprintf("%s µs, %.0f %%; %.0f %%", short(micros(f.own)), f.rate*f.own.Seconds()*100, f.others*100)
+}
+
+// startServers starts Curia and the peers there are, with data in them for the reads. stop is never nil.
+func startServers(ctx context.Context, o options) (servers []server, curia *agent, stop func(), err error) {
+	var started []*process
+	stop = func() {
+		for _, p := range started {
+			p.stop()
+		}
+	}
+	onAgent := func(q request) func(i, n int) wire { return q.agent }
+	for _, b := range []struct{ name, path string }{{"Curia", o.curia}, {"Consul", o.consul}} {
+		if b.path == "" {
+			continue
+		}
+		a, err := newAgent(b.name, b.path, o.dir, true, o.profiles != "")
+		if err != nil {
+			return nil, nil, stop, err
+		}
+		_, err = a.start(ctx)
+		if a.process != nil {
+			started = append(started, a.process)
+		}
+		if err == nil {
+			err = prepare(ctx, a)
+		}
+		if err != nil {
+			return nil, nil, stop, err
+		}
+		if curia == nil {
+			curia = a
+		}
+		servers = append(servers, server{b.name, a.process, a.http, onAgent})
+	}
+	if o.etcd != "" {
+		p, at, err := startEtcd(ctx, o.etcd, o.dir)
+		if err != nil {
+			return nil, nil, stop, err
+		}
+		started = append(started, p)
+		servers = append(servers, server{"etcd", p, at, func(q request) func(i, n int) wire { return q.etcd }})
+	}
+	for _, s := range servers { // every key has its value before anything is read
+		e, err := dial("tcp", s.at, 16, func(i int) wire { return s.wire(request{agent: kvPut, etcd: etcdPut})(i, 16) })
+		if err == nil {
+			_, _, err = loop(ctx, e, time.Minute, 2*keys, new(histogram))
+			if n := e.failures(); err == nil && n > 0 {
+				err = fmt.Errorf("%d writes of %d failed: %s", n, 2*keys, e.reason())
+			}
+			e.close()
+		}
+		if err != nil {
+			return nil, nil, stop, fmt.Errorf("write the first keys to %s: %w", s.name, err)
+		}
+	}
+	return servers, curia, stop, nil
+}
+
+// prepare registers the services that are read.
+func prepare(ctx context.Context, a *agent) error {
+	for _, n := range []int{1, 10, 100} {
+		for i := range n {
+			if err := a.put(ctx, "/v1/catalog/register", instance(serviceOf(n), i, 8080)); err != nil {
+				return fmt.Errorf("register an instance: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// alternate measures one row on each server in turn, as often as asked, and returns the medians.
+func alternate(ctx context.Context, o options, q request, servers []server) (map[string]figure, error) {
+	runs := map[string][]figure{}
+	for run := range o.runs {
+		for _, s := range servers {
+			wires := s.wire(q)
+			if wires == nil {
+				continue
+			}
+			e, err := dial("tcp", s.at, q.clients, func(i int) wire { return wires(i, q.clients) })
+			if err != nil {
+				return nil, err
+			}
+			f, err := measure(ctx, s.proc, e, o.warm, o.length)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", s.name, err)
+			}
+			progress("%s, %s, run %d: %s, generator %s", q.key(), s.name, run+1, f, busy(f))
+			runs[s.name] = append(runs[s.name], f)
+		}
+	}
+	got := map[string]figure{}
+	for name, all := range runs {
+		got[name] = medianOf(all)
+	}
+	return got, nil
+}
+
+// profile writes a CPU profile of Curia under one row, in a run of its own, where profiles are asked for.
+func profile(ctx context.Context, o options, a *agent, q request) error {
+	if o.profiles == "" {
+		return nil
+	}
+	e, err := dial("tcp", a.http, q.clients, func(i int) wire { return q.agent(i, q.clients) })
+	if err != nil {
+		return err
+	}
+	seconds := max(int(o.length.Seconds()), 2)
+	done := make(chan error, 1)
+	go func() { done <- saveProfile(ctx, a, o.profiles, q.key(), seconds) }() // ends with the profile
+	_, err = measure(ctx, a.process, e, 0, time.Duration(seconds)*time.Second)
+	if perr := <-done; err == nil {
+		err = perr
+	}
+	return err
+}
+
+func saveProfile(ctx context.Context, a *agent, dir, name string, seconds int) error {
+	body, err := a.get(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
+	if err != nil {
+		return err
+	}
+	file := strings.NewReplacer(" ", "-", ",", "", "×", "x").Replace(name) + ".pprof"
+	return os.WriteFile(filepath.Join(dir, file), []byte(body), 0o600)
+}

@@ -1,0 +1,48 @@
+//go:build linux
+
+package main
+
+import (
+	"math/bits"
+	"time"
+)
+
+// subBits sets the resolution of a histogram: 64 steps to each power of two, so no value is off by more
+// than 1.6 %.
+const subBits = 6
+
+// histogram counts durations in log-linear steps; the zero value is empty.
+type histogram struct {
+	counts [(64 - subBits) << subBits]uint32
+	n      uint64
+}
+
+// record adds one duration; a negative one counts as zero.
+func (h *histogram) record(d time.Duration) {
+	h.counts[step(uint64(max(d, 0)))]++
+	h.n++
+}
+
+func step(ns uint64) int {
+	shift := max(bits.Len64(ns)-subBits-1, 0)
+	return shift<<subBits + int(ns>>shift)
+}
+
+// quantile returns the duration that the share q (0 to 1) of all recorded ones does not exceed, zero of an
+// empty histogram.
+func (h *histogram) quantile(q float64) time.Duration {
+	want := uint64(q * float64(h.n))
+	var seen uint64
+	for i, c := range h.counts {
+		if seen += uint64(c); seen > want || seen == h.n && h.n > 0 {
+			return middle(i)
+		}
+	}
+	return 0
+}
+
+// middle returns the value in the middle of step i.
+func middle(i int) time.Duration {
+	shift := max(i>>subBits-1, 0)
+	return time.Duration(uint64(i-shift<<subBits)<<shift + 1<<shift/2)
+}
