@@ -63,8 +63,9 @@ type Agent struct {
 	dns       *dns.Server
 	api       *httpapi.API
 
-	leave chan struct{} // closed when the agent is to leave and end
-	left  sync.Once
+	leave  chan struct{} // closed when the agent is to leave and end
+	left   sync.Once
+	unlock func() // gives the data directory back
 }
 
 // ErrLeft is what Run returns after the agent has left its pools because it was asked to over the API.
@@ -77,7 +78,7 @@ func Open(opts Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{opts: opts, build: opts.Build, config: newCurrent(cfg), leave: make(chan struct{})}
+	a := &Agent{opts: opts, build: opts.Build, config: newCurrent(cfg), leave: make(chan struct{}), unlock: func() {}}
 	var opened rollback
 	defer opened.undo()
 	if err := a.openLogs(cfg, &opened); err != nil {
@@ -88,6 +89,9 @@ func Open(opts Options) (*Agent, error) {
 	}
 	if !cfg.Server {
 		return nil, errors.New("this agent is no server and client agents are not supported yet: start it with -dev, or with -server and -bootstrap-expect=1")
+	}
+	if err := a.openDataDir(cfg, &opened); err != nil {
+		return nil, err
 	}
 	if a.id, err = cfg.ResolveNodeID(); err != nil {
 		return nil, err
@@ -168,6 +172,7 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 func (a *Agent) Run(ctx context.Context) error {
 	cfg := a.config.get()
 	defer a.logs.Close()
+	defer a.unlock()
 	if cfg.PidFile != "" {
 		if err := writePid(cfg.PidFile); err != nil {
 			return err
@@ -202,6 +207,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	edge.Go(func() error { return a.sendCoordinates(inner, cfg) })
 	edge.Go(func() error { return a.measureDNS(inner) })
 	edge.Go(func() error { return a.obey(inner, cancel) })
+	edge.Go(func() error { return a.announce(inner) })
 	err := edge.Wait()
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
@@ -267,6 +273,20 @@ func (a *Agent) leavePools(cfg *config.Config) {
 	if err := a.pools.leave(late); err != nil {
 		a.log.Warn("the pools may not know that this agent has left", "err", err)
 	}
+}
+
+// Server is the server that runs in this agent.
+func (a *Agent) Server() *server.Server { return a.server }
+
+// announce says in the log when this server leads and everything can be asked of it, and lets the catalog
+// hear at once what had to wait for that.
+func (a *Agent) announce(ctx context.Context) error {
+	a.server.WaitLeading(ctx)
+	if ctx.Err() == nil {
+		a.local.Kick()
+		a.log.Info("ready: this server leads the datacenter", "dc", a.config.get().Datacenter)
+	}
+	return nil
 }
 
 // banner tells an operator at the terminal what runs and where.
