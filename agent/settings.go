@@ -64,6 +64,11 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		SnapshotThreshold: uint64(cfg.RaftSnapshotThreshold), SnapshotInterval: cfg.RaftSnapshotInterval, TrailingLogs: uint64(cfg.RaftTrailingLogs),
 		Log: logging.Named(a.log, "server"), RaftLog: logging.HCLog(logging.Named(a.log, "server.raft")),
 	}
+	store := cfg.RaftLogStore
+	out.LogStore = server.LogConfig{Backend: store.Backend, SegmentSize: int64(store.WAL.SegmentSizeMB) << 20, NoFreelistSync: store.BoltDB.NoFreelistSync}
+	if store.Verification.Enabled {
+		out.LogStore.VerifyInterval = store.Verification.Interval
+	}
 	if !cfg.Dev {
 		out.DataDir = cfg.DataDir
 	}

@@ -23,7 +23,7 @@ type raftNode struct {
 	*raft.Raft
 	cfg       Config
 	transport *raft.NetworkTransport
-	disk      *raftstore.Store // nil in memory
+	disk      raftstore.Log // nil in memory
 	snapshots raft.SnapshotStore
 	elected   chan bool
 }
@@ -86,7 +86,7 @@ func (n *raftNode) openStores() (raft.LogStore, raft.StableStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("data directory: %w", err)
 	}
-	disk, err := raftstore.Open(dir, raftstore.Options{Logger: n.cfg.Log, Observer: observeWrite})
+	disk, err := openLog(dir, n.cfg)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -100,13 +100,6 @@ func (n *raftNode) openStores() (raft.LogStore, raft.StableStore, error) {
 		return nil, nil, errors.Join(err, n.closeDisk())
 	}
 	return cache, disk, nil
-}
-
-var appendKey, appendBytesKey = []string{"raft", "wal", "append"}, []string{"raft", "wal", "bytes"}
-
-func observeWrite(_, bytes int, took time.Duration) {
-	metrics.AddSample(appendKey, float32(took.Microseconds())/1000)
-	metrics.IncrCounter(appendBytesKey, float32(bytes))
 }
 
 // bootstrap makes a server without a past a cluster of its own, when it is told to.

@@ -34,6 +34,8 @@ type Config struct {
 	// Bootstrap makes a server without a past the first of its cluster.
 	Bootstrap bool
 
+	LogStore LogConfig
+
 	// Bind is where the one port of RPC, Raft and bulk listens, and Advertise where others reach it; empty
 	// is the same.
 	Bind      string
@@ -128,6 +130,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.lead(inner) })
 	group.Go(func() error { return s.raft.watchdog(inner) })
 	group.Go(func() error { return s.gauge(inner) })
+	group.Go(func() error { return s.verifyLog(inner) })
 	s.raft.electSelf()
 	err := group.Wait()
 	s.raft.handOver()
