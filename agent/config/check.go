@@ -77,16 +77,6 @@ func spanOf(least time.Duration) func(any) error {
 	}
 }
 
-// spanOrNone allows 0 below the least duration.
-func spanOrNone(least time.Duration) func(any) error {
-	return func(v any) error {
-		if v.(time.Duration) == 0 {
-			return nil
-		}
-		return spanOf(least)(v)
-	}
-}
-
 func anySpan(any) error { return nil }
 
 func spans(v any) error {
