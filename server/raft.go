@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	metrics "github.com/hashicorp/go-metrics"
 	"github.com/hashicorp/raft"
 
 	"github.com/curia-mesh/curia/rpc"
