@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -35,6 +36,11 @@ func (c *Coordinate) Validate() error {
 		}
 	}
 	return nil
+}
+
+// Same reports whether two coordinates are the same place.
+func (c *Coordinate) Same(o *Coordinate) bool {
+	return c != nil && o != nil && slices.Equal(c.Vec, o.Vec) && c.Error == o.Error && c.Adjustment == o.Adjustment && c.Height == o.Height
 }
 
 // Distance is the estimated round-trip time between two coordinates; nil or unlike ones are infinitely

@@ -1,6 +1,10 @@
 package state
 
-import "github.com/curia-mesh/curia/catalog"
+import (
+	"strings"
+
+	"github.com/curia-mesh/curia/catalog"
+)
 
 // coordinateRow is a node's coordinate in a segment.
 type coordinateRow struct {
@@ -11,11 +15,13 @@ type coordinateRow struct {
 	Index uint64
 }
 
-var coordinates = &table[coordinateRow]{name: "coordinates", indexes: map[string]func(*coordinateRow) []byte{
-	primary: func(c *coordinateRow) []byte { return joined(fold(c.Node), c.Segment) },
-}}
-
-const coordinatesIndex = "coordinates"
+var coordinates = &table[coordinateRow]{
+	name: "coordinates",
+	of:   func(v *version) *rows[coordinateRow] { return &v.coordinates },
+	keys: []func([]byte, *coordinateRow) []byte{
+		primary: func(key []byte, c *coordinateRow) []byte { return joined(key, fold(c.Node), c.Segment) },
+	},
+}
 
 // Coordinates returns the coordinates of all nodes.
 func Coordinates(tx *Txn, w *Watch) ([]*catalog.NodeCoordinate, uint64) {
@@ -24,7 +30,8 @@ func Coordinates(tx *Txn, w *Watch) ([]*catalog.NodeCoordinate, uint64) {
 
 // NodeCoordinates returns a node's coordinates, one for each segment it is in.
 func NodeCoordinates(tx *Txn, w *Watch, node string) ([]*catalog.NodeCoordinate, uint64) {
-	return listCoordinates(tx, w, joined(fold(node)), buried(tx, graveNode, fold(node), false))
+	index := buried(tx, graveNode, fold(node))
+	return listCoordinates(tx, w, tx.key(fold(node)), index)
 }
 
 func listCoordinates(tx *Txn, w *Watch, prefix []byte, index uint64) ([]*catalog.NodeCoordinate, uint64) {
@@ -41,8 +48,15 @@ func listCoordinates(tx *Txn, w *Watch, prefix []byte, index uint64) ([]*catalog
 // nodes may just have gone.
 func CoordinateSet(tx *Txn, all []*catalog.NodeCoordinate) {
 	for _, c := range all {
-		n := nodes.get(tx, nil, primary, joined(fold(c.Node)))
-		if n == nil || c.Coord == nil {
+		if c == nil || c.Coord == nil || strings.IndexByte(c.Segment, 0) >= 0 {
+			continue
+		}
+		n := nodeNamed(tx, nil, c.Node)
+		if n == nil {
+			continue
+		}
+		old := coordinates.get(tx, nil, primary, tx.key(fold(c.Node), c.Segment))
+		if old != nil && old.Coord.Same(c.Coord) {
 			continue
 		}
 		coordinates.put(tx, &coordinateRow{Node: n.Node, Segment: c.Segment, Coord: c.Coord, Index: tx.Index})

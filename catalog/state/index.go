@@ -8,19 +8,32 @@ type indexRow struct {
 	Value uint64
 }
 
-var indexes = &table[indexRow]{name: "indexes", indexes: map[string]func(*indexRow) []byte{
-	primary: func(r *indexRow) []byte { return joined(r.Key) },
-}}
+var indexes = &table[indexRow]{
+	name: "indexes",
+	of:   func(v *version) *rows[indexRow] { return &v.indexes },
+	keys: []func([]byte, *indexRow) []byte{
+		primary: func(key []byte, r *indexRow) []byte { return joined(key, r.Key) },
+	},
+}
 
 // Keys of the indexes table.
 const (
-	reapedIndex = "reaped" // the newest grave that was reaped
-	namesIndex  = "names"  // the last change of the set of service names and their tags
-	nodesIndex  = "nodes"  // the last removal of a node
+	namesIndex       = "names"       // the last change of the set of service names and their tags
+	nodesIndex       = "nodes"       // the last removal of a node
+	instancesIndex   = "instances"   // the last removal of an instance
+	sessionsIndex    = "sessions"    // the last removal of a session
+	coordinatesIndex = "coordinates" // the last change of a coordinate
+	locksIndex       = "locks"       // no index: the highest LockIndex whose grave was reaped
 )
 
+// leftState is the key of the index at which a check last left a state.
+func leftState(s catalog.Status) string { return "state/" + string(s) }
+
+// reapedIndex is the key of the newest grave of a kind that was reaped.
+func reapedIndex(kind string) string { return "reaped/" + kind }
+
 func indexOf(tx *Txn, key string) uint64 {
-	if row := indexes.get(tx, nil, primary, joined(key)); row != nil {
+	if row := indexes.get(tx, nil, primary, tx.key(key)); row != nil {
 		return row.Value
 	}
 	return 0
@@ -33,38 +46,54 @@ type grave struct {
 	Kind  string
 	Key   string
 	Index uint64
+	// LockIndex of a key, which goes on from there when the key comes back.
+	LockIndex uint64 `codec:",omitempty"`
 }
 
-var graves = &table[grave]{name: "graves", indexes: map[string]func(*grave) []byte{
-	primary: func(g *grave) []byte { return append(joined(g.Kind), g.Key...) },
-}}
+var graves = &table[grave]{
+	name: "graves",
+	of:   func(v *version) *rows[grave] { return &v.graves },
+	keys: []func([]byte, *grave) []byte{
+		primary: func(key []byte, g *grave) []byte { return append(joined(key, g.Kind), g.Key...) },
+	},
+}
 
 // Kinds of graves.
 const (
-	graveKV       = "kv"       // a key
-	graveInstance = "instance" // a service that lost an instance
-	graveCheck    = "check"    // a service that lost a check of an instance
-	graveConnect  = "connect"  // a mesh destination that lost an instance
-	graveNode     = "node"     // a node that lost itself, a service or a check
-	graveSession  = "session"  // a session
+	graveKV           = "kv"            // a key
+	graveInstance     = "instance"      // a service that lost an instance
+	graveCheck        = "check"         // a service that lost a check of an instance
+	graveConnect      = "connect"       // a mesh destination that lost an instance
+	graveConnectCheck = "connect-check" // a mesh destination that lost a check of an instance
+	graveNode         = "node"          // a node that is gone, by its name and by its id
+	graveNodeService  = "node-service"  // a node that lost a service
+	graveNodeCheck    = "node-check"    // a node that lost a check
+	graveNodeSession  = "node-session"  // a node that lost a session
+	graveSession      = "session"       // a session
 )
 
 func bury(tx *Txn, kind, key string) {
 	graves.put(tx, &grave{Kind: kind, Key: key, Index: tx.Index})
 }
 
-// buried is the newest grave at key, or anywhere under it when tree is set, and never below what was
-// reaped: the floor of a result's index.
-func buried(tx *Txn, kind, key string, tree bool) uint64 {
-	newest := max(indexOf(tx, reapedIndex), 1)
-	at := append(joined(kind), key...)
-	if !tree {
-		if g := graves.get(tx, nil, primary, at); g != nil {
-			newest = max(newest, g.Index)
-		}
-		return newest
+func graveKey(tx *Txn, kind, key string) []byte {
+	tx.scratch[2] = append(tx.key(kind), key...)
+	return tx.scratch[2]
+}
+
+// buried is the newest grave at key, and never below what was reaped: the floor of a result's index.
+func buried(tx *Txn, kind, key string) uint64 {
+	newest := max(indexOf(tx, reapedIndex(kind)), 1)
+	if g := graves.get(tx, nil, primary, graveKey(tx, kind, key)); g != nil {
+		newest = max(newest, g.Index)
 	}
-	for g := range graves.scan(tx, nil, primary, at) {
+	return newest
+}
+
+// buriedUnder is the same for all keys that begin with prefix.
+func buriedUnder(tx *Txn, kind, prefix string) uint64 {
+	newest := max(indexOf(tx, reapedIndex(kind)), 1)
+	for g := range graves.scan(tx, nil, primary, graveKey(tx, kind, prefix)) {
 		newest = max(newest, g.Index)
 	}
 	return newest
@@ -72,14 +101,20 @@ func buried(tx *Txn, kind, key string, tree bool) uint64 {
 
 // ReapGraves removes the graves up to index: by then no client waits with an older one.
 func ReapGraves(tx *Txn, index uint64) {
-	reaped := indexOf(tx, reapedIndex)
 	for _, g := range graves.all(tx, primary, nil) {
-		if g.Index <= index {
-			graves.remove(tx, g)
-			reaped = max(reaped, g.Index)
+		if g.Index > index {
+			continue
 		}
+		graves.remove(tx, g)
+		raise(tx, reapedIndex(g.Kind), g.Index)
+		raise(tx, locksIndex, g.LockIndex)
 	}
-	indexes.put(tx, &indexRow{reapedIndex, reaped})
+}
+
+func raise(tx *Txn, key string, to uint64) {
+	if to > indexOf(tx, key) {
+		indexes.put(tx, &indexRow{key, to})
+	}
 }
 
 // AnyGraves reports whether there are graves up to index.

@@ -2,48 +2,58 @@ package state
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/curia-mesh/curia/catalog"
 )
 
 // instances holds each service of each node together with its node and checks, joined when they are
-// written, so that a health query is one scan with one watch channel.
-var instances = &table[catalog.Instance]{name: "instances", indexes: map[string]func(*catalog.Instance) []byte{
-	primary: func(i *catalog.Instance) []byte {
-		return joined(fold(i.Service.Service), fold(i.Node.Node), i.Service.ID)
+// written, so that a health query is one scan with one cell to watch. The checks of the node come first,
+// then those of the service, each in order of their ids.
+var instances = &table[catalog.Instance]{
+	name: "instances",
+	of:   func(v *version) *rows[catalog.Instance] { return &v.instances },
+	keys: []func([]byte, *catalog.Instance) []byte{
+		primary: func(key []byte, i *catalog.Instance) []byte {
+			return joined(key, fold(i.Service.Service), fold(i.Node.Node), i.Service.ID)
+		},
+		instanceByNode: func(key []byte, i *catalog.Instance) []byte { return joined(key, fold(i.Node.Node), i.Service.ID) },
+		instanceByDestination: func(key []byte, i *catalog.Instance) []byte {
+			name := i.Service.ConnectName()
+			if name == "" {
+				return nil
+			}
+			return joined(key, fold(name), fold(i.Node.Node), i.Service.ID)
+		},
+		instanceByAddress: func(key []byte, i *catalog.Instance) []byte {
+			if i.Service.Address == "" {
+				return nil
+			}
+			return joined(key, i.Service.Address, fold(i.Node.Node), i.Service.ID)
+		},
 	},
-	"node": func(i *catalog.Instance) []byte { return instanceKey{fold(i.Node.Node), i.Service.ID}.bytes() },
-	"connect": func(i *catalog.Instance) []byte {
-		name := i.Service.ConnectName()
-		if name == "" {
-			return nil
-		}
-		return joined(fold(name), fold(i.Node.Node), i.Service.ID)
-	},
-	"address": func(i *catalog.Instance) []byte {
-		if i.Service.Address == "" {
-			return nil
-		}
-		return joined(i.Service.Address, fold(i.Node.Node), i.Service.ID)
-	},
-}}
+}
 
+// Indexes of instances beside the one by service.
+const (
+	instanceByNode        = iota + 1
+	instanceByDestination // of mesh connections
+	instanceByAddress     // of its own
+)
+
+// instanceKey names an instance: the folded name of its node, and its id.
 type instanceKey struct{ node, id string }
-
-func (k instanceKey) bytes() []byte { return joined(k.node, k.id) }
 
 // Instance returns one service of a node, nil when there is none.
 func Instance(tx *Txn, w *Watch, node, id string) *catalog.Instance {
-	return instances.get(tx, w, "node", instanceKey{fold(node), id}.bytes())
+	return instances.get(tx, w, instanceByNode, tx.key(fold(node), id))
 }
 
 // ServiceInstances returns the instances of a service. The first index counts changes of nodes and
 // services, the second those of checks too.
 func ServiceInstances(tx *Txn, w *Watch, service string) (found []*catalog.Instance, index, health uint64) {
 	name := fold(service)
-	index = buried(tx, graveInstance, name, false)
-	health = max(index, buried(tx, graveCheck, name, false))
+	index = buried(tx, graveInstance, name)
+	health = max(index, buried(tx, graveCheck, name))
 	return collect(tx, w, primary, name, index, health)
 }
 
@@ -51,13 +61,14 @@ func ServiceInstances(tx *Txn, w *Watch, service string) (found []*catalog.Insta
 // native ones.
 func ConnectInstances(tx *Txn, w *Watch, service string) (found []*catalog.Instance, index, health uint64) {
 	name := fold(service)
-	index = buried(tx, graveConnect, name, false)
-	return collect(tx, w, "connect", name, index, index)
+	index = buried(tx, graveConnect, name)
+	health = max(index, buried(tx, graveConnectCheck, name))
+	return collect(tx, w, instanceByDestination, name, index, health)
 }
 
-func collect(tx *Txn, w *Watch, by, name string, index, health uint64) ([]*catalog.Instance, uint64, uint64) {
+func collect(tx *Txn, w *Watch, by int, name string, index, health uint64) ([]*catalog.Instance, uint64, uint64) {
 	var found []*catalog.Instance
-	for i := range instances.scan(tx, w, by, joined(name)) {
+	for i := range instances.scan(tx, w, by, tx.key(name)) {
 		index = max(index, newestInstance(i))
 		health = max(health, newestHealth(i))
 		found = append(found, i)
@@ -68,9 +79,10 @@ func collect(tx *Txn, w *Watch, by, name string, index, health uint64) ([]*catal
 // NodeInstances returns the services of a node, by id. The index counts changes of the node, its
 // services and their removal.
 func NodeInstances(tx *Txn, w *Watch, node string) ([]*catalog.Instance, uint64) {
-	index := buried(tx, graveNode, fold(node), false)
+	name := fold(node)
+	index := max(buried(tx, graveNode, name), buried(tx, graveNodeService, name))
 	var found []*catalog.Instance
-	for i := range instances.scan(tx, w, "node", joined(fold(node))) {
+	for i := range instances.scan(tx, w, instanceByNode, tx.key(name)) {
 		index = max(index, newestInstance(i))
 		found = append(found, i)
 	}
@@ -80,49 +92,54 @@ func NodeInstances(tx *Txn, w *Watch, node string) ([]*catalog.Instance, uint64)
 // InstancesAt returns the instances with an address of their own that is this one.
 func InstancesAt(tx *Txn, w *Watch, address string) []*catalog.Instance {
 	found := []*catalog.Instance{}
-	for i := range instances.scan(tx, w, "address", joined(address)) {
+	for i := range instances.scan(tx, w, instanceByAddress, tx.key(address)) {
 		found = append(found, i)
 	}
 	return found
 }
 
-// AllInstances yields every instance to keep, in order of service names.
-func AllInstances(tx *Txn, w *Watch, keep func(*catalog.Instance)) {
+// AllInstances yields every instance to keep, in order of service names. The index counts changes of
+// nodes and services, and their removal.
+func AllInstances(tx *Txn, w *Watch, keep func(*catalog.Instance)) uint64 {
+	index := max(1, indexOf(tx, instancesIndex))
 	for i := range instances.scan(tx, w, primary, nil) {
+		index = max(index, newestInstance(i))
 		keep(i)
 	}
+	return index
 }
 
 // EnsureService adds or changes a normalized service of a node that exists and returns the stored row.
 func EnsureService(tx *Txn, node string, s *catalog.Service) (*catalog.Service, error) {
-	if strings.IndexByte(s.Service, 0) >= 0 || strings.IndexByte(s.ID, 0) >= 0 {
-		return nil, catalog.Errorf(catalog.Invalid, "service %q: its name or id holds a zero byte", s.ID)
+	if err := zeroless("service", s.ID, s.Service, s.Address, s.ConnectName()); err != nil {
+		return nil, err
 	}
-	n := nodes.get(tx, nil, primary, joined(fold(node)))
+	n := nodeNamed(tx, nil, node)
 	if n == nil {
 		return nil, catalog.Errorf(catalog.Invalid, "service %q: node %q is not registered", s.ID, node)
 	}
 	row := *s
 	row.CreateIndex, row.ModifyIndex = tx.Index, tx.Index
-	old := Instance(tx, nil, node, s.ID)
+	old := settled(tx, node, s.ID)
 	if old == nil {
-		next := &catalog.Instance{Node: n, Service: &row, Checks: nodeChecks(tx, n.Node)}
-		share(tx, &row)
-		instances.put(tx, next)
-		tally(tx, nil, &row)
+		tx.store.shared.service(&row)
+		instances.put(tx, &catalog.Instance{Node: n, Service: &row, Checks: nodeChecks(tx, n.Node)})
+		recount(tx, nil, &row)
 		return &row, nil
 	}
 	if old.Service.Same(s) {
 		return old.Service, nil
 	}
+	tx.store.shared.service(&row)
 	row.CreateIndex = old.Service.CreateIndex
 	next := &catalog.Instance{Node: n, Service: &row, Checks: retagged(tx, old, &row)}
-	instances.put(tx, next)
-	tally(tx, old.Service, &row)
 	if fold(old.Service.Service) != fold(row.Service) {
+		instances.remove(tx, old) // its primary key holds the name
 		bury(tx, graveInstance, fold(old.Service.Service))
 	}
-	if was := fold(old.Service.ConnectName()); was != fold(row.ConnectName()) && was != "" {
+	instances.put(tx, next)
+	recount(tx, old.Service, &row)
+	if was := fold(old.Service.ConnectName()); was != "" && was != fold(row.ConnectName()) {
 		bury(tx, graveConnect, was)
 	}
 	return &row, nil
@@ -145,56 +162,32 @@ func retagged(tx *Txn, old *catalog.Instance, s *catalog.Service) []*catalog.Che
 	return next
 }
 
-// share makes s use the same strings, tags and metadata as another instance of its service where they
-// are equal: fleets repeat themselves, memory need not.
-func share(tx *Txn, s *catalog.Service) {
-	for i := range instances.scan(tx, nil, primary, joined(fold(s.Service))) {
-		like := i.Service
-		if s.Service == like.Service {
-			s.Service = like.Service
-		}
-		if slices.Equal(s.Tags, like.Tags) {
-			s.Tags = like.Tags
-		}
-		if len(s.Meta) > 0 && mapsEqual(s.Meta, like.Meta) {
-			s.Meta = like.Meta
-		}
-		if *s.Weights == *like.Weights {
-			s.Weights = like.Weights
-		}
-		return
-	}
-}
-
 // DeleteService removes a service of a node with its checks and reports whether it was there.
 func DeleteService(tx *Txn, node, id string) bool {
-	i := Instance(tx, nil, node, id)
+	i := settled(tx, node, id)
 	if i == nil {
 		return false
 	}
 	for _, c := range i.Checks {
-		if c.ServiceID == id {
-			dropCheck(tx, c)
+		if c.ServiceID != "" {
+			removeCheck(tx, c)
 		}
 	}
-	removeInstance(tx, i)
-	bury(tx, graveNode, fold(node))
-	return true
-}
-
-func removeInstance(tx *Txn, i *catalog.Instance) {
+	delete(tx.stale, instanceKey{fold(node), id})
 	instances.remove(tx, i)
-	delete(tx.stale, instanceKey{fold(i.Node.Node), i.Service.ID})
-	tally(tx, i.Service, nil)
+	recount(tx, i.Service, nil)
 	bury(tx, graveInstance, fold(i.Service.Service))
 	if name := i.Service.ConnectName(); name != "" {
 		bury(tx, graveConnect, fold(name))
 	}
+	bury(tx, graveNodeService, fold(node))
+	setIndex(tx, instancesIndex)
+	return true
 }
 
 // staleNode marks every instance of a node to be rebuilt: the node or one of its own checks changed.
 func staleNode(tx *Txn, node string) {
-	for i := range instances.scan(tx, nil, "node", joined(fold(node))) {
+	for i := range instances.scan(tx, nil, instanceByNode, tx.key(fold(node))) {
 		staleInstance(tx, node, i.Service.ID)
 	}
 }
@@ -206,24 +199,30 @@ func staleInstance(tx *Txn, node, id string) {
 	tx.stale[instanceKey{fold(node), id}] = struct{}{}
 }
 
-// rebuildInstances joins the marked instances anew. The order does not matter: each stands alone.
-func rebuildInstances(tx *Txn) {
-	for key := range tx.stale {
-		old := instances.get(tx, nil, "node", key.bytes())
-		n := nodes.get(tx, nil, primary, joined(key.node))
-		if old == nil || n == nil {
+// settled returns an instance as it will be after the transaction, for writes that go on from it.
+func settled(tx *Txn, node, id string) *catalog.Instance {
+	key := instanceKey{fold(node), id}
+	if _, ok := tx.stale[key]; ok {
+		rebuildInstance(tx, key, nodeChecks(tx, key.node))
+		delete(tx.stale, key)
+	}
+	return Instance(tx, nil, node, id)
+}
+
+// rebuildInstance joins an instance anew with its node and its checks, those of the node given.
+func rebuildInstance(tx *Txn, key instanceKey, ofNode []*catalog.Check) {
+	old, n := Instance(tx, nil, key.node, key.id), nodeNamed(tx, nil, key.node)
+	if old == nil || n == nil {
+		return
+	}
+	all := slices.Clip(ofNode)
+	for _, c := range old.Checks {
+		if c.ServiceID == "" {
 			continue
 		}
-		joinedChecks := nodeChecks(tx, key.node)
-		for _, c := range old.Checks {
-			if c.ServiceID == "" {
-				continue
-			}
-			if now := checks.get(tx, nil, primary, checkKey(key.node, c.CheckID)); now != nil && now.ServiceID == key.id {
-				joinedChecks = append(joinedChecks, now)
-			}
+		if now := Check(tx, nil, key.node, c.CheckID); now != nil && now.ServiceID == key.id {
+			all = append(all, now)
 		}
-		instances.put(tx, &catalog.Instance{Node: n, Service: old.Service, Checks: joinedChecks})
 	}
-	clear(tx.stale)
+	instances.put(tx, &catalog.Instance{Node: n, Service: old.Service, Checks: all})
 }

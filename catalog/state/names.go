@@ -1,6 +1,7 @@
 package state
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -8,93 +9,103 @@ import (
 
 // nameRow is a service by its name: what the list of services shows. It changes only when that does.
 type nameRow struct {
-	Name        string
-	Kind        catalog.Kind
-	Tags        []string // sorted
-	CreateIndex uint64
-	ModifyIndex uint64
+	Name string
+	Tags []string // sorted
 }
 
-var names = &table[nameRow]{name: "names", indexes: map[string]func(*nameRow) []byte{
-	primary: func(r *nameRow) []byte { return joined(fold(r.Name)) },
-}}
-
-// tallyRow counts the instances of a service that carry a tag; the empty tag counts them all.
-type tallyRow struct {
-	Service string
-	Tag     string
-	Count   int
+var names = &table[nameRow]{
+	name: "names",
+	of:   func(v *version) *rows[nameRow] { return &v.names },
+	keys: []func([]byte, *nameRow) []byte{
+		primary: func(key []byte, r *nameRow) []byte { return joined(key, fold(r.Name)) },
+	},
 }
 
-var tallies = &table[tallyRow]{name: "tallies", indexes: map[string]func(*tallyRow) []byte{
-	primary: func(r *tallyRow) []byte { return joined(fold(r.Service), r.Tag) },
-}}
+// tallies count, for each service by its folded name, the instances that carry a tag; the empty tag
+// counts them all. They derive from the instances, are no part of a version, and belong to whoever
+// writes.
+type tallies map[string]map[string]int
 
-// tally counts a service that came (was is nil), went (is is nil) or changed, and keeps its name row.
-func tally(tx *Txn, was, is *catalog.Service) {
+// tallied is a step of counting, to be taken back when its transaction is given up.
+type tallied struct {
+	service, tag string
+	by           int
+}
+
+// add returns the count after it, and keeps no entry for nothing.
+func (t tallies) add(s tallied) int {
+	tags := t[s.service]
+	if tags == nil {
+		tags = map[string]int{}
+		t[s.service] = tags
+	}
+	n := tags[s.tag] + s.by
+	if tags[s.tag] = n; n == 0 {
+		delete(tags, s.tag)
+	}
+	if len(tags) == 0 {
+		delete(t, s.service)
+	}
+	return n
+}
+
+// recount counts a service that came (was is nil), went (is is nil) or changed, and keeps its name row.
+func recount(tx *Txn, was, is *catalog.Service) {
 	if was != nil && is != nil && fold(was.Service) == fold(is.Service) && slices.Equal(was.Tags, is.Tags) {
 		return
 	}
-	changed := map[string]*catalog.Service{}
-	if was != nil && count(tx, was, -1) {
-		changed[fold(was.Service)] = was
+	left := was != nil && count(tx, was, -1)
+	came := is != nil && count(tx, is, +1)
+	if left {
+		nameService(tx, was.Service)
 	}
-	if is != nil && count(tx, is, +1) {
-		changed[fold(is.Service)] = is
-	}
-	for _, s := range changed {
-		renameService(tx, s)
+	if came {
+		nameService(tx, is.Service)
 	}
 }
 
-// count adds by to the tallies of s and reports whether the set of its tags, or whether it exists at
+// count counts a service and its tags and reports whether the set of its tags, or whether it exists at
 // all, may have changed.
 func count(tx *Txn, s *catalog.Service, by int) (edge bool) {
+	step := func(tag string) {
+		t := tallied{fold(s.Service), tag, by}
+		n := tx.store.tallies.add(t)
+		tx.tallied = append(tx.tallied, t)
+		edge = edge || n == 0 || n == by
+	}
+	step("")
 	seen := map[string]bool{}
-	for _, tag := range append([]string{""}, s.Tags...) {
-		if seen[tag] {
+	for i, tag := range s.Tags {
+		if len(s.Tags) <= 8 && slices.Contains(s.Tags[:i], tag) || seen[tag] || tag == "" {
 			continue
 		}
-		seen[tag] = true
-		row := tallyRow{Service: s.Service, Tag: tag}
-		if old := tallies.get(tx, nil, primary, joined(fold(s.Service), tag)); old != nil {
-			row = *old
+		if len(s.Tags) > 8 {
+			seen[tag] = true
 		}
-		row.Count += by
-		if row.Count <= 0 {
-			tallies.remove(tx, &row)
-			edge = true
-			continue
-		}
-		edge = edge || by > 0 && row.Count == 1
-		tallies.put(tx, &row)
+		step(tag)
 	}
 	return edge
 }
 
-// renameService writes the name row of a service from its tallies.
-func renameService(tx *Txn, s *catalog.Service) {
-	key := joined(fold(s.Service))
-	old := names.get(tx, nil, primary, key)
-	row := nameRow{Name: s.Service, Kind: s.Kind, Tags: []string{}, CreateIndex: tx.Index, ModifyIndex: tx.Index}
-	exists := false
-	for t := range tallies.scan(tx, nil, primary, key) {
-		if t.Tag == "" {
-			exists = true
-			continue
-		}
-		row.Tags = append(row.Tags, t.Tag)
+// nameService writes the name row of a service from its tallies.
+func nameService(tx *Txn, name string) {
+	old := names.get(tx, nil, primary, tx.key(fold(name)))
+	tally := tx.store.tallies[fold(name)]
+	row := &nameRow{Name: name, Tags: slices.AppendSeq(make([]string, 0, len(tally)), maps.Keys(tally))}
+	slices.Sort(row.Tags)
+	if len(row.Tags) > 0 {
+		row.Tags = row.Tags[1:] // the empty one, which counts all
 	}
 	switch {
-	case !exists && old != nil:
-		names.remove(tx, old)
-	case !exists || old != nil && slices.Equal(old.Tags, row.Tags):
+	case tally == nil && old == nil || tally != nil && old != nil && slices.Equal(old.Tags, row.Tags):
 		return
+	case tally == nil:
+		names.remove(tx, old)
 	default:
 		if old != nil {
-			row.Name, row.CreateIndex = old.Name, old.CreateIndex
+			row.Name = old.Name
 		}
-		names.put(tx, &row)
+		names.put(tx, row)
 	}
 	setIndex(tx, namesIndex)
 }

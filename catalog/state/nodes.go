@@ -6,23 +6,49 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 )
 
-var nodes = &table[catalog.Node]{name: "nodes", indexes: map[string]func(*catalog.Node) []byte{
-	primary: func(n *catalog.Node) []byte { return joined(fold(n.Node)) },
-	"uuid": func(n *catalog.Node) []byte {
-		if n.ID == "" {
-			return nil
-		}
-		return joined(fold(n.ID))
+var nodes = &table[catalog.Node]{
+	name: "nodes",
+	of:   func(v *version) *rows[catalog.Node] { return &v.nodes },
+	keys: []func([]byte, *catalog.Node) []byte{
+		primary: func(key []byte, n *catalog.Node) []byte { return joined(key, fold(n.Node)) },
+		nodeByID: func(key []byte, n *catalog.Node) []byte {
+			if n.ID == "" {
+				return nil
+			}
+			return joined(key, fold(n.ID))
+		},
+		nodeByAddress: func(key []byte, n *catalog.Node) []byte { return joined(key, n.Address, fold(n.Node)) },
 	},
-	"address": func(n *catalog.Node) []byte { return joined(n.Address, fold(n.Node)) },
-}}
+}
+
+// Indexes of nodes beside the one by name.
+const (
+	nodeByID = iota + 1
+	nodeByAddress
+)
+
+func nodeNamed(tx *Txn, w *Watch, name string) *catalog.Node {
+	return nodes.get(tx, w, primary, tx.key(fold(name)))
+}
+
+func nodeWithID(tx *Txn, w *Watch, id string) *catalog.Node {
+	return nodes.get(tx, w, nodeByID, tx.key(fold(id)))
+}
 
 // Node returns the node with the name, or with the id when name is one.
 func Node(tx *Txn, w *Watch, name string) *catalog.Node {
-	if n := nodes.get(tx, w, primary, joined(fold(name))); n != nil || !catalog.IsUUID(name) {
+	if n := nodeNamed(tx, w, name); n != nil || !catalog.IsUUID(name) {
 		return n
 	}
-	return nodes.get(tx, w, "uuid", joined(fold(name)))
+	return nodeWithID(tx, w, name)
+}
+
+// NodeIndex is the index of the last change of the node with the name or id, its removal included.
+func NodeIndex(tx *Txn, n *catalog.Node, name string) uint64 {
+	if n != nil {
+		return n.ModifyIndex
+	}
+	return buried(tx, graveNode, fold(name))
 }
 
 // Nodes returns all nodes that keep accepts, by name. The index counts removed ones.
@@ -38,51 +64,59 @@ func Nodes(tx *Txn, w *Watch, keep func(*catalog.Node) bool) ([]*catalog.Node, u
 }
 
 // NodesAt returns the nodes with an address.
-func NodesAt(tx *Txn, w *Watch, address string) ([]*catalog.Node, uint64) {
-	found, index := []*catalog.Node{}, max(1, indexOf(tx, nodesIndex))
-	for n := range nodes.scan(tx, w, "address", joined(address)) {
-		index = max(index, n.ModifyIndex)
+func NodesAt(tx *Txn, w *Watch, address string) []*catalog.Node {
+	found := []*catalog.Node{}
+	for n := range nodes.scan(tx, w, nodeByAddress, tx.key(address)) {
 		found = append(found, n)
 	}
-	return found, index
+	return found
 }
 
 // EnsureNode adds or changes a node and returns the stored row. A node keeps its creation index; one
 // that says the same again is left as it is. A name that a living node holds under another id is
 // refused; a dead one is taken over.
 func EnsureNode(tx *Txn, n *catalog.Node) (*catalog.Node, error) {
-	if strings.IndexByte(n.Node, 0) >= 0 {
-		return nil, catalog.Errorf(catalog.Invalid, "node name %q holds a zero byte", n.Node)
+	if err := zeroless("node", n.Node, n.ID, n.Address); err != nil {
+		return nil, err
 	}
-	old := nodes.get(tx, nil, primary, joined(fold(n.Node)))
-	if n.ID != "" {
-		if same := nodes.get(tx, nil, "uuid", joined(fold(n.ID))); same != nil && fold(same.Node) != fold(n.Node) {
-			if err := takeName(tx, n, old); err != nil {
-				return nil, err
-			}
-			DeleteNode(tx, same.Node)
-			old = same
-		} else if old != nil && old.ID != "" && fold(old.ID) != fold(n.ID) {
-			if err := takeName(tx, n, old); err != nil {
-				return nil, err
-			}
+	row, old := *n, nodeNamed(tx, nil, n.Node)
+	if row.ID == "" && old != nil {
+		row.ID = old.ID
+	}
+	before := old // the row that this one goes on from
+	if row.ID != "" {
+		if err := takeName(tx, &row, old); err != nil {
+			return nil, err
 		}
-	} else if old != nil && old.ID != "" {
-		kept := *n
-		kept.ID = old.ID
-		n = &kept
+		if same := nodeWithID(tx, nil, row.ID); same != nil && fold(same.Node) != fold(row.Node) {
+			DeleteNode(tx, same.Node) // renamed: what was on it is registered anew under the new name
+			before = same
+		}
 	}
-	row := *n
+	if old != nil && old.Same(&row) {
+		return old, nil
+	}
 	row.CreateIndex, row.ModifyIndex = tx.Index, tx.Index
-	if old != nil {
-		row.CreateIndex = old.CreateIndex
-		if old.Same(n) {
-			return old, nil
-		}
+	if before != nil {
+		row.CreateIndex = before.CreateIndex
 	}
+	tx.store.shared.node(&row)
 	nodes.put(tx, &row)
+	if old != nil && old.ID != "" && fold(old.ID) != fold(row.ID) {
+		bury(tx, graveNode, fold(old.ID))
+	}
 	staleNode(tx, row.Node)
 	return &row, nil
+}
+
+// zeroless refuses names that would run together with others in keys.
+func zeroless(what string, names ...string) error {
+	for _, name := range names {
+		if strings.IndexByte(name, 0) >= 0 {
+			return catalog.Errorf(catalog.Invalid, "%s %q: %q holds a zero byte", what, names[0], name)
+		}
+	}
+	return nil
 }
 
 // takeName decides whether n may have the name that old holds.
@@ -90,7 +124,7 @@ func takeName(tx *Txn, n, old *catalog.Node) error {
 	if old == nil || old.ID == "" || fold(old.ID) == fold(n.ID) {
 		return nil
 	}
-	health := checks.get(tx, nil, primary, checkKey(old.Node, catalog.SerfHealth))
+	health := Check(tx, nil, old.Node, catalog.SerfHealth)
 	if health == nil || health.Status == catalog.Critical {
 		return nil
 	}
@@ -102,25 +136,29 @@ func takeName(tx *Txn, n, old *catalog.Node) error {
 // DeleteNode removes a node with its services, checks, sessions and coordinates, and reports whether it
 // was there.
 func DeleteNode(tx *Txn, name string) bool {
-	n := nodes.get(tx, nil, primary, joined(fold(name)))
+	n := nodeNamed(tx, nil, name)
 	if n == nil {
 		return false
 	}
-	under := joined(fold(n.Node))
-	for _, c := range checks.all(tx, primary, under) {
-		dropCheck(tx, c)
+	name = fold(n.Node)
+	for _, i := range instances.all(tx, instanceByNode, tx.key(name)) {
+		DeleteService(tx, name, i.Service.ID)
 	}
-	for _, i := range instances.all(tx, "node", under) {
-		removeInstance(tx, i)
+	for _, c := range checks.all(tx, primary, tx.key(name)) {
+		removeCheck(tx, c)
 	}
-	for _, s := range sessions.all(tx, "node", under) {
+	for _, s := range sessions.all(tx, sessionByNode, tx.key(name)) {
 		endSession(tx, s)
 	}
-	for _, c := range coordinates.all(tx, primary, under) {
+	for _, c := range coordinates.all(tx, primary, tx.key(name)) {
 		coordinates.remove(tx, c)
+		setIndex(tx, coordinatesIndex)
 	}
 	nodes.remove(tx, n)
-	bury(tx, graveNode, fold(n.Node))
+	bury(tx, graveNode, name)
+	if n.ID != "" {
+		bury(tx, graveNode, fold(n.ID))
+	}
 	setIndex(tx, nodesIndex)
 	return true
 }

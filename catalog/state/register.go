@@ -14,7 +14,7 @@ type Registration struct {
 // Register writes a normalized registration.
 func Register(tx *Txn, r *Registration) error {
 	node := r.Node.Node
-	if existing := nodes.get(tx, nil, primary, joined(fold(node))); existing == nil || !r.SkipNodeUpdate {
+	if existing := nodeNamed(tx, nil, node); existing == nil || !r.SkipNodeUpdate {
 		stored, err := EnsureNode(tx, r.Node)
 		if err != nil {
 			return err

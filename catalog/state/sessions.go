@@ -1,38 +1,47 @@
 package state
 
 import (
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
 )
 
-var sessions = &table[catalog.Session]{name: "sessions", indexes: map[string]func(*catalog.Session) []byte{
-	primary: func(s *catalog.Session) []byte { return joined(s.ID) },
-	"node":  func(s *catalog.Session) []byte { return joined(fold(s.Node), s.ID) },
-}}
+var sessions = &table[catalog.Session]{
+	name: "sessions",
+	of:   func(v *version) *rows[catalog.Session] { return &v.sessions },
+	keys: []func([]byte, *catalog.Session) []byte{
+		primary:       func(key []byte, s *catalog.Session) []byte { return joined(key, s.ID) },
+		sessionByNode: func(key []byte, s *catalog.Session) []byte { return joined(key, fold(s.Node), s.ID) },
+	},
+}
+
+const sessionByNode = 1
 
 // Session returns a session, nil when there is none.
 func Session(tx *Txn, w *Watch, id string) (*catalog.Session, uint64) {
-	if s := sessions.get(tx, w, primary, joined(id)); s != nil {
+	if s := sessions.get(tx, w, primary, tx.key(id)); s != nil {
 		return s, s.ModifyIndex
 	}
-	return nil, buried(tx, graveSession, id, false)
+	return nil, buried(tx, graveSession, id)
 }
 
 // Sessions returns all sessions.
 func Sessions(tx *Txn, w *Watch) ([]*catalog.Session, uint64) {
-	return listSessions(tx, w, primary, nil)
+	return listSessions(tx, w, primary, nil, indexOf(tx, sessionsIndex))
 }
 
 // NodeSessions returns the sessions of a node.
 func NodeSessions(tx *Txn, w *Watch, node string) ([]*catalog.Session, uint64) {
-	return listSessions(tx, w, "node", joined(fold(node)))
+	index := buried(tx, graveNodeSession, fold(node))
+	return listSessions(tx, w, sessionByNode, tx.key(fold(node)), index)
 }
 
-func listSessions(tx *Txn, w *Watch, by string, prefix []byte) ([]*catalog.Session, uint64) {
-	index, found := buried(tx, graveSession, "", true), []*catalog.Session{}
+func listSessions(tx *Txn, w *Watch, by int, prefix []byte, index uint64) ([]*catalog.Session, uint64) {
+	index, found := max(index, 1), []*catalog.Session{}
 	for s := range sessions.scan(tx, w, by, prefix) {
 		index = max(index, s.ModifyIndex)
 		found = append(found, s)
@@ -42,8 +51,12 @@ func listSessions(tx *Txn, w *Watch, by string, prefix []byte) ([]*catalog.Sessi
 
 // SessionCreate adds a normalized session, whose node and checks must exist and be healthy.
 func SessionCreate(tx *Txn, s *catalog.Session) (*catalog.Session, error) {
-	if nodes.get(tx, nil, primary, joined(fold(s.Node))) == nil {
+	n := nodeNamed(tx, nil, s.Node)
+	if n == nil {
 		return nil, catalog.Errorf(catalog.Invalid, "session: node %q is not registered", s.Node)
+	}
+	if s.ID == "" || strings.IndexByte(s.ID, 0) >= 0 || sessions.get(tx, nil, primary, tx.key(s.ID)) != nil {
+		return nil, catalog.Errorf(catalog.Invalid, "session: id %q is empty, taken or holds a zero byte", s.ID)
 	}
 	for _, id := range sessionChecks(s) {
 		c := Check(tx, nil, s.Node, id)
@@ -55,6 +68,7 @@ func SessionCreate(tx *Txn, s *catalog.Session) (*catalog.Session, error) {
 		}
 	}
 	row := *s
+	row.Node = n.Node
 	row.CreateIndex, row.ModifyIndex = tx.Index, tx.Index
 	sessions.put(tx, &row)
 	return &row, nil
@@ -78,23 +92,25 @@ func SessionDestroy(tx *Txn, id string) {
 func endSession(tx *Txn, s *catalog.Session) {
 	sessions.remove(tx, s)
 	bury(tx, graveSession, s.ID)
-	for _, held := range pairs.all(tx, "session", joined(s.ID)) {
+	bury(tx, graveNodeSession, fold(s.Node))
+	setIndex(tx, sessionsIndex)
+	for _, held := range pairs.all(tx, pairBySession, tx.key(s.ID)) {
 		if s.LockDelay > 0 {
 			tx.delayed = append(tx.delayed, delay{held.Key, s.LockDelay})
 		}
 		if s.Behavior == catalog.Delete {
-			KVDelete(tx, held.Key)
+			removePair(tx, held)
 			continue
 		}
 		row := *held
 		row.Session = ""
-		putPair(tx, &row)
+		putPair(tx, held, &row)
 	}
 }
 
 // endSessionsOf ends the sessions that depend on a check.
 func endSessionsOf(tx *Txn, c *catalog.Check) {
-	for _, s := range sessions.all(tx, "node", joined(fold(c.Node))) {
+	for _, s := range sessions.all(tx, sessionByNode, tx.key(fold(c.Node))) {
 		if slices.Contains(sessionChecks(s), c.CheckID) {
 			endSession(tx, s)
 		}
@@ -106,6 +122,7 @@ func endSessionsOf(tx *Txn, c *catalog.Check) {
 type lockDelays struct {
 	mu    sync.Mutex
 	until map[string]time.Time
+	sweep int // how many there must be before those that are over are looked for
 	now   func() time.Time
 }
 
@@ -124,10 +141,9 @@ func (d *lockDelays) add(delayed []delay) {
 		d.until = map[string]time.Time{}
 	}
 	now := d.now()
-	for key, until := range d.until {
-		if !until.After(now) {
-			delete(d.until, key)
-		}
+	if len(d.until) >= d.sweep {
+		maps.DeleteFunc(d.until, func(_ string, until time.Time) bool { return !until.After(now) })
+		d.sweep = max(64, 2*len(d.until))
 	}
 	for _, x := range delayed {
 		d.until[x.key] = now.Add(x.span)

@@ -8,15 +8,19 @@ type settingRow struct {
 	Autopilot *catalog.AutopilotConfig
 }
 
-var settings = &table[settingRow]{name: "settings", indexes: map[string]func(*settingRow) []byte{
-	primary: func(r *settingRow) []byte { return joined(r.Name) },
-}}
+var settings = &table[settingRow]{
+	name: "settings",
+	of:   func(v *version) *rows[settingRow] { return &v.settings },
+	keys: []func([]byte, *settingRow) []byte{
+		primary: func(key []byte, r *settingRow) []byte { return joined(key, r.Name) },
+	},
+}
 
 const autopilotSetting = "autopilot"
 
 // Autopilot returns autopilot's configuration, nil until the first leader has stored one.
 func Autopilot(tx *Txn, w *Watch) *catalog.AutopilotConfig {
-	if row := settings.get(tx, w, primary, joined(autopilotSetting)); row != nil {
+	if row := settings.get(tx, w, primary, tx.key(autopilotSetting)); row != nil {
 		return row.Autopilot
 	}
 	return nil

@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/curia-mesh/curia/catalog"
 )
@@ -35,11 +36,12 @@ type Loader struct {
 	owned map[instanceKey][]*catalog.Check
 }
 
-// Load begins to replace everything in the store.
+// Load begins to replace everything in the store. Nothing happens to it before Finish.
 func (s *Store) Load() *Loader {
-	fresh := emptyDB()
-	next := &Store{gone: make(chan struct{})}
-	next.db.Store(fresh)
+	s.writing.Lock()
+	next := &Store{gone: make(chan struct{}), serial: s.serial, tallies: tallies{}}
+	s.writing.Unlock()
+	next.present.Store(emptyVersion())
 	return &Loader{store: s, tx: next.Write(0), owned: map[instanceKey][]*catalog.Check{}}
 }
 
@@ -55,19 +57,29 @@ func (l *Loader) Row(title string, row any) error {
 
 // Finish makes what was loaded the present version.
 func (l *Loader) Finish() {
-	l.tx.db.Commit()
-	l.store.replace(l.tx.store.db.Load())
+	l.tx.Commit()
+	l.store.replace(l.tx.store)
 }
 
-// keep remembers a check of a service until its instance comes.
-func (l *Loader) keep(c *catalog.Check) {
-	if c.Definition == nil || c.ServiceTags == nil {
-		c.Normalize()
+// savedChecks is the table of checks as snapshots hold it.
+type savedChecks struct{ *table[catalog.Check] }
+
+func (s savedChecks) load(l *Loader, row any) error {
+	c, ok := row.(*catalog.Check)
+	if !ok {
+		return fmt.Errorf("state: table checks: row is a %T", row)
 	}
+	c.Normalize()
+	if n := nodeNamed(l.tx, nil, c.Node); n != nil && n.Node == c.Node {
+		c.Node = n.Node // the same string for all
+	}
+	l.tx.store.shared.check(c)
+	s.put(l.tx, c)
 	if c.ServiceID != "" {
 		key := instanceKey{fold(c.Node), c.ServiceID}
 		l.owned[key] = append(l.owned[key], c)
 	}
+	return nil
 }
 
 // savedInstances is the table of instances as snapshots hold it: each with the name of its node, for
@@ -90,18 +102,25 @@ func (s savedInstances) save(tx *Txn, put func(any) error) error {
 
 func (savedInstances) blank() any { return new(savedInstance) }
 
-func (savedInstances) load(l *Loader, row any) error {
+func (s savedInstances) load(l *Loader, row any) error {
 	r, ok := row.(*savedInstance)
 	if !ok || r.Service == nil {
 		return fmt.Errorf("state: table instances: row is a %T without a service", row)
 	}
-	n := nodes.get(l.tx, nil, primary, joined(fold(r.Node)))
+	n := nodeNamed(l.tx, nil, r.Node)
 	if n == nil {
 		return fmt.Errorf("state: table instances: service %q is on node %q, which is not there", r.Service.ID, r.Node)
 	}
-	r.Service.Normalize()
-	share(l.tx, r.Service)
-	all := append(nodeChecks(l.tx, n.Node), l.owned[instanceKey{fold(n.Node), r.Service.ID}]...)
-	instances.put(l.tx, &catalog.Instance{Node: n, Service: r.Service, Checks: all})
+	service := r.Service
+	service.Normalize()
+	l.tx.store.shared.service(service)
+	owned := l.owned[instanceKey{fold(n.Node), service.ID}]
+	for _, c := range owned {
+		if c.ServiceID = service.ID; c.ServiceName == service.Service && slices.Equal(c.ServiceTags, service.Tags) {
+			c.ServiceName, c.ServiceTags = service.Service, service.Tags
+		}
+	}
+	s.put(l.tx, &catalog.Instance{Node: n, Service: service, Checks: append(nodeChecks(l.tx, n.Node), owned...)})
+	count(l.tx, service, +1)
 	return nil
 }

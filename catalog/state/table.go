@@ -1,111 +1,115 @@
 package state
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
 	"strings"
-
-	memdb "github.com/hashicorp/go-memdb"
-
-	"github.com/curia-mesh/curia/catalog"
 )
 
-// primary is the name that memdb demands for a table's first index.
-const primary = "id"
+// primary is a table's first index, which tells its rows apart.
+const primary = 0
 
-// table is a typed view of one memdb table. Every index is unique: its key ends with what tells one row
-// from another, so that a prefix of the key selects a group of rows and has one watch channel.
+// rows is one version of a table: a tree for each index.
+type rows[T any] [4]*node[T]
+
+// table is a typed view of one table of a version. Every index is unique: its key ends with what tells
+// one row from another, so that a prefix of the key selects a group of rows and has one cell to watch.
 type table[T any] struct {
-	name    string
-	indexes map[string]func(*T) []byte // nil from a function: the row is not in that index
+	name string
+	of   func(*version) *rows[T]
+	// keys append each index's key of a row to an empty buffer; nil means that the row is not in that
+	// index.
+	keys []func(key []byte, row *T) []byte
 }
 
 // erased is what the store needs of a table without its row type.
 type erased interface {
 	title() string
-	schema() *memdb.TableSchema
+	clear(v *version)
 	save(tx *Txn, put func(row any) error) error
 	blank() any
 	load(l *Loader, row any) error
+	verify(tx *Txn, report func(format string, args ...any))
 }
 
 func (t *table[T]) title() string { return t.name }
 
-func (t *table[T]) schema() *memdb.TableSchema {
-	s := &memdb.TableSchema{Name: t.name, Indexes: map[string]*memdb.IndexSchema{}}
-	for name, key := range t.indexes {
-		s.Indexes[name] = &memdb.IndexSchema{Name: name, Unique: true, AllowMissing: name != primary, Indexer: indexer[T](key)}
+func (t *table[T]) clear(v *version) {
+	for i := range t.keys {
+		t.of(v)[i] = newRoot[T]()
 	}
-	return s
 }
-
-// indexer turns rows into keys without reflection.
-type indexer[T any] func(*T) []byte
-
-func (key indexer[T]) FromObject(row any) (bool, []byte, error) {
-	k := key(row.(*T))
-	return k != nil, k, nil
-}
-
-func (indexer[T]) FromArgs(args ...any) ([]byte, error) {
-	if k, ok := args[0].([]byte); ok && len(args) == 1 {
-		return k, nil
-	}
-	return nil, fmt.Errorf("state: an index takes one key, got %v", args)
-}
-
-func (key indexer[T]) PrefixFromArgs(args ...any) ([]byte, error) { return key.FromArgs(args...) }
 
 // get returns the row with the key, nil when there is none. w watches it.
-func (t *table[T]) get(tx *Txn, w *Watch, index string, key []byte) *T {
-	ch, row, err := tx.db.FirstWatch(t.name, index, key)
-	if err != nil {
-		panic(fmt.Sprintf("state: table %s: %v", t.name, err)) // no such index: a programming error
-	}
-	w.add(ch)
-	if row == nil {
-		return nil
-	}
-	return row.(*T)
+func (t *table[T]) get(tx *Txn, w *Watch, index int, key []byte) *T {
+	row, c := t.of(tx.now)[index].get(key)
+	w.add(c)
+	return row
 }
 
-// scan yields the rows whose key begins with prefix, in key order. w watches them all with one channel.
-// Rows may not be changed while it runs.
-func (t *table[T]) scan(tx *Txn, w *Watch, index string, prefix []byte) iter.Seq[*T] {
-	rows, err := tx.db.Get(t.name, index+"_prefix", prefix)
-	if err != nil {
-		panic(fmt.Sprintf("state: table %s: %v", t.name, err))
-	}
-	w.add(rows.WatchCh())
+// scan yields the rows whose key begins with prefix, in key order. w watches them all with one cell.
+// Rows of the table may not be changed while it runs.
+func (t *table[T]) scan(tx *Txn, w *Watch, index int, prefix []byte) iter.Seq[*T] {
+	top, c := t.of(tx.now)[index].seek(prefix)
+	w.add(c)
 	return func(yield func(*T) bool) {
-		for row := rows.Next(); row != nil; row = rows.Next() {
-			if !yield(row.(*T)) {
-				return
-			}
+		if top != nil {
+			top.each(yield)
 		}
 	}
 }
 
 // all collects a scan, so that its rows may be changed.
-func (t *table[T]) all(tx *Txn, index string, prefix []byte) []*T {
-	var rows []*T
+func (t *table[T]) all(tx *Txn, index int, prefix []byte) []*T {
+	var found []*T
 	for row := range t.scan(tx, nil, index, prefix) {
-		rows = append(rows, row)
+		found = append(found, row)
 	}
-	return rows
+	return found
 }
 
-func (t *table[T]) put(tx *Txn, row *T) {
-	tx.touched++
-	if err := tx.db.Insert(t.name, row); err != nil {
-		panic(fmt.Sprintf("state: table %s: %v", t.name, err))
+// key returns a row's key in an index, in one of the transaction's buffers.
+func (t *table[T]) key(tx *Txn, buffer, index int, row *T) []byte {
+	key := t.keys[index](tx.scratch[buffer][:0], row)
+	if key != nil {
+		tx.scratch[buffer] = key
 	}
+	return key
 }
 
+// put writes a row in place of the one with its primary key, and returns that.
+func (t *table[T]) put(tx *Txn, row *T) (old *T) {
+	e := tx.editing()
+	at := t.of(tx.now)
+	at[primary], old = at[primary].insert(e, t.key(tx, 0, primary, row), row)
+	for i := primary + 1; i < len(t.keys); i++ {
+		key := t.key(tx, 0, i, row)
+		if old != nil {
+			if was := t.key(tx, 1, i, old); was != nil && !bytes.Equal(was, key) {
+				at[i], _ = at[i].remove(e, was)
+			}
+		}
+		if key != nil {
+			at[i], _ = at[i].insert(e, key, row)
+		}
+	}
+	return old
+}
+
+// remove removes the row with row's primary key, if there is one.
 func (t *table[T]) remove(tx *Txn, row *T) {
-	tx.touched++
-	if err := tx.db.Delete(t.name, row); err != nil {
-		panic(fmt.Sprintf("state: table %s: %v", t.name, err))
+	e := tx.editing()
+	at := t.of(tx.now)
+	var old *T
+	at[primary], old = at[primary].remove(e, t.key(tx, 0, primary, row))
+	if old == nil {
+		return
+	}
+	for i := primary + 1; i < len(t.keys); i++ {
+		if key := t.key(tx, 0, i, old); key != nil {
+			at[i], _ = at[i].remove(e, key)
+		}
 	}
 }
 
@@ -126,24 +130,22 @@ func (t *table[T]) load(l *Loader, row any) error {
 		return fmt.Errorf("state: table %s: row is a %T", t.name, row)
 	}
 	t.put(l.tx, r)
-	if c, ok := row.(*catalog.Check); ok {
-		l.keep(c)
-	}
 	return nil
 }
 
-// joined makes a key of parts, each ended by a zero byte so that none is a prefix of another.
-func joined(parts ...string) []byte {
-	n := len(parts)
-	for _, p := range parts {
-		n += len(p)
-	}
-	key := make([]byte, 0, n)
+// joined appends the parts of a key, each ended by a zero byte so that none is a prefix of another.
+func joined(key []byte, parts ...string) []byte {
 	for _, p := range parts {
 		key = append(append(key, p...), 0)
 	}
 	return key
 }
 
-// fold is the form of a name in keys: names are told apart regardless of case.
-func fold(name string) string { return strings.ToLower(name) }
+// fold is the form of a name in keys: names are told apart regardless of case. A zero byte, which only
+// look-ups can bring, is told from the end of a part.
+func fold(name string) string {
+	if strings.IndexByte(name, 0) >= 0 {
+		name = strings.ReplaceAll(name, "\x00", "\x00\xff")
+	}
+	return strings.ToLower(name)
+}

@@ -7,17 +7,50 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 )
 
-// Check returns what is wrong with the present version: references that lead nowhere, joined rows that
-// differ from what they join, counts that do not add up. Every test cluster ends with it.
+// Check returns what is wrong with the present version: references that lead nowhere, indexes that
+// disagree, joined rows that differ from what they join, counts that do not add up. Every test cluster
+// ends with it. It waits for a write that is under way.
 func (s *Store) Check() []error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	tx := s.Read()
 	v := verifier{tx: tx}
+	for _, t := range tables {
+		t.verify(tx, v.report)
+	}
 	v.checks()
 	v.instances()
 	v.names()
 	v.locks()
 	v.orphans()
 	return v.wrong
+}
+
+// verify checks that every index holds exactly the rows that belong into it, in order.
+func (t *table[T]) verify(tx *Txn, report func(format string, args ...any)) {
+	for i := range t.keys {
+		want, have, last := 0, 0, ""
+		for row := range t.scan(tx, nil, primary, nil) {
+			key := t.key(tx, 0, i, row)
+			if key == nil {
+				continue
+			}
+			if want++; t.get(tx, nil, i, key) != row {
+				report("table %s: index %d does not hold the row at %q", t.name, i, key)
+			}
+		}
+		for row := range t.scan(tx, nil, i, nil) {
+			have++
+			key := string(t.key(tx, 0, i, row))
+			if key <= last && have > 1 {
+				report("table %s: index %d has %q behind %q", t.name, i, key, last)
+			}
+			last = key
+		}
+		if have != want {
+			report("table %s: index %d holds %d rows, want %d", t.name, i, have, want)
+		}
+	}
 }
 
 type verifier struct {
@@ -31,7 +64,7 @@ func (v *verifier) report(format string, args ...any) {
 
 func (v *verifier) checks() {
 	for c := range checks.scan(v.tx, nil, primary, nil) {
-		if nodes.get(v.tx, nil, primary, joined(fold(c.Node))) == nil {
+		if nodeNamed(v.tx, nil, c.Node) == nil {
 			v.report("check %s: node %s is missing", c.CheckID, c.Node)
 		}
 		if c.ServiceID == "" {
@@ -43,8 +76,8 @@ func (v *verifier) checks() {
 			v.report("check %s on %s: service %s is missing", c.CheckID, c.Node, c.ServiceID)
 		case !slices.Contains(i.Checks, c):
 			v.report("check %s on %s: its instance does not carry it", c.CheckID, c.Node)
-		case c.ServiceName != i.Service.Service:
-			v.report("check %s on %s: says service %q, is of %q", c.CheckID, c.Node, c.ServiceName, i.Service.Service)
+		case c.ServiceName != i.Service.Service || !slices.Equal(c.ServiceTags, i.Service.Tags):
+			v.report("check %s on %s: says service %q %q, is of %q %q", c.CheckID, c.Node, c.ServiceName, c.ServiceTags, i.Service.Service, i.Service.Tags)
 		}
 	}
 }
@@ -52,68 +85,64 @@ func (v *verifier) checks() {
 func (v *verifier) instances() {
 	for i := range instances.scan(v.tx, nil, primary, nil) {
 		where := fmt.Sprintf("instance %s on %s", i.Service.ID, i.Node.Node)
-		if nodes.get(v.tx, nil, primary, joined(fold(i.Node.Node))) != i.Node {
+		if nodeNamed(v.tx, nil, i.Node.Node) != i.Node {
 			v.report("%s: its node is not the stored one", where)
 		}
-		if Instance(v.tx, nil, i.Node.Node, i.Service.ID) != i {
-			v.report("%s: the index by node holds another", where)
-		}
-		want := 0
-		for range checks.scan(v.tx, nil, "node", joined(fold(i.Node.Node))) {
-			want++
-		}
-		for _, c := range i.Checks {
-			if c.ServiceID == "" {
-				want--
-			} else if c.ServiceID != i.Service.ID {
-				v.report("%s: carries check %s of %s", where, c.CheckID, c.ServiceID)
-			}
-			if Check(v.tx, nil, i.Node.Node, c.CheckID) != c {
-				v.report("%s: check %s is not the stored one", where, c.CheckID)
+		want := nodeChecks(v.tx, i.Node.Node)
+		for c := range checks.scan(v.tx, nil, primary, v.tx.key(fold(i.Node.Node))) {
+			if c.ServiceID != "" && c.ServiceID == i.Service.ID {
+				want = append(want, c)
 			}
 		}
-		if want != 0 {
-			v.report("%s: lacks %d checks of its node", where, want)
+		if !slices.Equal(want, i.Checks) {
+			v.report("%s: carries %d checks that are not, in order, the %d stored ones", where, len(i.Checks), len(want))
 		}
 	}
 }
 
 func (v *verifier) names() {
-	type key struct{ service, tag string }
-	want := map[key]int{}
+	want := tallies{}
 	for i := range instances.scan(v.tx, nil, primary, nil) {
 		tags := append([]string{""}, i.Service.Tags...)
 		slices.Sort(tags)
 		for _, tag := range slices.Compact(tags) {
-			want[key{fold(i.Service.Service), tag}]++
+			want.add(tallied{fold(i.Service.Service), tag, 1})
 		}
 	}
-	for t := range tallies.scan(v.tx, nil, primary, nil) {
-		k := key{fold(t.Service), t.Tag}
-		if want[k] != t.Count {
-			v.report("tally of %s/%s is %d, want %d", t.Service, t.Tag, t.Count, want[k])
-		}
-		delete(want, k)
-	}
-	for k, n := range want {
-		v.report("tally of %s/%s is missing, want %d", k.service, k.tag, n)
-	}
-	for r := range names.scan(v.tx, nil, primary, nil) {
-		var tags []string
-		for t := range tallies.scan(v.tx, nil, primary, joined(fold(r.Name))) {
-			if t.Tag != "" {
-				tags = append(tags, t.Tag)
+	have := v.tx.store.tallies
+	for name, tags := range want {
+		for tag, n := range tags {
+			if have[name][tag] != n {
+				v.report("tally of %s/%s is %d, want %d", name, tag, have[name][tag], n)
 			}
 		}
-		if !slices.Equal(tags, r.Tags) {
-			v.report("service %s has tags %q, want %q", r.Name, r.Tags, tags)
+		if len(have[name]) != len(tags) {
+			v.report("service %s has %d tallies, want %d", name, len(have[name]), len(tags))
+		}
+		if names.get(v.tx, nil, primary, v.tx.key(name)) == nil {
+			v.report("service %s is not among the names", name)
+		}
+	}
+	if len(have) != len(want) {
+		v.report("%d services have tallies, want %d", len(have), len(want))
+	}
+	for r := range names.scan(v.tx, nil, primary, nil) {
+		tags := []string{}
+		for tag := range want[fold(r.Name)] {
+			if tag != "" {
+				tags = append(tags, tag)
+			}
+		}
+		slices.Sort(tags)
+		if want[fold(r.Name)] == nil || !slices.Equal(tags, r.Tags) {
+			v.report("service %s is named with tags %q, want %q", r.Name, r.Tags, tags)
 		}
 	}
 }
 
 func (v *verifier) locks() {
-	for p := range pairs.scan(v.tx, nil, "session", nil) {
-		if sessions.get(v.tx, nil, primary, joined(p.Session)) == nil {
+	for p := range pairs.scan(v.tx, nil, pairBySession, nil) {
+		if sessions.get(v.tx, nil, primary, v.tx.key(p.Session)) == nil {
 			v.report("key %q is locked by session %s, which is missing", p.Key, p.Session)
 		}
 	}
@@ -121,7 +150,7 @@ func (v *verifier) locks() {
 
 func (v *verifier) orphans() {
 	for s := range sessions.scan(v.tx, nil, primary, nil) {
-		if nodes.get(v.tx, nil, primary, joined(fold(s.Node))) == nil {
+		if nodeNamed(v.tx, nil, s.Node) == nil {
 			v.report("session %s: node %s is missing", s.ID, s.Node)
 		}
 		for _, id := range sessionChecks(s) {
@@ -131,7 +160,7 @@ func (v *verifier) orphans() {
 		}
 	}
 	for c := range coordinates.scan(v.tx, nil, primary, nil) {
-		if nodes.get(v.tx, nil, primary, joined(fold(c.Node))) == nil {
+		if nodeNamed(v.tx, nil, c.Node) == nil {
 			v.report("coordinate of node %s, which is missing", c.Node)
 		}
 	}

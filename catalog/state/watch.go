@@ -2,27 +2,57 @@ package state
 
 import (
 	"context"
-
-	memdb "github.com/hashicorp/go-memdb"
+	"reflect"
+	"sync/atomic"
 )
 
-// Watch collects what a read depended on. Its channels close when any of that changes. A nil Watch
-// collects nothing.
-type Watch struct{ channels []<-chan struct{} }
+// cell fires once. Making one, and remembering it, costs next to nothing: its channel is made when
+// somebody waits.
+type cell struct{ state atomic.Pointer[signal] }
 
-func (w *Watch) add(ch <-chan struct{}) {
-	if w != nil && ch != nil {
-		w.channels = append(w.channels, ch)
+type signal struct{ ch chan struct{} }
+
+// spent is what every cell that has fired holds.
+var spent = func() *signal {
+	s := &signal{make(chan struct{})}
+	close(s.ch)
+	return s
+}()
+
+func (c *cell) fire() {
+	if s := c.state.Swap(spent); s != nil && s != spent {
+		close(s.ch)
+	}
+}
+
+func (c *cell) fired() bool { return c.state.Load() == spent }
+
+func (c *cell) channel() <-chan struct{} {
+	if s := c.state.Load(); s != nil {
+		return s.ch
+	}
+	made := &signal{make(chan struct{})}
+	if c.state.CompareAndSwap(nil, made) {
+		return made.ch
+	}
+	return c.state.Load().ch // another reader made it, or it has just fired
+}
+
+// Watch collects what a read depended on: places in the tables that fire when something changes there.
+// A nil Watch collects nothing.
+type Watch struct{ cells []*cell }
+
+func (w *Watch) add(c *cell) {
+	if w != nil {
+		w.cells = append(w.cells, c)
 	}
 }
 
 // Fired reports whether something has changed since the read.
 func (w *Watch) Fired() bool {
-	for _, ch := range w.channels {
-		select {
-		case <-ch:
+	for _, c := range w.cells {
+		if c.fired() {
 			return true
-		default:
 		}
 	}
 	return false
@@ -31,20 +61,29 @@ func (w *Watch) Fired() bool {
 // Wait blocks until something changes or ctx ends, and returns ctx's error in the second case.
 func (w *Watch) Wait(ctx context.Context) error {
 	c := [4]<-chan struct{}{}
-	if len(w.channels) > len(c) {
-		set := memdb.NewWatchSet()
-		for _, ch := range w.channels {
-			set.Add(ch)
-		}
-		return set.WatchCtx(ctx)
+	if len(w.cells) > len(c) {
+		return w.waitAny(ctx)
 	}
-	copy(c[:], w.channels)
+	for i, cell := range w.cells {
+		c[i] = cell.channel()
+	}
 	select {
 	case <-c[0]:
 	case <-c[1]:
 	case <-c[2]:
 	case <-c[3]:
 	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (w *Watch) waitAny(ctx context.Context) error {
+	cases := []reflect.SelectCase{{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(ctx.Done())}}
+	for _, cell := range w.cells {
+		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(cell.channel())})
+	}
+	if chosen, _, _ := reflect.Select(cases); chosen == 0 {
 		return ctx.Err()
 	}
 	return nil

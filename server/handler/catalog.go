@@ -95,7 +95,12 @@ func registerCatalogReads(r *endpoint.Registry) {
 		}),
 		Filter: filter.List[*catalog.CatalogService],
 	})
-	endpoint.AddQuery(r, endpoint.Query[api.AddressQuery, api.Owners]{Method: api.AddressOwners, Read: readOwners, Visible: visibleOwners})
+	endpoint.AddQuery(r, endpoint.Query[api.AddressQuery, api.Owners]{
+		Method:  api.AddressOwners,
+		Plain:   true, // what leaves an address behind is not counted
+		Read:    readOwners,
+		Visible: visibleOwners,
+	})
 	registerNodeServices(r)
 }
 
@@ -103,10 +108,10 @@ func registerCatalogReads(r *endpoint.Registry) {
 func readNode(tx *state.Txn, w *state.Watch, name string) (*[]*catalog.Node, uint64, error) {
 	found := []*catalog.Node{}
 	n := state.Node(tx, w, name)
-	if n == nil {
-		return &found, 1, nil
+	if n != nil {
+		found = append(found, n)
 	}
-	return &[]*catalog.Node{n}, n.ModifyIndex, nil
+	return &found, state.NodeIndex(tx, n, name), nil
 }
 
 func checkService(q *api.ServiceQuery) error {
@@ -117,16 +122,15 @@ func checkService(q *api.ServiceQuery) error {
 }
 
 func readServices(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*map[string][]string, uint64, error) {
-	found, index := state.ServiceNames(tx, w)
 	if len(q.NodeMeta) == 0 {
+		found, index := state.ServiceNames(tx, w)
 		return &found, index, nil
 	}
-	found = map[string][]string{}
-	state.AllInstances(tx, w, func(i *catalog.Instance) {
+	found := map[string][]string{}
+	index := state.AllInstances(tx, w, func(i *catalog.Instance) {
 		if !hasMeta(i.Node.Meta, q.NodeMeta) {
 			return
 		}
-		index = max(index, i.Node.ModifyIndex, i.Service.ModifyIndex)
 		tags, ok := found[i.Service.Service]
 		if !ok {
 			tags = []string{}
@@ -272,15 +276,9 @@ func registerNodeServiceList(r *endpoint.Registry) {
 	})
 }
 
-// readOwners answers reverse look-ups. Its index only tells that something may have changed: reverse
-// look-ups do not block.
+// readOwners answers reverse look-ups.
 func readOwners(tx *state.Txn, w *state.Watch, q *api.AddressQuery) (*api.Owners, uint64, error) {
-	nodes, index := state.NodesAt(tx, w, q.Address)
-	rep := &api.Owners{Nodes: nodes, Instances: state.InstancesAt(tx, w, q.Address)}
-	for _, i := range rep.Instances {
-		index = max(index, i.Service.ModifyIndex)
-	}
-	return rep, index, nil
+	return &api.Owners{Nodes: state.NodesAt(tx, w, q.Address), Instances: state.InstancesAt(tx, w, q.Address)}, 1, nil
 }
 
 func visibleOwners(az acl.Authorizer, rep *api.Owners) (*api.Owners, bool) {
@@ -303,12 +301,10 @@ func visibleOwners(az acl.Authorizer, rep *api.Owners) (*api.Owners, bool) {
 
 func nodeServices(tx *state.Txn, w *state.Watch, name string) (*catalog.Node, []*catalog.Instance, uint64) {
 	node := state.Node(tx, w, name)
+	index := state.NodeIndex(tx, node, name)
 	if node != nil {
 		name = node.Node
 	}
-	found, index := state.NodeInstances(tx, w, name)
-	if node != nil {
-		index = max(index, node.ModifyIndex)
-	}
-	return node, found, index
+	found, services := state.NodeInstances(tx, w, name)
+	return node, found, max(index, services)
 }

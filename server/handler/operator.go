@@ -63,8 +63,7 @@ func usage(tx *state.Txn, w *state.Watch) (api.Usage, uint64) {
 		"connect-native": 0, string(catalog.KindConnectProxy): 0, string(catalog.KindMeshGateway): 0,
 		string(catalog.KindTerminatingGateway): 0, string(catalog.KindIngressGateway): 0, string(catalog.KindAPIGateway): 0,
 	}}
-	state.AllInstances(tx, w, func(i *catalog.Instance) {
-		index = max(index, i.Service.ModifyIndex)
+	counted := state.AllInstances(tx, w, func(i *catalog.Instance) {
 		u.ServiceInstances++
 		switch {
 		case i.Service.Kind != catalog.KindTypical:
@@ -76,5 +75,5 @@ func usage(tx *state.Txn, w *state.Watch) (api.Usage, uint64) {
 			u.ConnectServiceInstances["connect-native"]++
 		}
 	})
-	return u, index
+	return u, max(index, counted)
 }

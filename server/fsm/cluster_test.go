@@ -1,0 +1,88 @@
+package fsm_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/endpoint"
+	"github.com/curia-mesh/curia/server/fsm"
+	"github.com/curia-mesh/curia/server/handler"
+)
+
+// cluster is a state machine with all commands and, instead of Raft, a host that hands over what it is
+// to propose.
+type cluster struct {
+	store    *state.Store
+	registry *endpoint.Registry
+	fsm      *fsm.FSM
+	index    uint64
+	proposed []byte
+}
+
+func newCluster() *cluster {
+	c := &cluster{store: state.New()}
+	c.registry = endpoint.New(c, c.store)
+	handler.Register(c.registry, handler.Deps{Datacenter: "dc1", Store: c.store, Sessions: noTimers{}})
+	c.fsm = fsm.New(c.store, c.registry, slog.New(slog.DiscardHandler))
+	return c
+}
+
+type noTimers struct{}
+
+func (noTimers) Start(*catalog.Session) {}
+func (noTimers) Stop(string)            {}
+
+// entry returns the log entry that a call proposes.
+func (c *cluster) entry(t testing.TB, method string, req any) []byte {
+	c.proposed = nil
+	answer, err := c.registry.Call(t.Context(), &rpc.Call{Method: method, Body: req})
+	if err != nil || c.proposed == nil {
+		t.Fatalf("%s: nothing was proposed: %v %v", method, answer.Body, err)
+	}
+	return c.proposed
+}
+
+// batch applies entries as one batch at the next indexes.
+func (c *cluster) batch(t testing.TB, entries [][]byte) []any {
+	logs := make([]*raft.Log, len(entries))
+	for i, e := range entries {
+		c.index++
+		logs[i] = &raft.Log{Index: c.index, Data: e}
+	}
+	return c.fsm.ApplyBatch(logs)
+}
+
+// wipe removes all keys.
+func (c *cluster) wipe(testing.TB) {
+	c.index++
+	tx := c.store.Write(c.index)
+	state.KVDeleteTree(tx, "")
+	state.ReapGraves(tx, c.index)
+	tx.Commit()
+}
+
+func (c *cluster) Datacenter() string                { return "dc1" }
+func (c *cluster) Leading() bool                     { return true }
+func (c *cluster) Leader() (rpc.Caller, error)       { return nil, nil }
+func (c *cluster) Remote(string) (rpc.Caller, error) { return nil, nil }
+func (c *cluster) Confirm(context.Context) error     { return nil }
+func (c *cluster) Contact() (time.Duration, bool)    { return 0, true }
+func (c *cluster) Applied() uint64                   { return c.fsm.Applied() }
+func (c *cluster) Authorize(context.Context, string) (acl.Authorizer, error) {
+	return acl.AllowAll(), nil
+}
+
+// Propose keeps the entry for whoever called; the reply must only have the right type where it is used.
+func (c *cluster) Propose(_ context.Context, entry []byte) (any, error) {
+	c.proposed = entry
+	id := ""
+	return &id, nil
+}
