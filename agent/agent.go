@@ -268,6 +268,7 @@ func (a *Agent) shouldLeave(err error, cfg *config.Config) bool {
 
 func (a *Agent) leavePools(cfg *config.Config) {
 	a.log.Info("leaving the pools")
+	a.local.Pause()
 	late, cancel := context.WithTimeout(context.Background(), cfg.Performance.LeaveDrainTime+5*time.Second)
 	defer cancel()
 	if err := a.pools.leave(late); err != nil {

@@ -61,6 +61,7 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		Datacenter: cfg.Datacenter, NodeName: cfg.NodeName, NodeID: a.id, Version: a.build.Version,
 		Bootstrap: cfg.BootstrapExpect == 1, Bind: join(cfg.BindAddr, cfg.Ports.Server), Advertise: join(cfg.AdvertiseAddr, cfg.Ports.Server),
 		Members: a.pools.lan.Members, WANCoordinates: a.wanCoordinates, Fire: func(e *catalog.Event) error { return event.Fire(a.pools.lan, e) }, RaftMultiplier: cfg.Performance.RaftMultiplier,
+		HoldTimeout: cfg.Performance.RPCHoldTimeout, LeaderChanged: func() { a.local.Kick() },
 		SnapshotThreshold: uint64(cfg.RaftSnapshotThreshold), SnapshotInterval: cfg.RaftSnapshotInterval, TrailingLogs: uint64(cfg.RaftTrailingLogs),
 		Log: logging.Named(a.log, "server"), RaftLog: logging.HCLog(logging.Named(a.log, "server.raft")),
 	}

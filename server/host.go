@@ -19,6 +19,7 @@ type host struct {
 	server     *Server
 	ready      atomic.Bool   // leading, with everything of the past applied
 	first      chan struct{} // closed when it is for the first time
+	leaders    signal        // given when there may be another leader
 }
 
 func (h *host) join(s *Server) { h.server = s }
@@ -38,6 +39,29 @@ func (h *host) Leader() (rpc.Caller, error) {
 		return nil, catalog.Errorf(catalog.NoLeader, "no cluster leader: %s", h.server.raft.plight())
 	}
 	return h.server.pool.To(string(addr)), nil
+}
+
+// AwaitLeader implements endpoint.Host.
+func (h *host) AwaitLeader(ctx context.Context) error {
+	over := time.NewTimer(h.server.cfg.HoldTimeout)
+	defer over.Stop()
+	for {
+		changed := h.leaders.wait()
+		if h.Leading() {
+			return nil
+		}
+		_, err := h.Leader()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-over.C:
+			return err
+		case <-ctx.Done():
+			return catalog.Errorf(catalog.Unavailable, "the caller stopped waiting for a leader: %w", ctx.Err())
+		}
+	}
 }
 
 // Remote implements endpoint.Host.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	metrics "github.com/hashicorp/go-metrics"
+	"github.com/hashicorp/raft"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/state"
@@ -73,6 +74,7 @@ func (s *Server) establish(ctx context.Context) bool {
 	}
 	s.sessions.begin(s.store.Read())
 	s.host.ready.Store(true)
+	s.host.leaders.give()
 	metrics.MeasureSince([]string{"leader", "barrier"}, start)
 	if state.Autopilot(s.store.Read(), nil) == nil {
 		req := &api.AutopilotWrite{Config: defaultAutopilot}
@@ -83,6 +85,28 @@ func (s *Server) establish(ctx context.Context) bool {
 	s.reconcile(ctx)
 	s.ready()
 	return true
+}
+
+// watchLeader tells who waits for a leader when Raft knows of another one, until ctx ends.
+func (s *Server) watchLeader(ctx context.Context) error {
+	seen := make(chan raft.Observation, 8)
+	observer := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.LeaderObservation)
+		return ok
+	})
+	s.raft.RegisterObserver(observer)
+	defer s.raft.DeregisterObserver(observer)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-seen:
+			s.host.leaders.give()
+			if s.cfg.LeaderChanged != nil {
+				s.cfg.LeaderChanged()
+			}
+		}
+	}
 }
 
 // ready tells those who wait for the first time that this server leads.

@@ -48,6 +48,11 @@ type Config struct {
 	// WANCoordinates are those of this datacenter's servers among all servers.
 	WANCoordinates func() []*catalog.NodeCoordinate
 
+	// LeaderChanged, which may be nil, hears when there may be another leader. It must not block.
+	LeaderChanged func()
+	// HoldTimeout is how long a call waits for a leader when there is none; 0 is 7 s.
+	HoldTimeout time.Duration
+
 	// RaftMultiplier stretches Raft's timing for slow machines; 1 is quick, Consul's default is 5.
 	RaftMultiplier    int
 	SnapshotThreshold uint64
@@ -57,6 +62,10 @@ type Config struct {
 	Log     *slog.Logger
 	RaftLog hclog.Logger
 }
+
+// defaultHold is longer than an election takes.
+// Source: https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/general (rpc_hold_timeout)
+const defaultHold = 7 * time.Second
 
 // Server is one server of a cluster. It answers calls from the moment it is open.
 type Server struct {
@@ -76,6 +85,9 @@ type Server struct {
 
 // Open binds the server's port and opens its log and snapshots. Run must follow, or Close.
 func Open(cfg Config) (*Server, error) {
+	if cfg.HoldTimeout == 0 {
+		cfg.HoldTimeout = defaultHold
+	}
 	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), events: make(chan struct{}, 1), since: time.Now()}
 	s.host = &host{datacenter: cfg.Datacenter, first: make(chan struct{})}
 	s.registry = endpoint.New(s.host, s.store)
@@ -128,6 +140,7 @@ func (s *Server) Run(ctx context.Context) error {
 	listening.Go(func() error { return s.listener.Run(serving) })
 	group.Go(func() error { return s.registry.Run(inner) })
 	group.Go(func() error { return s.lead(inner) })
+	group.Go(func() error { return s.watchLeader(inner) })
 	group.Go(func() error { return s.raft.watchdog(inner) })
 	group.Go(func() error { return s.gauge(inner) })
 	group.Go(func() error { return s.verifyLog(inner) })

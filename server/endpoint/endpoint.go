@@ -25,6 +25,9 @@ type Host interface {
 	Leading() bool
 	// Leader is a way to the present leader, an error with code no_leader when there is none.
 	Leader() (rpc.Caller, error)
+	// AwaitLeader blocks until there is a leader, which may be this server, until ctx ends or the time that
+	// calls are held is over: then it returns an error with code no_leader.
+	AwaitLeader(ctx context.Context) error
 	// Remote is a way to a server of another datacenter, an error with code no_path when there is none.
 	Remote(datacenter string) (rpc.Caller, error)
 	// Confirm blocks until a quorum has agreed that this server still leads.

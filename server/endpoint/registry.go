@@ -82,10 +82,17 @@ func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error)
 	if v == nil {
 		return rpc.Answer{}, catalog.Errorf(catalog.NotFound, "rpc: no method %q on this server; is it older than the caller?", call.Method)
 	}
-	if elsewhere, err := r.route(v, call); elsewhere != nil || err != nil {
-		if err != nil {
+	elsewhere, err := r.route(v, call)
+	if catalog.CodeOf(err) == catalog.NoLeader { // an election is under way, or the server has just started
+		if err := r.host.AwaitLeader(ctx); err != nil {
 			return rpc.Answer{}, err
 		}
+		elsewhere, err = r.route(v, call)
+	}
+	if err != nil {
+		return rpc.Answer{}, err
+	}
+	if elsewhere != nil {
 		onward := *call
 		onward.Header.Forwarded++
 		return elsewhere.Call(ctx, &onward)
