@@ -42,12 +42,18 @@ func benchCatalog(ctx context.Context, r report, o options) error {
 			{what: "RSS after the restart", unit: "MB"},
 		}
 		for range o.runs {
-			if err := fill(ctx, o, b, requests, set); err != nil {
+			if err := fill(ctx, o, b, requests, set, ""); err != nil {
 				return fmt.Errorf("%s: %w", b.name, err)
 			}
 		}
 		if b.name == "Curia" {
 			all = set
+			if o.profiles == "" {
+				continue
+			}
+			if err := fill(ctx, o, b, requests, make([]event, len(set)), o.profiles); err != nil {
+				return err
+			}
 			continue
 		}
 		for _, e := range set {
@@ -59,13 +65,14 @@ func benchCatalog(ctx context.Context, r report, o options) error {
 	return nil
 }
 
-// fill is one run: a server of its own, filled, read, saved and started again.
-func fill(ctx context.Context, o options, b program, requests [][]byte, into []event) error {
-	a, err := newAgent(b.name, b.path, o.dir, true, o.profiles != "")
+// fill is one run: a server of its own, filled, read, saved and started again. One that saves profiles ends
+// when it is filled.
+func fill(ctx context.Context, o options, b program, requests [][]byte, into []event, profiles string) error {
+	a, err := newAgent(b.name, b.path, o.dir, true, profiles != "")
 	if err != nil {
 		return err
 	}
-	if _, err = a.start(ctx); a.process != nil {
+	if err = a.up(ctx); a.process != nil {
 		defer func() { a.stop() }() // the process that runs then
 	}
 	if err != nil {
@@ -73,10 +80,19 @@ func fill(ctx context.Context, o options, b program, requests [][]byte, into []e
 	}
 	add := func(i int, v float64) {
 		into[i].runs = append(into[i].runs, v)
+		if profiles != "" {
+			return // a run that is slowed down counts for nothing
+		}
 		progress("%s, %s: %s: %s %s", catalogTitle, b.name, into[i].what, short(v), into[i].unit)
 	}
 	cpu := a.cpu()
-	took, err := send(ctx, a, requests)
+	var took time.Duration
+	register := func() error { took, err = send(ctx, a, requests); return err }
+	if profiles == "" {
+		err = register()
+	} else {
+		err = profiled(ctx, a, profiles, "catalog by txn", 4, register)
+	}
 	if err != nil {
 		return fmt.Errorf("register: %w", err)
 	}
@@ -87,6 +103,9 @@ func fill(ctx context.Context, o options, b program, requests [][]byte, into []e
 	}
 	a.settle(ctx, 5*time.Second)
 	add(2, float64(a.rss())/1e6)
+	if profiles != "" {
+		return saveProfile(ctx, a, "/debug/pprof/heap", profiles, "catalog heap")
+	}
 	if err := readAll(ctx, o, a, add); err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
@@ -101,7 +120,10 @@ func fill(ctx context.Context, o options, b program, requests [][]byte, into []e
 	if err := a.launch(); err != nil {
 		return err
 	}
-	ready, err := a.await(ctx, "/v1/health/service/"+serviceName(0)+"?consistent", func(body string) bool { return entries(body) == perService })
+	ready, err := a.await(ctx, "a consistent read", func(ctx context.Context) (bool, error) {
+		body, err := a.get(ctx, "/v1/health/service/"+serviceName(0)+"?consistent")
+		return entries(body) == perService, err
+	})
 	if err != nil {
 		return fmt.Errorf("restart: %w", err)
 	}

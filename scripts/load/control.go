@@ -4,17 +4,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 )
 
 // benchControl measures the control plane: all sections, each with servers of its own.
 func benchControl(ctx context.Context, r report, o options) error {
-	r.line("- peers: etcd %s; Consul %s", peerVersion(o.etcd, "--version"), peerVersion(o.consul, "version"))
+	r.line("- peers: %s; %s", peerVersion("etcd", o.etcd, "--version"), peerVersion("Consul", o.consul, "version"))
 	var failed []string
 	sections := []struct {
 		name string
@@ -38,11 +37,16 @@ func benchControl(ctx context.Context, r report, o options) error {
 	return nil
 }
 
-func peerVersion(path string, args ...string) string {
+// peerVersion names a peer with its version, or says that it is missing.
+func peerVersion(name, path string, args ...string) string {
 	if path == "" {
-		return "is missing, its cells are \"-\" or recorded ones"
+		return name + " is missing, its cells are \"-\" or recorded ones"
 	}
-	return version(path, args...)
+	if v := version(path, args...); !strings.Contains(strings.ToLower(v), strings.ToLower(name)) {
+		return name + " " + v
+	} else {
+		return v
+	}
 }
 
 // server is one of those that the rows of requests compare.
@@ -70,30 +74,34 @@ func benchRequests(ctx context.Context, r report, o options) error {
 		return err
 	}
 	shown := map[string]figure{}
-	var cells, drift []string
 	var table, generator [][]string
+	var drift []string
+	var failed error
 	for _, q := range rows {
 		got, err := alternate(ctx, o, q, servers)
-		if err != nil {
-			return fmt.Errorf("%s: %w", q.key(), err)
+		if err == nil {
+			err = profileRequest(ctx, o, curia, q)
 		}
-		if err := profile(ctx, o, curia, q); err != nil {
-			return fmt.Errorf("%s: profile: %w", q.key(), err)
+		if err != nil { // the other rows count all the same
+			if failed = errors.Join(failed, fmt.Errorf("%s: %w", q.key(), err)); ctx.Err() != nil {
+				return failed
+			}
+			progress("%s: %v", q.key(), err)
+			continue
 		}
-		ours := got["Curia"]
+		ours, etcd := got["Curia"], got["etcd"]
 		shown[q.key()] = ours
-		consulCell := got["Consul"].String()
+		consul := got["Consul"].String()
 		if !got["Consul"].known() {
 			got["Consul"] = q.consul
-			consulCell = recordedMark + q.consul.String()
+			consul = recordedMark + q.consul.String()
 		}
-		if e := got["etcd"]; e.known() {
-			drift = append(drift, fmt.Sprintf("%s %s of %.0f/s", q.key(), times(e.rate/q.etcdRec.rate), q.etcdRec.rate))
+		if etcd.known() {
+			drift = append(drift, fmt.Sprintf("%s %s of %.0f/s", q.key(), times(over(etcd, q.etcdRec)), q.etcdRec.rate))
 		}
-		cells = []string{q.name, fmt.Sprint(q.clients), ours.String(), got["etcd"].String(), times(over(ours, got["etcd"])), consulCell,
-			times(over(ours, got["Consul"])), q.goal.text, q.goal.verdict(ours, got, shown)}
-		table = append(table, cells)
-		generator = append(generator, []string{q.key(), busy(ours), busy(got["etcd"])})
+		table = append(table, []string{q.name, fmt.Sprint(q.clients), ours.String(), etcd.String(), times(over(ours, etcd)), consul,
+			times(over(ours, got["Consul"])), q.goal.text, q.goal.verdict(ours, got, shown)})
+		generator = append(generator, []string{q.key(), busy(ours), busy(etcd)})
 	}
 	r.heading("Requests: a persistent server, fsync of every write")
 	r.table([]string{"request", "clients", "Curia", "etcd", "× etcd", "Consul", "× Consul", "goal", "met"}, table)
@@ -102,7 +110,7 @@ func benchRequests(ctx context.Context, r report, o options) error {
 	}
 	r.line(generatorNote)
 	r.table([]string{"request", "against Curia", "against etcd"}, generator)
-	return nil
+	return failed
 }
 
 func over(a, b figure) float64 {
@@ -141,8 +149,7 @@ func startServers(ctx context.Context, o options) (servers []server, curia *agen
 		if err != nil {
 			return nil, nil, stop, err
 		}
-		_, err = a.start(ctx)
-		if a.process != nil {
+		if err = a.up(ctx); a.process != nil {
 			started = append(started, a.process)
 		}
 		if err == nil {
@@ -218,32 +225,4 @@ func alternate(ctx context.Context, o options, q request, servers []server) (map
 		got[name] = medianOf(all)
 	}
 	return got, nil
-}
-
-// profile writes a CPU profile of Curia under one row, in a run of its own, where profiles are asked for.
-func profile(ctx context.Context, o options, a *agent, q request) error {
-	if o.profiles == "" {
-		return nil
-	}
-	e, err := dial("tcp", a.http, q.clients, func(i int) wire { return q.agent(i, q.clients) })
-	if err != nil {
-		return err
-	}
-	seconds := max(int(o.length.Seconds()), 2)
-	done := make(chan error, 1)
-	go func() { done <- saveProfile(ctx, a, o.profiles, q.key(), seconds) }() // ends with the profile
-	_, err = measure(ctx, a.process, e, 0, time.Duration(seconds)*time.Second)
-	if perr := <-done; err == nil {
-		err = perr
-	}
-	return err
-}
-
-func saveProfile(ctx context.Context, a *agent, dir, name string, seconds int) error {
-	body, err := a.get(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
-	if err != nil {
-		return err
-	}
-	file := strings.NewReplacer(" ", "-", ",", "", "×", "x").Replace(name) + ".pprof"
-	return os.WriteFile(filepath.Join(dir, file), []byte(body), 0o600)
 }

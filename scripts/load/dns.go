@@ -49,8 +49,8 @@ type nameserver struct {
 
 // benchDNS asks all name servers the same questions.
 func benchDNS(ctx context.Context, r report, o options) error {
-	r.line("- peers: unbound: %s; dnsmasq: %s; Consul: %s; all with one thread or their defaults, static data of the same answers",
-		peerVersion(o.unbound, "-V"), peerVersion(o.dnsmasq, "--version"), peerVersion(o.consul, "version"))
+	r.line("- peers: %s; %s; %s; unbound with one thread, dnsmasq as it is; static data of the same answers",
+		peerVersion("unbound", o.unbound, "-V"), peerVersion("dnsmasq", o.dnsmasq, "--version"), peerVersion("Consul", o.consul, "version"))
 	servers, stop, err := startNameservers(ctx, o)
 	defer stop()
 	if err != nil {
@@ -169,8 +169,7 @@ func startNameservers(ctx context.Context, o options) (servers []nameserver, sto
 		if err != nil {
 			return servers, stop, err
 		}
-		_, err = a.start(ctx)
-		if a.process != nil {
+		if err = a.up(ctx); a.process != nil {
 			servers = append(servers, nameserver{b.name, a.process, a.dns})
 		}
 		for _, n := range []int{3, 50} {

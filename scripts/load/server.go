@@ -67,12 +67,29 @@ func newAgent(name, binary, dir string, persistent, debug bool) (*agent, error) 
 	return a, nil
 }
 
-// start starts the agent and waits until it knows a leader; it returns the time from the one to the other.
-func (a *agent) start(ctx context.Context) (time.Duration, error) {
+// up starts the agent and waits until it writes.
+func (a *agent) up(ctx context.Context) error {
 	if err := a.launch(); err != nil {
-		return 0, err
+		return err
 	}
-	return a.await(ctx, "/v1/status/leader", func(body string) bool { return strings.Contains(body, ":") })
+	_, err := a.firstWrite(ctx)
+	return err
+}
+
+// leader waits until the agent names a leader, and firstWrite until it acknowledges a write; both return the
+// time since the start.
+func (a *agent) leader(ctx context.Context) (time.Duration, error) {
+	return a.await(ctx, "a leader", func(ctx context.Context) (bool, error) {
+		body, err := a.get(ctx, "/v1/status/leader")
+		return strings.Contains(body, ":"), err
+	})
+}
+
+func (a *agent) firstWrite(ctx context.Context) (time.Duration, error) {
+	return a.await(ctx, "a write", func(ctx context.Context) (bool, error) {
+		err := a.put(ctx, "/v1/kv/up", "yes")
+		return err == nil, err
+	})
 }
 
 func (a *agent) launch() (err error) {
@@ -80,14 +97,13 @@ func (a *agent) launch() (err error) {
 	return err
 }
 
-// await asks for path every 2 ms until an answer with status 200 pleases, and returns the time since the
-// start of the process.
-func (a *agent) await(ctx context.Context, path string, pleases func(body string) bool) (time.Duration, error) {
+// await tries every 2 ms until it is done, and returns the time since the start of the process.
+func (a *agent) await(ctx context.Context, what string, try func(context.Context) (done bool, err error)) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
-		body, err := a.get(ctx, path)
-		if err == nil && pleases(body) {
+		done, err := try(ctx)
+		if done {
 			return time.Since(a.started), nil
 		}
 		if gone := a.gone(); gone != nil {
@@ -95,7 +111,7 @@ func (a *agent) await(ctx context.Context, path string, pleases func(body string
 		}
 		select {
 		case <-ctx.Done():
-			return 0, fmt.Errorf("wait for %s%s: %w (the last answer: %v)", a.http, path, ctx.Err(), err)
+			return 0, fmt.Errorf("wait for %s: %w (the last answer: %v)", what, ctx.Err(), err)
 		case <-time.After(2 * time.Millisecond):
 		}
 	}

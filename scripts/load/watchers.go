@@ -48,12 +48,17 @@ func benchWatchers(ctx context.Context, r report, o options) error {
 				set[3].consul, set[3].recorded, set[3].most, set[3].goal = "35 KB", s.rss, s.mostK, fmt.Sprintf("≤ %.0f KB", s.mostK)
 			}
 			for range o.runs {
-				if err := watch(ctx, o, b, s.n, set); err != nil {
+				if err := watch(ctx, o, b, s.n, set, ""); err != nil {
 					return fmt.Errorf("%s, %s: %w", name, b.name, err)
 				}
 			}
 			if b.name == "Curia" {
 				all = append(all, set...)
+				if o.profiles != "" {
+					if err := watch(ctx, o, b, s.n, make([]event, len(set)), o.profiles); err != nil {
+						return err
+					}
+				}
 			} else {
 				for _, e := range set {
 					consul[e.what] = e
@@ -81,12 +86,12 @@ func agents(o options) []program {
 }
 
 // watch starts a server, parks n watchers and makes a few changes; it adds what it saw to the events.
-func watch(ctx context.Context, o options, b program, n int, into []event) error {
-	a, err := newAgent(b.name, b.path, o.dir, true, false)
+func watch(ctx context.Context, o options, b program, n int, into []event, profiles string) error {
+	a, err := newAgent(b.name, b.path, o.dir, true, profiles != "")
 	if err != nil {
 		return err
 	}
-	if _, err = a.start(ctx); a.process != nil {
+	if err = a.up(ctx); a.process != nil {
 		defer a.stop()
 	}
 	for i := 0; i < watchedInstances && err == nil; i++ {
@@ -125,7 +130,13 @@ func watch(ctx context.Context, o options, b program, n int, into []event) error
 		if e.early() {
 			return fmt.Errorf("a watcher was answered before anything changed (index %d)", index)
 		}
-		if err := oneChange(ctx, a, e, change, into); err != nil {
+		run := func() error { return oneChange(ctx, a, e, change, into) }
+		if profiles == "" {
+			err = run()
+		} else {
+			err = profiled(ctx, a, profiles, fmt.Sprintf("%d watchers %d", n, change+1), 2, run)
+		}
+		if err != nil {
 			return err
 		}
 	}
