@@ -94,17 +94,9 @@ func agentChecks(c *call) error {
 }
 
 func checkRegister(c *call) error {
-	// Older clients call the id of a check just that.
-	body := struct {
-		ID string
-		catalog.AgentCheck
-	}{}
-	if err := c.decode(&body); err != nil {
+	def := &catalog.AgentCheck{}
+	if err := c.decode(def); err != nil {
 		return err
-	}
-	def := &body.AgentCheck
-	if body.ID != "" {
-		def.CheckID = body.ID
 	}
 	if def.Name == "" {
 		return badRequest("check has no name: set Name")
