@@ -66,7 +66,7 @@ type CheckDefinition struct {
 	TCPUseTLS                      bool                `json:",omitempty"`
 	UDP                            string              `json:",omitempty"`
 	H2PING                         string              `json:",omitempty"`
-	H2PingUseTLS                   bool                `json:",omitempty"`
+	H2PingUseTLS                   *bool               `json:",omitempty"` // nil is true
 	GRPC                           string              `json:",omitempty"`
 	GRPCUseTLS                     bool                `json:",omitempty"`
 	OSService                      string              `json:",omitempty"`

@@ -120,8 +120,6 @@ func (s *Service) Validate() error {
 		return Errorf(Invalid, "service %q: unknown kind %q", s.ID, s.Kind)
 	case s.Port < 0 || s.Port > 65535:
 		return Errorf(Invalid, "service %q: port %d is not between 0 and 65535", s.ID, s.Port)
-	case s.Port != 0 && s.SocketPath != "":
-		return Errorf(Invalid, "service %q: set either port or socket_path, not both", s.ID)
 	case isWildcardIP(s.Address):
 		return Errorf(Invalid, "service %q: address %s is no address that others can dial", s.ID, s.Address)
 	}

@@ -36,7 +36,7 @@ func newH2Ping(r *Runner) (probe, error) {
 func (r *Runner) h2ping(ctx context.Context, target string) error {
 	var conn net.Conn
 	var err error
-	if r.def.H2PingUseTLS {
+	if useTLS := r.def.H2PingUseTLS; useTLS == nil || *useTLS {
 		tlsConn, tlsErr := r.dialTLS(ctx, target, "h2")
 		if tlsErr != nil {
 			return tlsErr

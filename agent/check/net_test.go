@@ -108,7 +108,7 @@ func TestH2Ping(t *testing.T) {
 	defer http1.Close()
 	f := func(addr string, overTLS bool, deps check.Deps, want catalog.Status, output string) {
 		t.Helper()
-		d := catalog.CheckDefinition{H2PING: addr, H2PingUseTLS: overTLS, Timeout: catalog.Duration(time.Second)}
+		d := catalog.CheckDefinition{H2PING: addr, H2PingUseTLS: &overTLS, Timeout: catalog.Duration(time.Second)}
 		expect(t, define(d), deps, want, "HTTP2 ping "+addr+": "+output)
 	}
 	f(plain, false, check.Deps{}, catalog.Passing, "Success")

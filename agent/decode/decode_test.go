@@ -43,7 +43,7 @@ func TestNamesMatchLoosely(t *testing.T) {
 		TaggedAddresses: map[string]catalog.ServiceAddress{"lan_ipv4": {Address: "10.0.0.1", Port: 80}},
 		Meta:            map[string]string{"some_key": "a", "Other_Key": "b"},
 		Checks: []*catalog.AgentCheck{{CheckID: "c", CheckDefinition: catalog.CheckDefinition{
-			ScriptArgs: []string{"true"}, Interval: catalog.Duration(10 * time.Second), TLSSkipVerify: true, H2PingUseTLS: true,
+			ScriptArgs: []string{"true"}, Interval: catalog.Duration(10 * time.Second), TLSSkipVerify: true, H2PingUseTLS: new(true),
 			Header: map[string][]string{"x_y": {"1"}}, DeregisterCriticalServiceAfter: catalog.Duration(90 * time.Minute), DockerContainerID: "d",
 		}}},
 		Proxy: &catalog.Proxy{
