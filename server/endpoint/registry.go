@@ -6,8 +6,6 @@ import (
 	"sort"
 	"time"
 
-	metrics "github.com/hashicorp/go-metrics"
-
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/filter"
@@ -34,6 +32,7 @@ type verb struct {
 	needs    func(req any) []acl.Need
 	act      func(ctx context.Context, r *Registry, az acl.Authorizer, call *rpc.Call) (rpc.Answer, error)
 	apply    func(tx *state.Txn, body []byte) (any, error)
+	meter    meter
 }
 
 type kind uint8
@@ -53,6 +52,7 @@ func (r *Registry) add(v *verb) {
 	if _, ok := r.verbs[v.name]; ok || len(v.name) > 255 {
 		panic(fmt.Sprintf("endpoint: verb %q is registered twice or too long", v.name))
 	}
+	v.meter = newMeter(v)
 	r.verbs[v.name] = v
 }
 
@@ -121,7 +121,7 @@ func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error)
 	}
 	start := time.Now()
 	answer, err := v.act(ctx, r, az, call)
-	measure(v, call, start, err)
+	v.meter.measure(start, err)
 	return answer, err
 }
 
@@ -158,22 +158,4 @@ func (r *Registry) meta(h rpc.Header, index uint64, filtered bool) rpc.Meta {
 	m := rpc.Meta{Index: index, Consistency: h.Consistency, Filtered: filtered}
 	m.LastContact, m.KnownLeader = r.host.Contact()
 	return m
-}
-
-var (
-	queryKey   = []string{"rpc", "query"}
-	requestKey = []string{"rpc", "request"}
-	errorKey   = []string{"rpc", "request_error"}
-)
-
-func measure(v *verb, call *rpc.Call, start time.Time, err error) {
-	metrics.IncrCounter(requestKey, 1)
-	if v.kind == query {
-		metrics.IncrCounter(queryKey, 1)
-	}
-	if err != nil {
-		metrics.IncrCounter(errorKey, 1)
-	}
-	_ = start
-	_ = call
 }
