@@ -443,7 +443,7 @@ func TestServerAgent(t *testing.T) {
 		h.asked(2, 1)
 		h.local = true
 		h.change(13, "four", nil)
-		h.asked(1, 0)
+		h.asked(0, 0)
 		h.get(zero, rpc.Header{}, "four", true)
 	})
 }
