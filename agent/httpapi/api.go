@@ -65,6 +65,7 @@ type API struct {
 	cached bool
 	config atomic.Pointer[Config]
 	mux    *http.ServeMux
+	kv     http.HandlerFunc
 
 	queryToken sync.Once
 }
@@ -87,8 +88,16 @@ func New(cfg Config, deps Deps, log *slog.Logger) *API {
 // Reconfigure replaces what can change while the API serves.
 func (a *API) Reconfigure(cfg Config) { a.config.Store(&cfg) }
 
-// ServeHTTP implements http.Handler.
-func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
+// ServeHTTP implements http.Handler. Keys are taken as they are: the mux would send who asks for a//b or
+// a/../b to another key.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if key, ok := strings.CutPrefix(r.URL.Path, kvPath); ok {
+		r.SetPathValue("key", key)
+		a.kv(w, r)
+		return
+	}
+	a.mux.ServeHTTP(w, r)
+}
 
 // Compressed is the API with its longer answers compressed for clients that take that.
 func (a *API) Compressed() http.Handler { return compressed(a) }
@@ -100,11 +109,15 @@ func (a *API) mount(route *Route) {
 		labels := []metrics.Label{{Name: "method", Value: m.Name}, {Name: "path", Value: label(route.Path)}}
 		timers[m.Name] = a.Telemetry.Timer([]string{"api", "http"}, labels...)
 	}
-	a.mux.HandleFunc(route.Path, func(w http.ResponseWriter, r *http.Request) {
+	handle := func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		a.serve(&call{api: a, route: route, w: w, r: r})
 		timers[r.Method].Since(start)
-	})
+	}
+	if strings.HasPrefix(route.Path, kvPath) {
+		a.kv = handle
+	}
+	a.mux.HandleFunc(route.Path, handle)
 }
 
 // label is a route's path as metrics name it.
@@ -211,7 +224,7 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, maxHeaderB
 	base, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	s := &http.Server{
-		Handler: handler, ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler: timed(handler), ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		BaseContext: func(net.Listener) context.Context { return base },
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/agent/decode"
+	"github.com/curia-mesh/curia/agent/watch"
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
@@ -86,7 +85,7 @@ func (c *call) header() (rpc.Header, error) {
 		return h, badRequest("stale and consistent cannot both be asked for")
 	case consistent:
 		h.Consistency = rpc.Consistent
-	case stale || c.has("max_stale") || c.has("cached") && c.api.cached:
+	case stale || c.has("max_stale"):
 		h.Consistency = rpc.Stale
 	}
 	var err error
@@ -100,7 +99,7 @@ func (c *call) header() (rpc.Header, error) {
 	return h, err
 }
 
-// duration reads a parameter that is a time span; one without a unit or sign is refused.
+// duration reads a parameter that is a time span; one without a unit or below zero is refused.
 func (c *call) duration(name string) (time.Duration, error) {
 	text := c.param(name)
 	if text == "" {
@@ -110,7 +109,10 @@ func (c *call) duration(name string) (time.Duration, error) {
 	if err != nil {
 		return 0, badRequest("invalid %s %q: want a number with a unit, such as 10s", name, text)
 	}
-	return max(d, 0), nil
+	if d < 0 {
+		return 0, badRequest("invalid %s %q: it is below zero", name, text)
+	}
+	return d, nil
 }
 
 // token is the secret that the request carries, else the agent's own default.
@@ -144,31 +146,6 @@ func (c *call) decode(into any) error {
 	return nil
 }
 
-// body reads the whole body if it has at most limit bytes. What is longer is refused before it is read
-// where its length is known, else as soon as the limit is passed.
-func (c *call) body(limit int64) ([]byte, error) {
-	size := c.r.ContentLength
-	if size > limit {
-		return nil, tooLarge(size, limit)
-	}
-	if size > 0 {
-		body := make([]byte, size)
-		if _, err := io.ReadFull(c.r.Body, body); err != nil {
-			return nil, badRequest("reading the request's body: %w", err)
-		}
-		return body, nil
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, limit))
-	var over *http.MaxBytesError
-	switch {
-	case errors.As(err, &over):
-		return nil, tooLarge(limit+1, limit)
-	case err != nil:
-		return nil, badRequest("reading the request's body: %w", err)
-	}
-	return body, nil
-}
-
 // nodeMeta reads the repeatable parameter of key:value pairs.
 func (c *call) nodeMeta() map[string]string {
 	pairs := c.query["node-meta"]
@@ -200,11 +177,40 @@ func ask[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) (rpc.Answer, e
 	return m.Ask(c.ctx(), c.api.Caller, h, req)
 }
 
-// query asks and answers with what came back.
+// query asks and answers with what came back: from the agent's cache where the client wants that.
 func query[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) error {
+	if c.has("cached") && c.api.cached {
+		return cached(c, m, req)
+	}
 	answer, err := ask(c, m, req)
 	if err != nil {
 		return err
+	}
+	return c.answer(answer)
+}
+
+// cached answers from the agent's cache, under the policy of the Cache-Control header.
+// Source: https://developer.hashicorp.com/consul/api-docs/features/caching
+func cached[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) error {
+	h, err := c.header()
+	if err != nil {
+		return err
+	}
+	if h.Consistency == rpc.Consistent {
+		return badRequest("cached and consistent cannot both be asked for")
+	}
+	policy, err := watch.ParsePolicy(c.r.Header["Cache-Control"]...)
+	if err != nil {
+		return badRequest("%w", err)
+	}
+	answer, state, err := watch.GetWith(c.ctx(), c.api.Cache, policy, m, h, req)
+	if err != nil {
+		return err
+	}
+	c.w.Header()[headerCache] = valueMiss
+	if state.Hit {
+		c.w.Header()[headerCache] = valueHit
+		c.w.Header().Set("Age", strconv.FormatInt(int64(state.Age/time.Second), 10))
 	}
 	return c.answer(answer)
 }

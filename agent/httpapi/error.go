@@ -66,6 +66,9 @@ func (c *call) fail(err error) {
 	}
 	h.Set("Content-Type", typeText)
 	h.Set("X-Content-Type-Options", "nosniff")
+	if status == http.StatusRequestEntityTooLarge {
+		h.Set("Connection", "close") // else net/http waits for the rest of the body before it answers
+	}
 	if status >= http.StatusInternalServerError {
 		c.log().Error("request failed", "method", c.r.Method, "path", c.r.URL.Path, "from", c.r.RemoteAddr, "err", err)
 	} else {

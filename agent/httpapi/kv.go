@@ -7,9 +7,12 @@ import (
 	"github.com/curia-mesh/curia/server/api"
 )
 
+// kvPath is what comes before a key in a path.
+const kvPath = "/v1/kv/"
+
 func kvRoutes() []Route {
 	return []Route{{
-		Path: "/v1/kv/{key...}", Doc: "read, write and delete keys", ACL: "key:read, key:list, key:write",
+		Path: kvPath + "{key...}", Doc: "read, write and delete keys", ACL: "key:read, key:list, key:write",
 		Methods: []Method{{http.MethodGet, kvGet}, {http.MethodPut, kvPut}, {http.MethodDelete, kvDelete}},
 	}}
 }
