@@ -21,6 +21,7 @@ import (
 	"github.com/curia-mesh/curia/agent/local"
 	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/agent/telemetry"
+	"github.com/curia-mesh/curia/agent/watch"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server"
 )
@@ -58,6 +59,8 @@ type Agent struct {
 	pools     *pools
 	server    *server.Server
 	caller    rpc.Caller
+	cache     *watch.Cache
+	plans     *watch.Plans
 	local     *local.State
 	events    *event.Ring
 	dns       *dns.Server
@@ -157,14 +160,19 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 		return err
 	}
 	a.events = event.NewRing(eventLocal{a})
-	a.dns, err = dns.New(dnsConfig(cfg), &source{caller: a.caller, header: a.dnsHeader}, logging.Named(a.log, "dns"))
+	a.cache = watch.New(watch.Options{Caller: a.caller, Datacenter: cfg.Datacenter, Log: logging.Named(a.log, "cache")})
+	a.dns, err = dns.New(dnsConfig(cfg), &source{cache: a.cache, header: a.dnsHeader}, logging.Named(a.log, "dns"))
 	if err != nil {
 		return err
 	}
 	a.api = httpapi.New(apiConfig(cfg), httpapi.Deps{
-		Caller: a.caller, Node: &node{a}, Local: a.local, Snapshots: a.server, Events: a.events, Telemetry: a.telemetry, Logs: a.logs,
+		Caller: a.caller, Cache: a.cache, Node: &node{a}, Local: a.local, Snapshots: a.server, Events: a.events, Telemetry: a.telemetry, Logs: a.logs,
 	}, logging.Named(a.log, "http"))
-	return nil
+	a.plans = watch.NewPlans(watch.Deps{
+		Cache: a.cache, Events: a.events, Services: a.api, Log: logging.Named(a.log, "watch"),
+		Token: func() string { return a.config.tokens.Load().Default },
+	})
+	return a.plans.Set(cfg.Watches)
 }
 
 // Run runs the agent until ctx ends or it is asked to leave, and returns when everything has ended. The
@@ -198,6 +206,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	core.Go(guard(a.server.Run))
 	core.Go(guard(a.pools.run))
 	core.Go(guard(a.handleEvents))
+	core.Go(guard(a.cache.Run))
 
 	edge, inner := errgroup.WithContext(ctx)
 	edge.Go(func() error { return a.local.Run(inner) })
@@ -206,6 +215,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	edge.Go(func() error { return a.retryJoin(inner, cfg) })
 	edge.Go(func() error { return a.sendCoordinates(inner, cfg) })
 	edge.Go(func() error { return a.measureDNS(inner) })
+	edge.Go(func() error { return a.plans.Run(inner) })
 	edge.Go(func() error { return a.obey(inner, cancel) })
 	edge.Go(func() error { return a.announce(inner) })
 	err := edge.Wait()

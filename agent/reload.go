@@ -31,6 +31,7 @@ func (a *Agent) reload() error {
 		a.logs.SetLevel(next.LogLevel),
 		a.telemetry.SetFilter(next.Telemetry.PrefixFilter),
 		a.local.SetConfig(next.Services, next.Checks),
+		a.plans.Set(next.Watches),
 	)
 	a.local.SetNode(a.catalogNode(next))
 	a.api.Reconfigure(apiConfig(next))

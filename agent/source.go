@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/curia-mesh/curia/agent/dns"
+	"github.com/curia-mesh/curia/agent/watch"
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
@@ -12,7 +13,7 @@ import (
 
 // source is what DNS names mean: the answers of the servers, shared with all others who ask the same.
 type source struct {
-	caller rpc.Caller
+	cache *watch.Cache
 	// header gives the consistency and the token of DNS questions.
 	header func(datacenter string) rpc.Header
 }
@@ -30,7 +31,7 @@ func (s *source) Service(ctx context.Context, q dns.ServiceQuery) (dns.Instances
 		return dns.Instances{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.Peer+q.SamenessGroup)
 	}
 	req := &api.ServiceQuery{Service: q.Name, Connect: q.Mesh == dns.Connect, Ingress: q.Mesh == dns.Ingress}
-	answer, err := api.HealthService.Ask(ctx, s.caller, s.header(q.Datacenter), req)
+	answer, _, err := watch.Get(ctx, s.cache, api.HealthService, s.header(q.Datacenter), req)
 	if err != nil {
 		return dns.Instances{}, err
 	}
@@ -47,7 +48,7 @@ func (s *source) Node(ctx context.Context, q dns.NodeQuery) (dns.Node, error) {
 	if q.Peer != "" {
 		return dns.Node{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.Peer)
 	}
-	answer, err := api.Nodes.Ask(ctx, s.caller, s.header(q.Datacenter), &api.NodeQuery{Node: q.Name})
+	answer, _, err := watch.Get(ctx, s.cache, api.Nodes, s.header(q.Datacenter), &api.NodeQuery{Node: q.Name})
 	if err != nil {
 		return dns.Node{}, err
 	}
@@ -60,7 +61,7 @@ func (s *source) Node(ctx context.Context, q dns.NodeQuery) (dns.Node, error) {
 
 // Address implements dns.Source.
 func (s *source) Address(ctx context.Context, addr netip.Addr) (dns.Owners, error) {
-	answer, err := api.AddressOwners.Ask(ctx, s.caller, s.header(""), &api.AddressQuery{Address: addr.String()})
+	answer, _, err := watch.Get(ctx, s.cache, api.AddressOwners, s.header(""), &api.AddressQuery{Address: addr.String()})
 	if err != nil {
 		return dns.Owners{}, err
 	}

@@ -36,6 +36,8 @@ var (
 	valueZero     = []string{"0"}
 	valueBlocking = []string{"blocking-query"}
 	valueJSON     = []string{typeJSON}
+	valueHit      = []string{"HIT"}
+	valueMiss     = []string{"MISS"}
 	effective     = map[rpc.Consistency][]string{rpc.Default: {"leader"}, rpc.Consistent: {"consistent"}, rpc.Stale: {"stale"}}
 )
 

@@ -8,6 +8,7 @@ import (
 	"github.com/curia-mesh/curia/agent/local"
 	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/agent/telemetry"
+	"github.com/curia-mesh/curia/agent/watch"
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/rpc/gossip"
@@ -16,7 +17,9 @@ import (
 // Deps are the parts of the agent that the API shows.
 type Deps struct {
 	// Caller reaches the servers.
-	Caller    rpc.Caller
+	Caller rpc.Caller
+	// Cache answers those who ask for cached results.
+	Cache     *watch.Cache
 	Node      Node
 	Local     *local.State
 	Snapshots Snapshots

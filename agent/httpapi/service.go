@@ -76,6 +76,16 @@ func (s *AgentService) hash() (string, error) {
 	return strconv.FormatUint(n, 16), nil
 }
 
+// Watch implements watch.Services.
+func (a *API) Watch(id string) (service any, changed <-chan struct{}) {
+	changed = a.Local.Changed(id)
+	s, ok := a.Local.Service(id)
+	if !ok {
+		return nil, changed
+	}
+	return agentService(s, a.config.Load().Datacenter), changed
+}
+
 func agentServices(c *call) error {
 	all := map[string]*AgentService{}
 	keep, err := filter.Compile(c.param("filter"))
