@@ -93,7 +93,7 @@ func serverService(m gossip.Member) *catalog.Service {
 			"serf_protocol_current": strconv.Itoa(int(m.ProtocolCur)),
 			"serf_protocol_min":     strconv.Itoa(int(m.ProtocolMin)),
 			"serf_protocol_max":     strconv.Itoa(int(m.ProtocolMax)),
-			"version":               m.Tags["build"],
+			"version":               version(m.Tags["build"]),
 			"grpc_port":             m.Tags["grpc_port"],
 			"grpc_tls_port":         m.Tags["grpc_tls_port"],
 		},
