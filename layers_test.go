@@ -43,10 +43,11 @@ var may = map[string][]string{
 	"agent/dns":                  {"catalog"},
 	"agent/httpapi": {"catalog", "catalog/filter", "rpc", "rpc/gossip", "server/api", "agent/check", "agent/decode", "agent/event", "agent/local",
 		"agent/logging", "agent/telemetry", "agent/watch"},
-	"agent":         {"catalog", "catalog/...", "rpc", "rpc/...", "server", "server/...", "agent/..."},
-	"agent/command": {"catalog", "agent", "agent/client", "agent/config", "agent/decode", "server/fsm", "server/snapshot"},
-	"agent/testkit": {"catalog", "catalog/...", "rpc", "rpc/...", "server", "server/...", "agent", "agent/..."},
-	"website":       {},
+	"agent":           {"catalog", "catalog/...", "rpc", "rpc/...", "server", "server/...", "agent/..."},
+	"agent/command":   {"catalog", "agent", "agent/client", "agent/config", "agent/decode", "server/fsm", "server/snapshot"},
+	"agent/frontdoor": {},
+	"agent/testkit":   {"catalog", "catalog/...", "rpc", "rpc/...", "server", "server/...", "agent", "agent/..."},
+	"website":         {},
 }
 
 // TestLayers holds the imports of the product to the plan, so that dependencies point down only.

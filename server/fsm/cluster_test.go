@@ -72,6 +72,7 @@ func (c *cluster) wipe(testing.TB) {
 func (c *cluster) Datacenter() string                { return "dc1" }
 func (c *cluster) Leading() bool                     { return true }
 func (c *cluster) Leader() (rpc.Caller, error)       { return nil, nil }
+func (c *cluster) AwaitLeader(context.Context) error { return nil }
 func (c *cluster) Remote(string) (rpc.Caller, error) { return nil, nil }
 func (c *cluster) Confirm(context.Context) error     { return nil }
 func (c *cluster) Contact() (time.Duration, bool)    { return 0, true }
