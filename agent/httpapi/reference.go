@@ -29,7 +29,7 @@ Every route takes ` + "`dc`, `token` (better: the header `X-Consul-Token`), `pre
 		for _, m := range r.Methods {
 			methods = append(methods, m.Name)
 		}
-		path := strings.NewReplacer("...}", "}", "{", ":", "}", "").Replace(r.Path)
+		path := strings.NewReplacer("...}", "", "{", ":", "}", "").Replace(r.Path)
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", path, strings.Join(methods, ", "), r.Doc, r.ACL)
 	}
 	_, err := io.WriteString(w, b.String())

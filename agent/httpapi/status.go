@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -179,12 +178,13 @@ func aclRoutes() []Route {
 	add("/v1/acl/templated-policies", "list the templated policies", http.MethodGet)
 	add("/v1/acl/templated-policy/name/{name...}", "show a templated policy", http.MethodGet)
 	add("/v1/acl/templated-policy/preview/{name...}", "render a templated policy", http.MethodPost)
-	for one, all := range map[string]string{
-		"token": "tokens", "policy": "policies", "role": "roles", "auth-method": "auth-methods", "binding-rule": "binding-rules",
+	for _, noun := range []struct{ one, all, what string }{
+		{"token", "tokens", "a token"}, {"policy", "policies", "a policy"}, {"role", "roles", "a role"},
+		{"auth-method", "auth-methods", "an auth method"}, {"binding-rule", "binding-rules", "a binding rule"},
 	} {
-		add("/v1/acl/"+all, "list the "+all, http.MethodGet)
-		add("/v1/acl/"+one, "create a "+one, http.MethodPut)
-		add(fmt.Sprintf("/v1/acl/%s/{id...}", one), "show, change or delete a "+one, http.MethodGet, http.MethodPut, http.MethodDelete)
+		add("/v1/acl/"+noun.all, "list the "+noun.all, http.MethodGet)
+		add("/v1/acl/"+noun.one, "create "+noun.what, http.MethodPut)
+		add("/v1/acl/"+noun.one+"/{id...}", "show, change or delete "+noun.what, http.MethodGet, http.MethodPut, http.MethodDelete)
 	}
 	return routes
 }
