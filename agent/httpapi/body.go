@@ -21,6 +21,7 @@ func timed(next http.Handler) http.Handler {
 		if r.ContentLength != 0 {
 			b := &timedBody{ReadCloser: r.Body, conn: http.NewResponseController(w)}
 			b.renew()
+			r = r.WithContext(r.Context()) // net/http looks at the body that it gave when it ends the request
 			r.Body = b
 		}
 		next.ServeHTTP(w, r)
