@@ -1,0 +1,68 @@
+package frontdoor_test
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// wire is a TCP connection to an agent on which a test says what it likes.
+type wire struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+// dial connects from an address of this machine, "" for any.
+func dial(addr, from string) (*wire, error) {
+	d := net.Dialer{Timeout: 10 * time.Second}
+	if from != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	conn, err := d.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &wire{conn, bufio.NewReader(conn)}, nil
+}
+
+func open(t testing.TB, addr string) *wire {
+	t.Helper()
+	w, err := dial(addr, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Close() })
+	return w
+}
+
+// reply reads one answer, within a time that is far below those of idle connections and slow bodies.
+func (w *wire) reply(method string) (int, http.Header, string, error) {
+	w.SetReadDeadline(time.Now().Add(5 * time.Second))
+	resp, err := http.ReadResponse(w.in, &http.Request{Method: method})
+	if err != nil {
+		return 0, nil, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if resp.Close {
+		resp.Header.Set("Connection", "close")
+	}
+	return resp.StatusCode, resp.Header, string(body), err
+}
+
+// say sends a request as it is and reads the answer.
+func say(t testing.TB, addr, request string) (status int, header http.Header, body string) {
+	t.Helper()
+	w := open(t, addr)
+	if _, err := io.WriteString(w, request); err != nil {
+		t.Fatal(err)
+	}
+	status, header, body, err := w.reply(request[:3])
+	if err != nil {
+		t.Fatalf("no answer to %.60q: %v", request, err)
+	}
+	return status, header, body
+}
