@@ -66,7 +66,7 @@ func benchCatalog(ctx context.Context, r report, o options) error {
 }
 
 // fill is one run: a server of its own, filled, read, saved and started again. One that saves profiles ends
-// when it is filled.
+// when it is read.
 func fill(ctx context.Context, o options, b program, requests [][]byte, into []event, profiles string) error {
 	a, err := newAgent(b.name, b.path, o.dir, true, profiles != "")
 	if err != nil {
@@ -104,10 +104,15 @@ func fill(ctx context.Context, o options, b program, requests [][]byte, into []e
 	a.settle(ctx, 5*time.Second)
 	add(2, float64(a.rss())/1e6)
 	if profiles != "" {
-		return saveProfile(ctx, a, "/debug/pprof/heap", profiles, "catalog heap")
+		if err := saveProfile(ctx, a, "/debug/pprof/heap", profiles, "catalog heap"); err != nil {
+			return err
+		}
 	}
 	if err := readAll(ctx, o, a, add); err != nil {
 		return fmt.Errorf("read: %w", err)
+	}
+	if profiles != "" {
+		return saveProfile(ctx, a, "/debug/pprof/heap", profiles, "catalog heap after reads")
 	}
 	start := time.Now()
 	size, err := saveSnapshot(ctx, a)

@@ -41,12 +41,12 @@ func (f figure) String() string {
 	return s
 }
 
-// short prints a number with about two digits that count.
+// short prints a number with two or three digits that count.
 func short(v float64) string {
 	switch {
 	case v < 1:
 		return fmt.Sprintf("%.2f", v)
-	case v < 10:
+	case v < 100:
 		return fmt.Sprintf("%.1f", v)
 	}
 	return fmt.Sprintf("%.0f", v)

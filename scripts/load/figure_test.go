@@ -44,7 +44,7 @@ func TestVerdict(t *testing.T) {
 	peers := map[string]figure{"a": {rate: 500}, "b": {rate: 800}}
 	both := []string{"a", "b"}
 	f(goal{ratio: 1.2, of: both, cpu: 50}, ours, peers, "yes")
-	f(goal{ratio: 1.3, of: both, cpu: 49}, ours, peers, "no: 1.25× of 1.30×, 50 µs of 49")
+	f(goal{ratio: 1.3, of: both, cpu: 49}, ours, peers, "no: 1.25× of 1.30×, 50.0 µs of 49.0")
 	f(goal{ratio: 1, of: []string{"a", "c"}}, ours, peers, "-")
 	f(goal{ratio: 3, of: []string{"a", "c"}}, ours, peers, "no: 2.00× of 3.00×")
 	f(goal{rising: "one"}, ours, nil, "yes")
@@ -62,11 +62,11 @@ func TestEvents(t *testing.T) {
 		{what: "not measured", most: 1},
 	}, map[string]event{"rate": {unit: "/s", runs: []float64{5}}})
 	want := `
-| event        | Curia | Consul      | × better | goal    | met |
-|--------------|-------|-------------|----------|---------|-----|
-| time         | 20 ms | rec. 100 ms | 5.00×    | ≤ 20 ms | yes |
-| rate         | 20 /s | 5.0 /s      | 4.00×    | ≥ 21    | no  |
-| not measured | -     | -           | -        |         | -   |
+| event        | Curia   | Consul      | × better | goal    | met |
+|--------------|---------|-------------|----------|---------|-----|
+| time         | 20.0 ms | rec. 100 ms | 5.00×    | ≤ 20 ms | yes |
+| rate         | 20.0 /s | 5.0 /s      | 4.00×    | ≥ 21    | no  |
+| not measured | -       | -           | -        |         | -   |
 `
 	if got := "\n" + b.String(); got != want {
 		t.Errorf("got %s\nwant %s", got, want)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"strings"
 )
 
@@ -28,7 +29,7 @@ func (g goal) verdict(ours figure, peers map[string]figure, rows map[string]figu
 		missing = missing || !peers[name].known()
 	}
 	if best > 0 && ours.rate < g.ratio*best {
-		misses = append(misses, fmt.Sprintf("%.2f× of %.2f×", ours.rate/best, g.ratio))
+		misses = append(misses, fmt.Sprintf("%.2f× of %.2f×", math.Floor(ours.rate/best*100)/100, g.ratio))
 	}
 	if g.cpu > 0 && micros(ours.cpu) > g.cpu {
 		misses = append(misses, fmt.Sprintf("%s µs of %s", short(micros(ours.cpu)), short(g.cpu)))

@@ -127,6 +127,11 @@ func watch(ctx context.Context, o options, b program, n int, into []event, profi
 		if change == 0 {
 			into[3].runs = append(into[3].runs, float64(a.rss()-idle)/1e3/float64(n))
 		}
+		if profiles != "" {
+			if err := saveProfile(ctx, a, "/debug/pprof/heap", profiles, fmt.Sprintf("%d watchers heap", n)); err != nil {
+				return err
+			}
+		}
 		if e.early() {
 			return fmt.Errorf("a watcher was answered before anything changed (index %d)", index)
 		}
