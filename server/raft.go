@@ -8,8 +8,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
 	"github.com/curia-mesh/curia/rpc"
@@ -25,6 +27,20 @@ type raftNode struct {
 	disk      raftstore.Log // nil in memory
 	snapshots raft.SnapshotStore
 	elected   chan bool
+	ending    atomic.Bool
+}
+
+// quiet keeps to itself that connections break while the server ends.
+type quiet struct {
+	hclog.Logger
+	ending *atomic.Bool
+}
+
+// Error implements hclog.Logger.
+func (q quiet) Error(msg string, args ...any) {
+	if !q.ending.Load() {
+		q.Logger.Error(msg, args...)
+	}
 }
 
 const (
@@ -36,7 +52,7 @@ const (
 func openRaft(cfg Config, machine *fsm.FSM, port net.Listener) (*raftNode, error) {
 	n := &raftNode{cfg: cfg, elected: make(chan bool, 8)}
 	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: &raftPort{Listener: port, dialer: rpc.Dialer{}, advertise: cfg.Advertise}, MaxPool: 3, Timeout: 10 * time.Second, Logger: cfg.RaftLog,
+		Stream: &raftPort{Listener: port, dialer: rpc.Dialer{}, advertise: cfg.Advertise}, MaxPool: 3, Timeout: 10 * time.Second, Logger: quiet{cfg.RaftLog, &n.ending},
 	})
 	logs, stable, err := n.openStores()
 	if err != nil {
@@ -148,6 +164,7 @@ func (n *raftNode) handOver() {
 }
 
 func (n *raftNode) close() error {
+	n.ending.Store(true)
 	err := n.Shutdown().Error()
 	return errors.Join(err, n.transport.Close(), n.closeDisk())
 }
