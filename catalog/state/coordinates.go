@@ -60,6 +60,5 @@ func CoordinateSet(tx *Txn, all []*catalog.NodeCoordinate) {
 			continue
 		}
 		coordinates.put(tx, &coordinateRow{Node: n.Node, Segment: c.Segment, Coord: c.Coord, Index: tx.Index})
-		setIndex(tx, coordinatesIndex)
 	}
 }

@@ -22,7 +22,7 @@ const (
 	nodesIndex       = "nodes"       // the last removal of a node
 	instancesIndex   = "instances"   // the last removal of an instance
 	sessionsIndex    = "sessions"    // the last removal of a session
-	coordinatesIndex = "coordinates" // the last change of a coordinate
+	coordinatesIndex = "coordinates" // the last removal of a coordinate
 	locksIndex       = "locks"       // no index: the highest LockIndex whose grave was reaped
 )
 

@@ -173,7 +173,6 @@ func DeleteService(tx *Txn, node, id string) bool {
 			removeCheck(tx, c)
 		}
 	}
-	delete(tx.stale, instanceKey{fold(node), id})
 	instances.remove(tx, i)
 	recount(tx, i.Service, nil)
 	bury(tx, graveInstance, fold(i.Service.Service))
