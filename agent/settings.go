@@ -107,7 +107,8 @@ func (a *Agent) dnsHeader(datacenter string) rpc.Header {
 func apiConfig(cfg *config.Config) httpapi.Config {
 	out := httpapi.Config{
 		Datacenter: cfg.Datacenter, DefaultPolicy: "allow", ResponseHeaders: cfg.HTTP.ResponseHeaders, BlockEndpoints: cfg.HTTP.BlockEndpoints,
-		Cached: cfg.HTTP.UseCache, Debug: cfg.EnableDebug || cfg.Dev,
+		DefaultWait: cfg.DefaultQueryTime, MaxWait: cfg.MaxQueryTime, DiscoveryMaxStale: cfg.DiscoveryMaxStale,
+		TranslateAddresses: cfg.TranslateWANAddrs, Cached: cfg.HTTP.UseCache, Debug: cfg.EnableDebug || cfg.Dev,
 		Limits: httpapi.Limits{KVValue: int64(cfg.Limits.KVMaxValueSize), Txn: int64(cfg.Limits.TxnMaxReqLen)},
 	}
 	for _, cidr := range cfg.HTTP.AllowWriteHTTPFrom {

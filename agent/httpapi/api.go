@@ -29,6 +29,13 @@ type Config struct {
 	BlockEndpoints []string
 	// AllowWriteFrom lists the networks that may write; empty means all.
 	AllowWriteFrom []netip.Prefix
+	// DefaultWait and MaxWait bound blocking queries; 0 leaves that to the servers.
+	DefaultWait, MaxWait time.Duration
+	// DiscoveryMaxStale, above 0, makes queries of the catalog and of health stale by that much at most,
+	// where they do not say themselves how current they must be.
+	DiscoveryMaxStale time.Duration
+	// TranslateAddresses tells clients that addresses may be those of other datacenters.
+	TranslateAddresses bool
 	// Cached lets clients ask for answers of the agent's cache.
 	Cached bool
 	// Debug serves the profiler.
@@ -134,6 +141,9 @@ func (a *API) serve(c *call) {
 	cfg := a.config.Load()
 	h := c.w.Header()
 	h[headerPolicy] = []string{cfg.DefaultPolicy}
+	if cfg.TranslateAddresses {
+		h["X-Consul-Translate-Addresses"] = valueTrue
+	}
 	for k, v := range cfg.ResponseHeaders {
 		h.Set(k, v)
 	}
@@ -157,6 +167,10 @@ func (a *API) serve(c *call) {
 		return
 	}
 	c.pretty = c.has("pretty") && c.param("pretty") != "false" && c.param("pretty") != "0"
+	if err := c.tenancy(); err != nil {
+		c.fail(err)
+		return
+	}
 	if err := handle(c); err != nil {
 		c.fail(err)
 	}

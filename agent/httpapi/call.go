@@ -95,8 +95,34 @@ func (c *call) header() (rpc.Header, error) {
 	if h.MinIndex, err = c.number("index"); err != nil {
 		return h, err
 	}
-	h.MaxWait, err = c.duration("wait")
-	return h, err
+	if h.MaxWait, err = c.duration("wait"); err != nil {
+		return h, err
+	}
+	cfg := c.api.config.Load()
+	if h.MaxWait == 0 {
+		h.MaxWait = cfg.DefaultWait
+	}
+	if cfg.MaxWait > 0 {
+		h.MaxWait = min(h.MaxWait, cfg.MaxWait)
+	}
+	if c.route.Effective && h.Consistency == rpc.Default && cfg.DiscoveryMaxStale > 0 {
+		h.Consistency, h.MaxStale = rpc.Stale, cfg.DiscoveryMaxStale
+	}
+	return h, nil
+}
+
+// tenancy refuses other namespaces and partitions than the one that there is.
+func (c *call) tenancy() error {
+	for _, t := range []struct{ what, param, header string }{
+		{"namespace", c.param("ns"), c.r.Header.Get("X-Consul-Namespace")}, {"partition", c.param("partition"), c.r.Header.Get("X-Consul-Partition")},
+	} {
+		for _, name := range []string{t.param, t.header} {
+			if name != "" && name != "default" {
+				return badRequest("%s %q does not exist: there is only %q", t.what, name, "default")
+			}
+		}
+	}
+	return nil
 }
 
 // duration reads a parameter that is a time span; one without a unit or below zero is refused.
