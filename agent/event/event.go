@@ -38,10 +38,10 @@ type Local interface {
 
 // wire is an event as it crosses gossip.
 type wire struct {
-	ID, Name                              string
-	Payload                               []byte
+	ID, Name                             string
+	Payload                              []byte
 	NodeFilter, ServiceFilter, TagFilter string
-	Version                               int
+	Version                              int
 }
 
 // Validate checks what an event may say.
