@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,6 +25,7 @@ type limited struct {
 	net.Listener
 	limit   int
 	refusal []byte
+	leaving atomic.Int32 // refused connections that are not closed yet
 
 	mu   sync.Mutex
 	open map[netip.Addr]int
@@ -49,7 +51,7 @@ func (l *limited) Accept() (net.Conn, error) {
 }
 
 // refuse tells the client why and closes. The close waits a moment: with the client's request unread it
-// would take the words back.
+// would take the words back. In a flood it waits for a few only.
 func (l *limited) refuse(conn net.Conn) {
 	if len(l.refusal) == 0 {
 		conn.Close()
@@ -60,10 +62,21 @@ func (l *limited) refuse(conn net.Conn) {
 	if half, ok := conn.(*net.TCPConn); ok {
 		half.CloseWrite()
 	}
-	time.AfterFunc(refusalTime, func() { conn.Close() })
+	if l.leaving.Add(1) > maxLeaving {
+		l.leaving.Add(-1)
+		conn.Close()
+		return
+	}
+	time.AfterFunc(refusalTime, func() {
+		conn.Close()
+		l.leaving.Add(-1)
+	})
 }
 
-const refusalTime = 300 * time.Millisecond
+const (
+	refusalTime = 300 * time.Millisecond
+	maxLeaving  = 64
+)
 
 func (l *limited) take(addr netip.Addr) bool {
 	l.mu.Lock()
