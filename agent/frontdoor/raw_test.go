@@ -40,7 +40,11 @@ func open(t testing.TB, addr string) *wire {
 
 // reply reads one answer, within a time that is far below those of idle connections and slow bodies.
 func (w *wire) reply(method string) (int, http.Header, string, error) {
-	w.SetReadDeadline(time.Now().Add(5 * time.Second))
+	return w.replyWithin(method, 5*time.Second)
+}
+
+func (w *wire) replyWithin(method string, patience time.Duration) (int, http.Header, string, error) {
+	w.SetReadDeadline(time.Now().Add(patience))
 	resp, err := http.ReadResponse(w.in, &http.Request{Method: method})
 	if err != nil {
 		return 0, nil, "", err
