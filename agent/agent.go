@@ -112,6 +112,7 @@ func Open(opts Options) (*Agent, error) {
 	if err := a.openServer(cfg); err != nil {
 		return nil, err
 	}
+	opened.add(func() { a.server.Close() })
 	if err := a.openInterfaces(cfg); err != nil {
 		return nil, err
 	}

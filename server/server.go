@@ -76,6 +76,7 @@ type Server struct {
 	fsm      *fsm.FSM
 	host     *host
 	raft     *raftNode
+	port     net.Listener
 	listener *rpc.Listener
 	pool     *rpc.Pool
 	sessions *sessionTimers
@@ -99,6 +100,7 @@ func Open(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, bindError("server (RPC)", "ports.server", cfg.Bind, err)
 	}
+	s.port = port
 	if cfg.Advertise == "" {
 		cfg.Advertise = port.Addr().String()
 	}
@@ -150,6 +152,11 @@ func (s *Server) Run(ctx context.Context) error {
 	err = errors.Join(err, s.raft.close())
 	stop() // Raft is done with its connections
 	return errors.Join(err, listening.Wait(), s.pool.Close())
+}
+
+// Close gives back what Open took, when Run does not follow.
+func (s *Server) Close() error {
+	return errors.Join(s.raft.close(), s.port.Close(), s.pool.Close())
 }
 
 // serve answers a call that came over the network.
