@@ -13,7 +13,7 @@ import (
 
 // benchControl measures the control plane: all sections, each with servers of its own.
 func benchControl(ctx context.Context, r report, o options) error {
-	r.line("- peers: %s; %s", peerVersion("etcd", o.etcd, "--version"), peerVersion("Consul", o.consul, "version"))
+	r.line("- peers: %s; %s", peerVersion(ctx, "etcd", o.etcd, "--version"), peerVersion(ctx, "Consul", o.consul, "version"))
 	var failed []string
 	sections := []struct {
 		name string
@@ -38,11 +38,11 @@ func benchControl(ctx context.Context, r report, o options) error {
 }
 
 // peerVersion names a peer with its version, or says that it is missing.
-func peerVersion(name, path string, args ...string) string {
+func peerVersion(ctx context.Context, name, path string, args ...string) string {
 	if path == "" {
 		return name + " is missing, its cells are \"-\" or recorded ones"
 	}
-	if v := version(path, args...); !strings.Contains(strings.ToLower(v), strings.ToLower(name)) {
+	if v := version(ctx, path, args...); !strings.Contains(strings.ToLower(v), strings.ToLower(name)) {
 		return name + " " + v
 	} else {
 		return v
@@ -76,6 +76,7 @@ func benchRequests(ctx context.Context, r report, o options) error {
 	shown := map[string]figure{}
 	var table, generator [][]string
 	var drift []string
+	var crowd []float64
 	var failed error
 	for _, q := range rows {
 		got, err := alternate(ctx, o, q, servers)
@@ -101,6 +102,7 @@ func benchRequests(ctx context.Context, r report, o options) error {
 		}
 		table = append(table, []string{q.name, fmt.Sprint(q.clients), ours.String(), etcd.String(), times(over(ours, etcd)), consul,
 			times(over(ours, got["Consul"])), q.goal.text, q.goal.verdict(ours, got, shown)})
+		crowd = append(crowd, ours.others)
 		generator = append(generator, []string{q.key(), busy(ours), busy(etcd)})
 	}
 	r.heading("Requests: a persistent server, fsync of every write")
@@ -108,8 +110,7 @@ func benchRequests(ctx context.Context, r report, o options) error {
 	if len(drift) > 0 {
 		r.line("\nThis machine against the recorded one, by etcd: %s.", strings.Join(drift, "; "))
 	}
-	r.line(generatorNote)
-	r.table([]string{"request", "against Curia", "against etcd"}, generator)
+	r.generator([]string{"request", "against Curia", "against etcd"}, generator, crowd)
 	return failed
 }
 
@@ -119,9 +120,6 @@ func over(a, b figure) float64 {
 	}
 	return a.rate / b.rate
 }
-
-const generatorNote = "\nThe load generator: µs of its own per operation, its share of one core (near 100 %% it is the limit, not the " +
-	"server); share of one core that neither it nor the server used but others and the kernel:\n"
 
 // busy is what the generator took of one core (near 100 % it is the limit and not the server), and what
 // others took.

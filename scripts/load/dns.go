@@ -50,13 +50,14 @@ type nameserver struct {
 // benchDNS asks all name servers the same questions.
 func benchDNS(ctx context.Context, r report, o options) error {
 	r.line("- peers: %s; %s; %s; unbound with one thread, dnsmasq as it is; static data of the same answers",
-		peerVersion("unbound", o.unbound, "-V"), peerVersion("dnsmasq", o.dnsmasq, "--version"), peerVersion("Consul", o.consul, "version"))
+		peerVersion(ctx, "unbound", o.unbound, "-V"), peerVersion(ctx, "dnsmasq", o.dnsmasq, "--version"), peerVersion(ctx, "Consul", o.consul, "version"))
 	servers, stop, err := startNameservers(ctx, o)
 	defer stop()
 	if err != nil {
 		return err
 	}
 	var table, sizes, generator [][]string
+	var crowd []float64
 	for _, l := range lookups() {
 		if !o.wanted("DNS " + l.name) {
 			continue
@@ -78,14 +79,14 @@ func benchDNS(ctx context.Context, r report, o options) error {
 		table = append(table, []string{l.name, ours.String(), unbound.String(), times(over(ours, unbound)), dnsmasq.String(),
 			times(over(ours, dnsmasq)), consulCell, times(over(ours, got["Consul"])), l.goal.text, l.goal.verdict(ours, got, nil)})
 		sizes = append(sizes, []string{l.name, answers["Curia"], answers["unbound"], answers["dnsmasq"]})
+		crowd = append(crowd, ours.others)
 		generator = append(generator, []string{l.name, busy(ours), busy(unbound), busy(dnsmasq)})
 	}
 	r.heading(fmt.Sprintf("DNS over UDP, %d outstanding", outstanding))
 	r.table([]string{"name", "Curia", "unbound", "× unbound", "dnsmasq", "× dnsmasq", "Consul", "× Consul", "goal", "met"}, table)
 	r.line("\nThe answers:\n")
 	r.table([]string{"name", "Curia", "unbound", "dnsmasq"}, sizes)
-	r.line(generatorNote)
-	r.table([]string{"name", "against Curia", "against unbound", "against dnsmasq"}, generator)
+	r.generator([]string{"name", "against Curia", "against unbound", "against dnsmasq"}, generator, crowd)
 	return nil
 }
 
@@ -165,7 +166,7 @@ func startNameservers(ctx context.Context, o options) (servers []nameserver, sto
 		}
 	}
 	for _, b := range agents(o) {
-		a, err := newAgent(b.name, b.path, o.dir, false, o.profiles != "")
+		a, err := newAgent(b.name, b.path, o.dir, false, false)
 		if err != nil {
 			return servers, stop, err
 		}

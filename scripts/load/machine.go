@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,7 +17,7 @@ import (
 )
 
 // machine writes what the figures depend on.
-func machine(r report, o options) error {
+func machine(ctx context.Context, r report, o options) error {
 	fsync, err := fsyncTime(o.dir)
 	if err != nil {
 		return err
@@ -27,7 +28,7 @@ func machine(r report, o options) error {
 	r.line("- machine: %s, %d cores, %s of memory, Linux %s, %s; load average before: %s", after("/proc/cpuinfo", "model name"),
 		runtime.NumCPU(), after("/proc/meminfo", "MemTotal"), bytes.TrimSpace(kernel), distribution(), firstFields(string(load), 3))
 	r.line("- disk of the data: %s, append + fdatasync %.2f ms (median of %d)", filesystem(o.dir), micros(fsync)/1e3, fsyncs)
-	r.line("- Curia: %s, commit %s, %s", version(o.curia, "version"), o.commit, runtime.Version())
+	r.line("- Curia: %s, commit %s, %s", version(ctx, o.curia, "version"), o.commit, runtime.Version())
 	r.line("- clients and servers on this machine, over loopback; every connection has one request under way; each figure is the "+
 		"median of %d runs of %s after %s to warm up; the runs of the servers alternate", o.runs, o.length, o.warm)
 	r.line("- a cell is: operations/s (p50/p99 ms; server CPU µs per operation); `%s` marks a figure recorded elsewhere before: Consul "+
@@ -36,11 +37,13 @@ func machine(r report, o options) error {
 }
 
 // version is the first line that a program prints about itself, "-" when it is missing.
-func version(path string, args ...string) string {
+func version(ctx context.Context, path string, args ...string) string {
 	if path == "" {
 		return "-"
 	}
-	out, err := exec.Command(path, args...).CombinedOutput()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
 	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	if line == "" {
 		return fmt.Sprintf("- (%v)", err)

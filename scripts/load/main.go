@@ -89,7 +89,7 @@ func parse() (o options, what, file string) {
 func run(ctx context.Context, r report, o options, what string) error {
 	r.line("# Curia: %s", map[string]string{"control": "the control plane of one server", "dns": "DNS of one server"}[what])
 	r.line("")
-	if err := machine(r, o); err != nil {
+	if err := machine(ctx, r, o); err != nil {
 		return err
 	}
 	if what == "dns" {

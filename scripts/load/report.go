@@ -58,5 +58,17 @@ func (r report) events(all []event, consul map[string]event) {
 	r.table([]string{"event", "Curia", "Consul", "× better", "goal", "met"}, rows)
 }
 
+// generator writes what the load generator took, see busy, and a warning when others took much; crowd is how
+// many cores they took in each row.
+func (r report) generator(head []string, rows [][]string, crowd []float64) {
+	r.line("\nThe load generator: µs of its own per operation, its share of one core (near 100 %% it is the limit, not the server); " +
+		"share of one core that neither it nor the server used but others and the kernel:\n")
+	r.table(head, rows)
+	if c := median(crowd); c > 0.3 {
+		r.line("\n**The machine was busy**: others took %.0f %% of a core. Rates and latencies are worse than they would be; ratios and CPU "+
+			"per operation hold better.", c*100)
+	}
+}
+
 // recordedMark stands before figures that are not of this run.
 const recordedMark = "rec. "
