@@ -217,6 +217,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	edge.Go(func() error { return a.sendCoordinates(inner, cfg) })
 	edge.Go(func() error { return a.measureDNS(inner) })
 	edge.Go(func() error { return a.plans.Run(inner) })
+	edge.Go(func() error { return a.autoReload(inner) })
 	edge.Go(func() error { return a.obey(inner, cancel) })
 	edge.Go(func() error { return a.announce(inner) })
 	err := edge.Wait()

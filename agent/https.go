@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/curia-mesh/curia/agent/config"
@@ -16,6 +18,11 @@ import (
 // certificates is the TLS configuration of an interface, read from files. A reload replaces it for the
 // handshakes that follow.
 type certificates struct{ current atomic.Pointer[tls.Config] }
+
+var tlsVersions = map[string]uint16{
+	"TLSv1_0": tls.VersionTLS10, "TLSv1_1": tls.VersionTLS11, "TLSv1_2": tls.VersionTLS12, "TLSv1_3": tls.VersionTLS13,
+	"tls10": tls.VersionTLS10, "tls11": tls.VersionTLS11, "tls12": tls.VersionTLS12, "tls13": tls.VersionTLS13,
+}
 
 // loadCertificates reads what the settings name. Without a certificate there is no configuration.
 func loadCertificates(what string, t config.TLSInterface) (*tls.Config, error) {
@@ -27,8 +34,11 @@ func loadCertificates(what string, t config.TLSInterface) (*tls.Config, error) {
 		return nil, fmt.Errorf("%s: certificate %s with key %s: %w", what, t.CertFile, t.KeyFile, err)
 	}
 	cfg := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
-	if t.MinVersion == "TLSv1_3" || t.MinVersion == "tls13" {
-		cfg.MinVersion = tls.VersionTLS13
+	if v, ok := tlsVersions[t.MinVersion]; ok {
+		cfg.MinVersion = v
+	}
+	if cfg.CipherSuites, err = cipherSuites(t.CipherSuites); err != nil {
+		return nil, fmt.Errorf("%s: tls_cipher_suites: %w", what, err)
 	}
 	if cfg.ClientCAs, err = loadRoots(t.CAFile, t.CAPath); err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
@@ -40,6 +50,19 @@ func loadCertificates(what string, t config.TLSInterface) (*tls.Config, error) {
 		cfg.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	return cfg, nil
+}
+
+// cipherSuites turns names, with commas between them, into what TLS 1.2 may use; TLS 1.3 chooses itself.
+func cipherSuites(names string) ([]uint16, error) {
+	var ids []uint16
+	for name := range strings.FieldsFuncSeq(names, func(r rune) bool { return r == ',' || r == ' ' }) {
+		at := slices.IndexFunc(tls.CipherSuites(), func(s *tls.CipherSuite) bool { return s.Name == name })
+		if at < 0 {
+			return nil, fmt.Errorf("%q is no suite that is held to be safe", name)
+		}
+		ids = append(ids, tls.CipherSuites()[at].ID)
+	}
+	return ids, nil
 }
 
 func loadRoots(file, dir string) (*x509.CertPool, error) {

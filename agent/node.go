@@ -146,7 +146,7 @@ func (n *node) stats() map[string]map[string]string {
 	if n.server != nil {
 		stats["raft"] = n.server.RaftStats()
 		stats["consul"] = map[string]string{
-			"acl": "disabled", "server": "true", "bootstrap": strconv.FormatBool(cfg.Bootstrap), "known_datacenters": "1",
+			"acl": "disabled", "server": "true", "bootstrap": strconv.FormatBool(cfg.BootstrapExpect == 1), "known_datacenters": "1",
 			"leader": strconv.FormatBool(n.server.State() == raft.Leader), "leader_addr": n.server.LeaderAddr(),
 		}
 	}

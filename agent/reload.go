@@ -1,8 +1,14 @@
 package agent
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/curia-mesh/curia/agent/config"
 )
@@ -38,4 +44,54 @@ func (a *Agent) reload() error {
 	a.config.set(next)
 	a.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))
 	return err
+}
+
+// autoReloadInterval is how often files are looked at when auto_reload_config is on.
+const autoReloadInterval = time.Second
+
+// autoReload reloads when a file of the configuration, or a certificate that it names, has changed. It
+// looks at times and sizes: editors and tools replace files in too many ways to be told by events alone.
+func (a *Agent) autoReload(ctx context.Context) error {
+	if !a.config.get().AutoReloadConfig {
+		return nil
+	}
+	tick := time.NewTicker(autoReloadInterval)
+	defer tick.Stop()
+	last := a.fingerprint()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		now := a.fingerprint()
+		if now == last {
+			continue
+		}
+		last = now
+		a.log.Info("a configuration file has changed")
+		if err := a.reload(); err != nil {
+			a.log.Error("configuration could not be reloaded; the present one stays", "err", err)
+		}
+	}
+}
+
+// fingerprint tells one state of the configuration's files from another.
+func (a *Agent) fingerprint() string {
+	https := a.config.get().TLS.HTTPS
+	var b strings.Builder
+	for _, path := range append(slices.Clone(a.opts.Args.Paths), https.CertFile, https.KeyFile, https.CAFile) {
+		files := []string{path}
+		if entries, err := os.ReadDir(path); err == nil {
+			for _, e := range entries {
+				files = append(files, filepath.Join(path, e.Name()))
+			}
+		}
+		for _, f := range files {
+			if info, err := os.Stat(f); err == nil {
+				fmt.Fprintf(&b, "%s %d %d\n", f, info.Size(), info.ModTime().UnixNano())
+			}
+		}
+	}
+	return b.String()
 }

@@ -65,6 +65,13 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		SnapshotThreshold: uint64(cfg.RaftSnapshotThreshold), SnapshotInterval: cfg.RaftSnapshotInterval, TrailingLogs: uint64(cfg.RaftTrailingLogs),
 		Log: logging.Named(a.log, "server"), RaftLog: logging.HCLog(logging.Named(a.log, "server.raft")),
 	}
+	out.MinSessionTTL, out.ConnsPerClient, out.HandshakeTimeout = cfg.SessionTTLMin, cfg.Limits.RPCMaxConnsPerClient, cfg.Limits.RPCHandshakeTimeout
+	ap := cfg.Autopilot
+	out.Autopilot = catalog.AutopilotConfig{
+		CleanupDeadServers: ap.CleanupDeadServers, LastContactThreshold: catalog.Duration(ap.LastContactThreshold), MaxTrailingLogs: uint64(ap.MaxTrailingLogs),
+		MinQuorum: uint(ap.MinQuorum), ServerStabilizationTime: catalog.Duration(ap.ServerStabilizationTime), RedundancyZoneTag: ap.RedundancyZoneTag,
+		DisableUpgradeMigration: ap.DisableUpgradeMigration, UpgradeVersionTag: ap.UpgradeVersionTag,
+	}
 	store := cfg.RaftLogStore
 	out.LogStore = server.LogConfig{Backend: store.Backend, SegmentSize: int64(store.WAL.SegmentSizeMB) << 20, NoFreelistSync: store.BoltDB.NoFreelistSync}
 	if store.Verification.Enabled {

@@ -50,8 +50,11 @@ func (s *Session) Normalize() {
 	}
 }
 
-// Validate checks a normalized session.
-func (s *Session) Validate() error {
+// Validate checks a normalized session. The shortest TTL is MinSessionTTL when shortest is 0.
+func (s *Session) Validate(shortest time.Duration) error {
+	if shortest == 0 {
+		shortest = MinSessionTTL
+	}
 	if s.Node == "" {
 		return Errorf(Invalid, "session has no node")
 	}
@@ -68,8 +71,8 @@ func (s *Session) Validate() error {
 	if err != nil {
 		return Errorf(Invalid, "session TTL %q is no duration: want a number with a unit, such as 30s", s.TTL)
 	}
-	if ttl != 0 && (ttl < MinSessionTTL || ttl > MaxSessionTTL) {
-		return Errorf(Invalid, "session TTL %s is not between %s and %s", ttl, MinSessionTTL, MaxSessionTTL)
+	if ttl != 0 && (ttl < shortest || ttl > MaxSessionTTL) {
+		return Errorf(Invalid, "session TTL %s is not between %s and %s", ttl, shortest, MaxSessionTTL)
 	}
 	return nil
 }

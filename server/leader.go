@@ -8,7 +8,6 @@ import (
 	metrics "github.com/hashicorp/go-metrics"
 	"github.com/hashicorp/raft"
 
-	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
@@ -77,7 +76,7 @@ func (s *Server) establish(ctx context.Context) bool {
 	s.host.leaders.give()
 	metrics.MeasureSince([]string{"leader", "barrier"}, start)
 	if state.Autopilot(s.store.Read(), nil) == nil {
-		req := &api.AutopilotWrite{Config: defaultAutopilot}
+		req := &api.AutopilotWrite{Config: s.cfg.Autopilot}
 		if _, _, err := api.AutopilotSet.Call(ctx, s.registry, rpc.Header{}, req); err != nil {
 			s.log.Warn("autopilot's configuration could not be stored", "err", err)
 		}
@@ -121,14 +120,6 @@ func (s *Server) ready() {
 func (s *Server) abdicate() {
 	s.host.ready.Store(false)
 	s.sessions.end()
-}
-
-// defaultAutopilot is what a new cluster begins with.
-var defaultAutopilot = catalog.AutopilotConfig{
-	CleanupDeadServers:      true,
-	LastContactThreshold:    catalog.Duration(200 * time.Millisecond),
-	MaxTrailingLogs:         250,
-	ServerStabilizationTime: catalog.Duration(10 * time.Second),
 }
 
 // reaper remembers at which index the store was when, so that traces of deletions can be removed by age.

@@ -59,6 +59,14 @@ type Config struct {
 	SnapshotInterval  time.Duration
 	TrailingLogs      uint64
 
+	// Autopilot is what a new cluster begins with.
+	Autopilot catalog.AutopilotConfig
+	// MinSessionTTL is the shortest TTL of a session; 0 is catalog.MinSessionTTL.
+	MinSessionTTL time.Duration
+	// Limits of the server's port.
+	ConnsPerClient   int
+	HandshakeTimeout time.Duration
+
 	Log     *slog.Logger
 	RaftLog hclog.Logger
 }
@@ -94,7 +102,7 @@ func Open(cfg Config) (*Server, error) {
 	s.registry = endpoint.New(s.host, s.store)
 	s.fsm = fsm.New(s.store, s.registry, cfg.Log)
 	s.sessions = newSessionTimers(s.expire)
-	handler.Register(s.registry, handler.Deps{Datacenter: cfg.Datacenter, Store: s.store, Sessions: s.sessions})
+	handler.Register(s.registry, handler.Deps{Datacenter: cfg.Datacenter, Store: s.store, Sessions: s.sessions, MinSessionTTL: cfg.MinSessionTTL})
 	s.registerOwn()
 	port, err := net.Listen("tcp", cfg.Bind)
 	if err != nil {
@@ -105,7 +113,7 @@ func Open(cfg Config) (*Server, error) {
 		cfg.Advertise = port.Addr().String()
 	}
 	s.pool = rpc.NewPool(rpc.PoolOptions{Decode: decodeError})
-	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Encode: encodeError, Log: cfg.Log}), rpc.ListenerOptions{Log: cfg.Log})
+	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Encode: encodeError, Log: cfg.Log}), rpc.ListenerOptions{MaxPerIP: cfg.ConnsPerClient, HandshakeTimeout: cfg.HandshakeTimeout, Log: cfg.Log})
 	s.raft, err = openRaft(cfg, s.fsm, s.listener.Raft())
 	if err != nil {
 		port.Close()

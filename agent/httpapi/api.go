@@ -8,6 +8,7 @@ import (
 	"net/http/pprof"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -186,9 +187,11 @@ func (a *API) admit(cfg *Config, r *http.Request) error {
 	if len(cfg.AllowWriteFrom) == 0 || r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions {
 		return nil
 	}
-	host, _, _ := net.SplitHostPort(r.RemoteAddr)
-	addr, err := netip.ParseAddr(host)
-	if err == nil {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return nil // a unix socket, whose mode says who may write
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
 		for _, p := range cfg.AllowWriteFrom {
 			if p.Contains(addr.Unmap()) {
 				return nil
@@ -210,7 +213,10 @@ func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 
 func (a *API) profiler() {
 	a.mux.HandleFunc("/debug/pprof/", pprof.Index)
-	a.mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	a.mux.HandleFunc("/debug/pprof/cmdline", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", typeText)
+		w.Write([]byte(os.Args[0])) // its arguments may hold secrets
+	})
 	a.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	a.mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	a.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)

@@ -94,7 +94,7 @@ func (e exporter) Collect(out chan<- prometheus.Metric) {
 	seen := map[string]bool{}
 	for _, s := range e.t.sorted() {
 		running := s.current(false)
-		if s.blocked.Load() || !s.declared && running.count == 0 && !s.fresh(now, e.t.cfg.PrometheusRetention) {
+		if s.blocked.Load() || !s.declared && (s.total.count+running.count == 0 && s.kind != KindGauge || running.count == 0 && !s.fresh(now, e.t.cfg.PrometheusRetention)) {
 			continue
 		}
 		if kind := kinds[s.prom.name]; seen[s.prom.id] || kind != 0 && kind != s.kind {

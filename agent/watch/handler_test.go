@@ -46,7 +46,7 @@ func TestScripts(t *testing.T) {
 	f(config.Watch{Args: []string{"/absent/program"}}, "level=WARN", "no such file")
 	f(config.Watch{Args: []string{"sh", "-c", "seq 1 100000; echo the end"}}, "level=DEBUG", "the end", "99999", "bytes)")
 	f(config.Watch{Args: []string{"sh", "-c", "exit 0 <&-"}}, "level=DEBUG", "output=\"\"")             // it does not read
-	f(config.Watch{Args: []string{"sh", "-c", "sleep 1000 & echo gone"}}, "level=DEBUG", "output=gone") // as a daemon may
+	f(config.Watch{Args: []string{"sh", "-c", "sleep 4 & echo gone"}}, "level=DEBUG", "output=gone") // as a daemon may
 }
 
 // TestScriptEndsWithItsWatch has programs that hold a pipe open for as long as they, or their children, live.

@@ -19,9 +19,9 @@ const maxOutput = 4 << 10
 
 const (
 	// termGrace is how long a handler has to end when it is told to.
-	termGrace = 3 * time.Second
-	// pipeGrace is how long children that outlive a handler may keep its output open.
-	pipeGrace = 5 * time.Second
+	termGrace = 2 * time.Second
+	// pipeGrace is how long children that outlive a handler may keep its output open; above termGrace.
+	pipeGrace = 3 * time.Second
 )
 
 // script is a handler that is a program: it gets the JSON on its standard input and the index in

@@ -437,9 +437,11 @@ func TestServerAgent(t *testing.T) {
 		h.local = false // it is no server of this question any more
 		h.get(zero, rpc.Header{MinIndex: 12, MaxWait: time.Second}, "three", false)
 		h.seen()
+		h.delay = time.Millisecond
 		for range 10 {
 			go watch.Get(h.Context(), h.cache, read, rpc.Header{MinIndex: 12}, &question{"web"})
 		}
+		time.Sleep(time.Second)
 		h.asked(2, 1)
 		h.local = true
 		h.change(13, "four", nil)

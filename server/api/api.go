@@ -163,7 +163,7 @@ var (
 	NodeServicesList = rpc.Method[NodeQuery, *NodeServiceList]{Name: "Catalog.NodeServiceList"}
 	GatewayServices  = rpc.Method[ServiceQuery, []Nothing]{Name: "Catalog.GatewayServices"}
 
-	AddressOwners    = rpc.Method[AddressQuery, Owners]{Name: "Catalog.AddressOwners"}
+	AddressOwners = rpc.Method[AddressQuery, Owners]{Name: "Catalog.AddressOwners"}
 
 	HealthNode    = rpc.Method[NodeQuery, []*catalog.Check]{Name: "Health.NodeChecks"}
 	HealthChecks  = rpc.Method[ServiceQuery, []*catalog.Check]{Name: "Health.ServiceChecks"}

@@ -2,6 +2,8 @@
 package handler
 
 import (
+	"time"
+
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/state"
@@ -16,6 +18,8 @@ type Deps struct {
 	Store *state.Store
 	// Sessions keeps the time of sessions on the leader.
 	Sessions SessionTimers
+	// MinSessionTTL is the shortest TTL of a session; 0 is catalog.MinSessionTTL.
+	MinSessionTTL time.Duration
 }
 
 // SessionTimers ends sessions that are not renewed in time. It keeps time on the leader only.

@@ -21,7 +21,9 @@ func registerSessions(r *endpoint.Registry, d Deps) {
 		Needs: func(req *api.SessionWrite) []acl.Need {
 			return need(acl.Session, sessionNode(d, &req.Session), acl.Write)
 		},
-		Prepare: func(_ context.Context, req *api.SessionWrite) (*api.SessionWrite, error) { return prepareSession(req) },
+		Prepare: func(_ context.Context, req *api.SessionWrite) (*api.SessionWrite, error) {
+			return prepareSession(d, req)
+		},
 		Apply: func(tx *state.Txn, req *api.SessionWrite) (*string, error) {
 			if req.Op == api.SessionDestroy {
 				state.SessionDestroy(tx, req.Session.ID)
@@ -104,7 +106,7 @@ func sessionNode(d Deps, s *catalog.Session) string {
 	return s.Node
 }
 
-func prepareSession(given *api.SessionWrite) (*api.SessionWrite, error) {
+func prepareSession(d Deps, given *api.SessionWrite) (*api.SessionWrite, error) {
 	req := *given
 	switch req.Op {
 	case api.SessionDestroy:
@@ -115,7 +117,7 @@ func prepareSession(given *api.SessionWrite) (*api.SessionWrite, error) {
 		s := &req.Session
 		s.NodeChecks = slices.Clone(s.NodeChecks)
 		s.Normalize()
-		if err := s.Validate(); err != nil {
+		if err := s.Validate(d.MinSessionTTL); err != nil {
 			return nil, err
 		}
 		s.ID = newUUID()
