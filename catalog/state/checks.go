@@ -150,7 +150,7 @@ func attach(tx *Txn, c *catalog.Check) {
 		staleNode(tx, c.Node)
 		return
 	}
-	owner := settled(tx, c.Node, c.ServiceID)
+	owner := Instance(tx, nil, c.Node, c.ServiceID)
 	next := make([]*catalog.Check, 0, len(owner.Checks)+1)
 	for _, o := range owner.Checks {
 		if o.CheckID != c.CheckID {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
@@ -157,6 +159,62 @@ func TestModel(t *testing.T) {
 			t.Fatalf("restored\n%s\nwant\n%s", saved(t, copied), saved(t, store))
 		}
 	})
+}
+
+// TestUnrelatedWrites: 10,000 writes beside what was read move no index, and next to none of them wakes
+// anybody in vain. (FEATURES P18)
+func TestUnrelatedWrites(t *testing.T) {
+	d := newDesk(t)
+	d.write(func(tx *state.Txn) {
+		d.node(tx, "n10")
+		d.check(tx, "c1", "i1", catalog.Critical)
+		d.check(tx, "c2", "", catalog.Warning)
+		d.session(tx, "s1")
+		for _, key := range keys {
+			state.KVSet(tx, &catalog.KVPair{Key: key})
+		}
+		state.CoordinateSet(tx, []*catalog.NodeCoordinate{{Node: "n1", Coord: &catalog.Coordinate{Vec: make([]float64, 8)}}})
+	})
+	// Lists of everything are about what is written here.
+	whole := regexp.MustCompile(`^(nodes.*|services|instances|sessions|coordinates|checks ((any|passing).*|\w* in rack a)|(cut )?keys under )$`)
+	all := slices.DeleteFunc(queries(), func(q query) bool { return whole.MatchString(q.name) })
+	before, woken := answers(d.store, all), map[string]int{}
+	for n := range 10_000 {
+		d.index++
+		tx := d.store.Write(d.index)
+		name := fmt.Sprintf("m%d", n%50)
+		state.EnsureNode(tx, &catalog.Node{Node: name, Address: fmt.Sprint(n % 7)})
+		s := &catalog.Service{ID: fmt.Sprint("i", n%9), Service: fmt.Sprint("other", n%11), Port: n%100 + 1, Connect: &catalog.Connect{Native: n%2 == 0}}
+		s.Normalize()
+		state.EnsureService(tx, name, s)
+		state.EnsureCheck(tx, &catalog.Check{Node: name, CheckID: fmt.Sprint("c", n%3), ServiceID: s.ID, Status: catalog.Passing, Definition: &catalog.CheckDefinition{}})
+		state.KVSet(tx, &catalog.KVPair{Key: fmt.Sprint("c/", n%1000), Flags: uint64(n)})
+		state.SessionCreate(tx, &catalog.Session{ID: fmt.Sprint("t", n), Node: name})
+		if n%3 == 0 {
+			state.DeleteService(tx, name, s.ID)
+			state.KVDelete(tx, fmt.Sprint("c/", n%777))
+			state.SessionDestroy(tx, fmt.Sprint("t", n-1))
+			state.CoordinateSet(tx, []*catalog.NodeCoordinate{{Node: name, Coord: &catalog.Coordinate{Height: float64(n)}}})
+		}
+		if n%100 == 0 {
+			state.DeleteNode(tx, name)
+		}
+		tx.Commit()
+		for i, q := range all {
+			if !before[i].watch.Fired() {
+				continue
+			}
+			woken[q.name]++
+			if before[i] = answers(d.store, all[i:i+1])[0]; before[i].index > 3 {
+				t.Fatalf("%s: the index went to %d at write %d", q.name, before[i].index, n)
+			}
+		}
+	}
+	for name, n := range woken {
+		if n > 5 {
+			t.Errorf("%s: 10,000 unrelated writes woke it %d times", name, n)
+		}
+	}
 }
 
 func compare(t *rapid.T, q query, before, after *answer, ops int, reaped bool) {
