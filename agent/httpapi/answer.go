@@ -114,6 +114,7 @@ func (c *call) done() error {
 // text writes plain text.
 func (c *call) text(status int, kind, body string) error {
 	c.w.Header().Set("Content-Type", kind)
+	c.w.Header().Set("X-Content-Type-Options", "nosniff")
 	c.write(status, []byte(body))
 	return nil
 }
