@@ -157,6 +157,66 @@ func TestView_Wait(t *testing.T) {
 	}
 }
 
+func TestViewOpenedInAnOutage(t *testing.T) {
+	bubble(t, newServers(), watch.Options{}, func(h *house) {
+		h.get(zero, rpc.Header{}, "one", false)
+		h.refuse(absent)
+		time.Sleep(time.Minute)
+		view, err := watch.Open(h.cache, read, rpc.Header{}, &question{"web"})
+		if err != nil {
+			h.Fatal(err)
+		}
+		defer view.Close()
+		for range 2 {
+			if rep, index, err := view.Wait(h.Context(), 0); err != nil || index != 10 || rep.Text != "one" {
+				h.Fatal(rep, index, err)
+			}
+			if _, state := view.Load(); state.Age != time.Minute || state.Err == nil {
+				h.Fatalf("%+v", state)
+			}
+		}
+	})
+}
+
+// late answers blocking queries long after others.
+type late struct{ calls int }
+
+func (l *late) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
+	index := uint64(10)
+	switch {
+	case call.Header.MinIndex == 10:
+		time.Sleep(time.Second)
+		index = 11
+	case call.Header.MinIndex > 10:
+		<-ctx.Done()
+		return rpc.Answer{}, ctx.Err()
+	default:
+		if l.calls++; l.calls > 2 {
+			index = 12
+		}
+	}
+	return rpc.Answer{Meta: rpc.Meta{Index: index}, Body: rpc.NewBody(&reply{fmt.Sprint(index)}, nil)}, nil
+}
+
+func TestAnswersOutOfOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := watch.New(watch.Options{Caller: &late{}})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go c.Run(ctx)
+		synctest.Wait()
+		h := &house{t, newServers(), c}
+		h.get(zero, rpc.Header{}, "10", false)
+		h.get(zero, rpc.Header{}, "10", false)
+		time.Sleep(time.Second / 2)
+		h.get(fresh, rpc.Header{}, "12", false)
+		go h.get(zero, rpc.Header{MinIndex: 12, MaxWait: time.Minute}, "12", false)
+		time.Sleep(time.Second)
+		h.get(zero, rpc.Header{}, "12", true)
+		time.Sleep(2 * time.Minute)
+	})
+}
+
 func TestWithoutRun(t *testing.T) {
 	s := newServers()
 	synctest.Test(t, func(t *testing.T) {

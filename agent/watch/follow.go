@@ -57,6 +57,10 @@ func (v *view) keep(ctx context.Context) {
 		if val == nil {
 			return
 		}
+		if val.state != failing && failures > 0 {
+			failures = 0
+			v.recovered()
+		}
 		if val.state == failing && failures == 0 { // it begins with a failure
 			failures++
 			pause(ctx, v.kick, backoff(firstPause, failures))
@@ -81,10 +85,9 @@ func (v *view) keep(ctx context.Context) {
 			pause(ctx, v.kick, backoff(firstPause, failures))
 			continue
 		}
-		if !v.refreshed(r, failures > 0) {
+		if !v.refreshed(r) {
 			return
 		}
-		failures = 0
 		took := time.Since(start)
 		if r.answer.Meta.Index == val.index() && val.state == followed && took < soon {
 			quiet++ // a server that should have waited: it must not be asked in a storm
@@ -97,18 +100,21 @@ func (v *view) keep(ctx context.Context) {
 }
 
 // refreshed takes an answer of the goroutine's, and reports whether it goes on.
-func (v *view) refreshed(r reading, recovered bool) bool {
+func (v *view) refreshed(r reading) bool {
 	val := v.take(r, true)
-	c := v.cache
-	if recovered && c.failing.Load() == 0 {
-		c.o.Log.Info("the servers answer again: views are kept up to date")
-	}
-	if c.bytes.Load() > c.o.MaxBytes {
+	if c := v.cache; c.bytes.Load() > c.o.MaxBytes {
 		c.mu.Lock()
 		c.trim()
 		c.mu.Unlock()
 	}
 	return val.state == followed
+}
+
+// recovered tells the operator once for all views.
+func (v *view) recovered() {
+	if v.cache.failing.Load() == 0 {
+		v.cache.o.Log.Info("the servers answer again: views are kept up to date")
+	}
 }
 
 // failed notes that the value could not be refreshed, and reports whether to try again: not after a

@@ -77,7 +77,12 @@ func (v *view) hit(h *rpc.Header, p Policy) (rpc.Answer, State, bool) {
 	if val == nil || h.MinIndex > 0 && val.index() <= h.MinIndex || !val.serves(h, p, v.cache.o.FailStatic) {
 		return rpc.Answer{}, State{}, false
 	}
-	v.asked.Store(int64(v.cache.now()))
+	if now := v.cache.now(); now-time.Duration(v.asked.Load()) > soon {
+		v.asked.Store(int64(now)) // not each time: the processors would quarrel over it
+	}
+	if !v.wanted() {
+		v.asks.Add(1)
+	}
 	return val.answer, State{Hit: true, Age: val.age(), Err: val.err}, true
 }
 
@@ -91,7 +96,7 @@ func (val *value) serves(h *rpc.Header, p Policy, failStatic time.Duration) bool
 	case val.state == followed, val.stands() && time.Since(val.since) <= watchedFor:
 		return true
 	case p.MaxAge > 0:
-		return age <= p.MaxAge
+		return age <= min(p.MaxAge, failStatic)
 	}
 	return val.state == failing && age <= failStatic
 }

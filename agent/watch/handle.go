@@ -66,7 +66,7 @@ func (w *View[T]) ask(ctx context.Context, minIndex uint64) (rpc.Answer, State, 
 		}
 		answer, state, err := w.v.read(ctx, h, Policy{})
 		if err == nil {
-			w.v.follow(nil)
+			w.v.follow(state.Err)
 		}
 		return answer, state, err
 	}

@@ -45,7 +45,7 @@ func TestScripts(t *testing.T) {
 	f(config.Watch{Handler: `echo $((6 * 7)) && exit 3`}, "level=WARN", `err="exit status 3"`, "output=42")
 	f(config.Watch{Args: []string{"/absent/program"}}, "level=WARN", "no such file")
 	f(config.Watch{Args: []string{"sh", "-c", "seq 1 100000; echo the end"}}, "level=DEBUG", "the end", "99999", "bytes)")
-	f(config.Watch{Args: []string{"sh", "-c", "exit 0 <&-"}}, "level=DEBUG", "output=\"\"")             // it does not read
+	f(config.Watch{Args: []string{"sh", "-c", "exit 0 <&-"}}, "level=DEBUG", "output=\"\"")          // it does not read
 	f(config.Watch{Args: []string{"sh", "-c", "sleep 4 & echo gone"}}, "level=DEBUG", "output=gone") // as a daemon may
 }
 

@@ -74,10 +74,16 @@ func (s *shop) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
 	return rpc.Answer{Meta: rpc.Meta{Index: s.index}, Body: rpc.NewBody(s.values[call.Method], nil)}, s.fails
 }
 
-func (s *shop) last() *rpc.Call {
+// first returns the last of the calls with which views begin.
+func (s *shop) first() (call *rpc.Call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.calls[len(s.calls)-1]
+	for _, c := range s.calls {
+		if c.Header.MinIndex == 0 {
+			call = c
+		}
+	}
+	return call
 }
 
 // lines is the log, line by line.
@@ -176,7 +182,7 @@ func TestWatchTypes(t *testing.T) {
 		if p.method != "POST" || p.body != want || p.header.Get("X-Consul-Index") != "10" || p.header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: %+v, want %s", w.Type, p, want)
 		}
-		call := s.last()
+		call := s.first()
 		data, _ := json.Marshal(call.Body)
 		if asked, _ := json.Marshal(request); call.Method != method || string(data) != string(asked) {
 			t.Errorf("%s: asked %s %s, want %s", w.Type, call.Method, data, asked)

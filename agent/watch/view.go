@@ -22,7 +22,7 @@ type view struct {
 	reply   func() any
 	current atomic.Pointer[value] // nil before the first answer, and after one that cannot stand any more
 	asked   atomic.Int64          // when, on the cache's clock
-	asks    atomic.Int64          // how often memory was not enough
+	asks    atomic.Int64          // how often somebody asked; beyond two by far not everybody counts
 	kick    chan struct{}         // wakes the goroutine when it pauses before it tries again
 
 	readers int // guarded by the cache's lock
@@ -219,8 +219,10 @@ func (v *view) take(r reading, following bool) *value {
 	old := v.current.Load()
 	next := &value{answer: r.answer, since: r.asked, hash: r.hash, size: r.size}
 	switch {
-	case v.gone:
+	case v.gone, following && old == nil: // given up in the meantime
 		return next
+	case following && r.answer.Meta.Index < old.index() && old.since.After(r.asked):
+		return old // which was asked for later; asking again tells whether the index has gone back
 	case !next.follows():
 	case following:
 		next.state = followed

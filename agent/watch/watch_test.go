@@ -156,10 +156,11 @@ func (h *house) get(p watch.Policy, header rpc.Header, want string, hit bool) wa
 	h.Helper()
 	answer, state, err := watch.GetWith(h.Context(), h.cache, p, read, header, &question{"web"})
 	if err != nil {
-		h.Fatal(err)
+		h.Error(err)
+		return state
 	}
 	if got := answer.Value().(*reply).Text; got != want || state.Hit != hit {
-		h.Fatalf("got %q, hit %v, want %q, %v", got, state.Hit, want, hit)
+		h.Errorf("got %q, hit %v, want %q, %v", got, state.Hit, want, hit)
 	}
 	return state
 }
