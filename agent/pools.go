@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -218,7 +220,11 @@ func (a *Agent) retryJoin(ctx context.Context, cfg *config.Config) error {
 }
 
 func (a *Agent) joinUntil(ctx context.Context, p *gossip.Pool, kind string, addresses []string, interval time.Duration, limit int) error {
-	if len(addresses) == 0 {
+	named := slices.DeleteFunc(slices.Clone(addresses), func(text string) bool { return strings.Contains(text, "provider=") })
+	if len(named) < len(addresses) { // what is left out is not named: it may hold keys of the cloud
+		a.log.Error("joining by what a cloud provider says is not supported: name addresses or DNS names", "pool", kind)
+	}
+	if addresses = named; len(addresses) == 0 {
 		return nil
 	}
 	tick := time.NewTicker(max(interval, time.Second))
