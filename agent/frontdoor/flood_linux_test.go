@@ -220,15 +220,19 @@ func TestA09_BlockingQueries(t *testing.T) {
 			err    error
 		}
 		answers := make(chan answer, n)
+		asking := make(chan struct{}, 32) // so that the test itself does not starve the client that behaves
 		for range n {
+			asking <- struct{}{}
 			go func() { // ends with its answer
 				w, err := dial(p.Addr(), attacker(0))
 				if err != nil {
+					<-asking
 					answers <- answer{err: err}
 					return
 				}
 				defer w.Close()
 				fmt.Fprintf(w, "GET /v1/kv/watched?index=%d&wait=10h HTTP/1.1\r\nHost: a\r\n\r\n", index)
+				<-asking
 				status, _, body, err := w.replyWithin("GET", 30*time.Second)
 				answers <- answer{status, body, err}
 			}()
