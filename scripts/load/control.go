@@ -98,7 +98,8 @@ func benchRequests(ctx context.Context, r report, o options) error {
 			consul = recordedMark + q.consul.String()
 		}
 		if etcd.known() {
-			drift = append(drift, fmt.Sprintf("%s %s of %.0f/s", q.key(), times(over(etcd, q.etcdRec)), q.etcdRec.rate))
+			drift = append(drift, fmt.Sprintf("%s %s the rate, %s the CPU", q.key(), times(over(etcd, q.etcdRec)),
+				times(float64(etcd.cpu)/float64(q.etcdRec.cpu))))
 		}
 		table = append(table, []string{q.name, fmt.Sprint(q.clients), ours.String(), etcd.String(), times(over(ours, etcd)), consul,
 			times(over(ours, got["Consul"])), q.goal.text, q.goal.verdict(ours, got, shown)})
@@ -108,7 +109,7 @@ func benchRequests(ctx context.Context, r report, o options) error {
 	r.heading("Requests: a persistent server, fsync of every write")
 	r.table([]string{"request", "clients", "Curia", "etcd", "× etcd", "Consul", "× Consul", "goal", "met"}, table)
 	if len(drift) > 0 {
-		r.line("\nThis machine against the recorded one, by etcd: %s.", strings.Join(drift, "; "))
+		r.line("\nThis machine in this run against the recorded one, by etcd: %s. The ratios to recorded figures are off by as much.", strings.Join(drift, "; "))
 	}
 	r.generator([]string{"request", "against Curia", "against etcd"}, generator, crowd)
 	return failed
