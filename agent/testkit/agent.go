@@ -65,7 +65,7 @@ func (a *Agent) Stop(t testing.TB) {
 	select {
 	case <-a.done:
 	case <-time.After(patience):
-		t.Fatalf("the agent does not end; its log:\n%s", a.Log)
+		t.Fatalf("the agent does not end; the end of its log:\n%s", a.Log.Tail())
 	}
 	if a.err != nil {
 		t.Errorf("the agent ended with: %v", a.err)

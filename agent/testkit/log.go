@@ -48,6 +48,14 @@ func (l *Log) String() string {
 	return l.text.String()
 }
 
+// Tail is the end of it, for messages of tests.
+func (l *Log) Tail() string {
+	lines := strings.SplitAfter(l.String(), "\n")
+	return strings.Join(lines[max(0, len(lines)-tailLines):], "")
+}
+
+const tailLines = 40
+
 // Wait blocks until a line with this text is there, after the line that the last Wait returned, and
 // returns it. The test fails when the agent ends without one.
 func (l *Log) Wait(t testing.TB, text string) string {
@@ -59,12 +67,12 @@ func (l *Log) Wait(t testing.TB, text string) string {
 		case found:
 			return line
 		case ended:
-			t.Fatalf("the agent has ended without a line that says %q; its log:\n%s", text, l)
+			t.Fatalf("the agent has ended without a line that says %q; the end of its log:\n%s", text, l.Tail())
 		}
 		select {
 		case <-changed:
 		case <-over:
-			t.Fatalf("no line says %q after %v; the log:\n%s", text, patience, l)
+			t.Fatalf("no line says %q after %v; the end of the log:\n%s", text, patience, l.Tail())
 		}
 	}
 }

@@ -124,7 +124,7 @@ func (p *Process) Stop(t testing.TB) {
 	t.Helper()
 	p.Signal(t, syscall.SIGTERM)
 	if code := p.Exit(t); code != 0 {
-		t.Fatalf("exit code %d; the log:\n%s", code, p.Log)
+		t.Fatalf("exit code %d; the end of the log:\n%s", code, p.Log.Tail())
 	}
 }
 
@@ -134,7 +134,7 @@ func (p *Process) Exit(t testing.TB) int {
 	select {
 	case <-p.done:
 	case <-time.After(patience):
-		t.Fatalf("the process does not end; its log:\n%s", p.Log)
+		t.Fatalf("the process does not end; the end of its log:\n%s", p.Log.Tail())
 	}
 	return p.cmd.ProcessState.ExitCode()
 }
