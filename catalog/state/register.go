@@ -5,7 +5,7 @@ import "github.com/curia-mesh/curia/catalog"
 // Registration is a node with what is on it, to be written together.
 type Registration struct {
 	Node           *catalog.Node
-	SkipNodeUpdate bool // the node must exist and stays as it is
+	SkipNodeUpdate bool // a node that exists stays as it is
 	Service        *catalog.Service
 	Services       []*catalog.Service
 	Checks         []*catalog.Check
@@ -14,7 +14,11 @@ type Registration struct {
 // Register writes a normalized registration.
 func Register(tx *Txn, r *Registration) error {
 	node := r.Node.Node
-	if existing := nodeNamed(tx, nil, node); existing == nil || !r.SkipNodeUpdate {
+	existing := nodeNamed(tx, nil, node)
+	if existing == nil && r.Node.Address == "" {
+		return catalog.Errorf(catalog.Invalid, "node %q is not registered, and cannot be without an address", node)
+	}
+	if existing == nil || !r.SkipNodeUpdate {
 		stored, err := EnsureNode(tx, r.Node)
 		if err != nil {
 			return err

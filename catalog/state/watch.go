@@ -58,11 +58,12 @@ func (w *Watch) Fired() bool {
 	return false
 }
 
-// Wait blocks until something changes or ctx ends, and returns ctx's error in the second case.
-func (w *Watch) Wait(ctx context.Context) error {
+// Wait blocks until something changes, gone is closed or ctx ends, and returns ctx's error in the last
+// case. For gone see Store.Abandoned; nil is never closed.
+func (w *Watch) Wait(ctx context.Context, gone <-chan struct{}) error {
 	c := [4]<-chan struct{}{}
 	if len(w.cells) > len(c) {
-		return w.waitAny(ctx)
+		return w.waitAny(ctx, gone)
 	}
 	for i, cell := range w.cells {
 		c[i] = cell.channel()
@@ -72,14 +73,18 @@ func (w *Watch) Wait(ctx context.Context) error {
 	case <-c[1]:
 	case <-c[2]:
 	case <-c[3]:
+	case <-gone:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	return nil
 }
 
-func (w *Watch) waitAny(ctx context.Context) error {
-	cases := []reflect.SelectCase{{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(ctx.Done())}}
+func (w *Watch) waitAny(ctx context.Context, gone <-chan struct{}) error {
+	cases := []reflect.SelectCase{
+		{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(ctx.Done())},
+		{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(gone)},
+	}
 	for _, cell := range w.cells {
 		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(cell.channel())})
 	}

@@ -24,35 +24,48 @@ const (
 // answers shares one result among all who ask the same question: whoever waits for a change of it waits
 // for the same re-read, and the reply is encoded once.
 type answers struct {
-	mu   sync.Mutex
-	open map[string]*question
+	mu     sync.Mutex
+	open   map[string]*question
+	weight atomic.Int64 // of all present results, in bytes
+	// From how many questions, and how much weight, on there are too many. More than the limits when even
+	// then nothing could be forgotten, because somebody waits on each.
+	crowd int
+	heavy int64
 }
 
-// Questions nobody asks are forgotten after idleQuestions, and sooner when there are too many.
+// Questions nobody asks are forgotten after idleQuestions. When there are too many, or their results
+// weigh too much, the idle ones go first, then whichever nobody waits on, until a quarter is free.
 const (
 	idleQuestions = time.Minute
 	maxQuestions  = 8192
+	maxWeight     = 64 << 20
 )
 
 // question is one canonical query and its present result.
 type question struct {
-	current atomic.Pointer[result]
-	asked   atomic.Int64 // when, Unix nanoseconds
+	current atomic.Pointer[result] // nil before the first read, and after one that failed
+	asked   atomic.Int64           // when, Unix nanoseconds
 
-	mu      sync.Mutex // held while reading anew
-	read    func() (*result, error)
-	waiting int
-	unwatch context.CancelFunc // ends the goroutine that watches while anyone waits
+	mu        sync.Mutex // held while reading anew
+	read      func() (*result, error)
+	total     *atomic.Int64 // the weight of all results
+	forgotten bool          // its results do not weigh any more
+	waiting   int
+	watcher   *watcher // reads anew after every change, while anybody waits
 }
+
+// watcher is the right to read a question anew; another one may be about to end.
+type watcher struct{ stop context.CancelFunc }
 
 // result is an answer at one version of the store.
 type result struct {
 	body      *rpc.Body
 	index     uint64
+	weight    int64 // about how many bytes it and its encodings take
 	filtered  bool
 	watch     state.Watch
 	abandoned <-chan struct{} // the store was replaced by a restore
-	changed   chan struct{}   // closed when another index follows
+	changed   chan struct{}   // closed when another index follows, or an error
 	overtaken atomic.Bool
 }
 
@@ -86,12 +99,13 @@ func (a *answers) find(key string, read func() (*result, error)) *question {
 	now := time.Now().UnixNano()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if len(a.open) >= max(a.crowd, maxQuestions) || a.weight.Load() > max(a.heavy, maxWeight) {
+		a.forget(now, idleQuestions/10)
+		a.shrink()
+	}
 	q := a.open[key]
 	if q == nil {
-		if len(a.open) >= maxQuestions {
-			a.forget(now, idleQuestions/10)
-		}
-		q = &question{read: read}
+		q = &question{read: read, total: &a.weight}
 		a.open[key] = q
 	}
 	q.asked.Store(now)
@@ -101,24 +115,36 @@ func (a *answers) find(key string, read func() (*result, error)) *question {
 // forget drops the questions that nobody waits on or has asked for a while. The lock is held.
 func (a *answers) forget(now int64, idle time.Duration) {
 	for key, q := range a.open {
-		if now-q.asked.Load() < int64(idle) || !q.mu.TryLock() {
-			continue
+		if now-q.asked.Load() >= int64(idle) {
+			a.drop(key, q)
 		}
-		if q.waiting == 0 {
-			delete(a.open, key)
-		}
-		q.mu.Unlock()
 	}
-	for key, q := range a.open { // too many at once: whichever nobody waits on
-		if len(a.open) < maxQuestions {
+}
+
+// shrink drops questions that nobody waits on until there is room. The lock is held.
+func (a *answers) shrink() {
+	for key, q := range a.open {
+		if len(a.open) <= maxQuestions*3/4 && a.weight.Load() <= maxWeight*3/4 {
 			break
 		}
-		if q.mu.TryLock() {
-			if q.waiting == 0 {
-				delete(a.open, key)
-			}
-			q.mu.Unlock()
-		}
+		a.drop(key, q)
+	}
+	a.crowd, a.heavy = len(a.open)+maxQuestions/4, a.weight.Load()+maxWeight/4
+}
+
+// drop forgets a question unless somebody waits on it or just reads it. The lock is held.
+func (a *answers) drop(key string, q *question) {
+	if !q.mu.TryLock() {
+		return
+	}
+	defer q.mu.Unlock()
+	if q.waiting > 0 {
+		return
+	}
+	delete(a.open, key)
+	q.forgotten = true
+	if r := q.current.Load(); r != nil {
+		a.weight.Add(-r.weight)
 	}
 }
 
@@ -156,20 +182,34 @@ func (q *question) refresh() (*result, error) {
 		return old, nil
 	}
 	next, err := q.read()
-	if err != nil {
-		return nil, err
-	}
-	if old != nil && next.index == old.index && next.abandoned == old.abandoned {
+	switch {
+	case err != nil:
+		next = nil
+	case old != nil && next.index == old.index && next.abandoned == old.abandoned:
 		next.changed = old.changed
 		next.body = old.body.Renewed(next.stale)
-		q.current.Store(next)
+		q.present(old, next)
 		return next, nil
 	}
-	q.current.Store(next)
+	q.present(old, next)
 	if old != nil {
 		close(old.changed)
 	}
-	return next, nil
+	return next, err
+}
+
+// present makes next, which is nil after an error, the present result. The lock is held.
+func (q *question) present(old, next *result) {
+	q.current.Store(next)
+	if q.forgotten {
+		return
+	}
+	if old != nil {
+		q.total.Add(-old.weight)
+	}
+	if next != nil {
+		q.total.Add(next.weight)
+	}
 }
 
 // wait blocks until the result's index is above h.MinIndex, the wait is over or ctx ends.
@@ -190,13 +230,11 @@ func (q *question) wait(ctx context.Context, found *result, h rpc.Header) (*resu
 		if err != nil || now.index > h.MinIndex {
 			return now, err
 		}
-		if now.changed != found.changed && now.index < found.index {
-			return now, nil // a restore took the index back
+		if now.abandoned != found.abandoned || now.index < found.index {
+			return now, nil // a restore may have taken the index back
 		}
 		select {
 		case <-now.changed:
-		case <-now.abandoned:
-			return q.fresh()
 		case <-over.C:
 			return q.fresh()
 		case <-ctx.Done():
@@ -205,48 +243,49 @@ func (q *question) wait(ctx context.Context, found *result, h rpc.Header) (*resu
 	}
 }
 
-// join counts one more who waits; the first starts the goroutine that watches, the last to leave ends it.
+// join counts one more who waits, and sees to it that somebody watches.
 func (q *question) join() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.waiting++
-	if q.waiting > 1 {
-		return
+	if q.watcher == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		q.watcher = &watcher{cancel}
+		go q.keep(ctx, q.watcher) // ends when the last who waits leaves, or with an error
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	q.unwatch = cancel
-	go q.keep(ctx)
 }
 
+// leave counts one less; the last one ends the watch.
 func (q *question) leave() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.waiting--
 	q.asked.Store(time.Now().UnixNano())
-	if q.waiting == 0 {
-		q.unwatch()
+	if q.waiting == 0 && q.watcher != nil {
+		q.watcher.stop()
+		q.watcher = nil
 	}
 }
 
-// keep reads anew after every change, until ctx ends with the last who waits.
-func (q *question) keep(ctx context.Context) {
+// keep reads anew after every change, until ctx ends or there is nothing to watch because reading
+// failed: those who wait have been woken then, and get the error.
+func (q *question) keep(ctx context.Context, w *watcher) {
+	defer w.stop()
 	for {
 		r := q.current.Load()
-		if !r.stale() {
-			select {
-			case <-r.abandoned:
-				return // whoever waits asks again by itself
-			default:
-			}
-			if r.watch.Wait(ctx) != nil {
-				return
-			}
-		}
-		q.mu.Lock()
-		_, err := q.refresh()
-		q.mu.Unlock()
-		if err != nil || ctx.Err() != nil {
+		if r != nil && !r.stale() && r.watch.Wait(ctx, r.abandoned) != nil {
 			return
 		}
+		q.mu.Lock()
+		if q.watcher != w {
+			q.mu.Unlock()
+			return
+		}
+		if _, err := q.refresh(); err != nil {
+			q.watcher = nil
+			q.mu.Unlock()
+			return
+		}
+		q.mu.Unlock()
 	}
 }

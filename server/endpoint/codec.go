@@ -15,28 +15,60 @@ func newHandle() *codec.MsgpackHandle {
 	h := &codec.MsgpackHandle{}
 	h.RawToString = true
 	h.Canonical = true
+	h.ExplicitRelease = true // encoders and decoders are kept for reuse
 	h.MapType = reflect.TypeFor[map[string]any]()
 	return h
 }
 
-var encoders = sync.Pool{New: func() any { return codec.NewEncoderBytes(new([]byte), handle) }}
+// encoder and decoder are kept for reuse with their buffers: making one costs more than using it.
+type encoder struct {
+	*codec.Encoder
+	buf []byte
+}
+
+var (
+	encoders = sync.Pool{New: func() any {
+		e := &encoder{}
+		e.Encoder = codec.NewEncoderBytes(&e.buf, handle)
+		return e
+	}}
+	decoders = sync.Pool{New: func() any { return codec.NewDecoderBytes(nil, handle) }}
+)
+
+// maxKept is the largest buffer, in bytes, that is kept for reuse.
+const maxKept = 64 << 10
 
 func appendMsgpack(to []byte, v any) []byte {
-	var out []byte
-	e := encoders.Get().(*codec.Encoder)
-	e.ResetBytes(&out)
+	e := encoders.Get().(*encoder)
+	e.buf = e.buf[:0]
+	e.ResetBytes(&e.buf)
 	if err := e.Encode(v); err != nil {
 		panic(fmt.Sprintf("endpoint: %T cannot be encoded: %v", v, err)) // a type of the program's own
 	}
-	encoders.Put(e)
-	return append(to, out...)
+	to = append(to, e.buf...)
+	if cap(e.buf) <= maxKept {
+		encoders.Put(e)
+	}
+	return to
 }
 
+// decodeMsgpack fills into from data, which must hold one value and nothing else.
 func decodeMsgpack(data []byte, into any) (err error) {
 	defer func() {
 		if r := recover(); r != nil { // the decoder is not ours, and the log may be damaged
 			err = fmt.Errorf("malformed msgpack: %v", r)
 		}
 	}()
-	return codec.NewDecoderBytes(data, handle).Decode(into)
+	d := decoders.Get().(*codec.Decoder) // dropped when it fails: it may be anywhere
+	d.ResetBytes(data)
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	n := d.NumBytesRead()
+	d.ResetBytes(nil)
+	decoders.Put(d)
+	if n != len(data) {
+		return fmt.Errorf("%d bytes follow the value", len(data)-n)
+	}
+	return nil
 }

@@ -57,8 +57,9 @@ type Query[Req, Rep any] struct {
 	// Filter returns the reply with only the elements that keep accepts. Nil means that the reply cannot
 	// be filtered.
 	Filter func(rep *Rep, keep filter.Keep) (*Rep, error)
-	// Unshared answers are cheaper to read anew than to find: they are shared only while they block.
-	Unshared bool
+	// Unshared reports whether the answer is shared only while it blocks, because it is cheaper to read
+	// than to find, or depends on what neither its index nor its watch counts. May be nil.
+	Unshared func(*Req) bool
 	// Plain queries carry no index and never block.
 	Plain bool
 }

@@ -2,6 +2,8 @@ package endpoint
 
 import (
 	"context"
+	"encoding/binary"
+	"reflect"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
@@ -34,7 +36,7 @@ func AddQuery[Req, Rep any](r *Registry, q Query[Req, Rep]) {
 			return rpc.Answer{}, err
 		}
 		read := func() (*result, error) { return q.read(r.store, az, req, keep) }
-		if call.Header.MinIndex == 0 && (q.Unshared || q.Plain) || q.Plain {
+		if q.Plain || call.Header.MinIndex == 0 && q.Unshared != nil && q.Unshared(req) {
 			found, err := read()
 			if err != nil {
 				return rpc.Answer{}, err
@@ -65,18 +67,56 @@ func (q *Query[Req, Rep]) read(store *state.Store, az acl.Authorizer, req *Req, 
 			return nil, err
 		}
 	}
-	out.index = max(index, 1)
+	out.index, out.weight = max(index, 1), weigh(rep)
 	out.changed = make(chan struct{})
 	out.body = rpc.NewBody(rep, out.stale)
 	return out, nil
 }
 
+// weigh is about how many bytes a reply takes with its encodings.
+func weigh(rep any) int64 {
+	const element = 1 << 10
+	n := int64(element)
+	switch rep := rep.(type) {
+	case *[]*catalog.KVPair:
+		for _, p := range *rep {
+			n += element/2 + 3*int64(len(p.Value))
+		}
+		return n
+	case *[]*catalog.Instance:
+		for _, i := range *rep {
+			n += element * int64(1+len(i.Checks))
+		}
+		return n
+	}
+	return n + element*int64(elements(reflect.ValueOf(rep)))
+}
+
+// elements counts those of a list or map, or of the lists and maps of a struct.
+func elements(v reflect.Value) (n int) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			return elements(v.Elem())
+		}
+	case reflect.Slice, reflect.Map:
+		return v.Len()
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if kind := v.Field(i).Kind(); kind == reflect.Slice || kind == reflect.Map {
+				n += v.Field(i).Len()
+			}
+		}
+	}
+	return n
+}
+
 // questionKey tells apart calls whose answers differ.
 func questionKey(name string, az acl.Authorizer, call *rpc.Call, req any) string {
 	key := make([]byte, 0, 128)
-	key = append(append(key, name...), 0)
-	key = append(append(key, az.View()...), 0)
-	key = append(append(key, call.Header.Filter...), 0)
+	for _, part := range []string{name, az.View(), call.Header.Filter} {
+		key = append(binary.AppendUvarint(key, uint64(len(part))), part...)
+	}
 	if k, ok := req.(Keyed); ok {
 		key = k.AppendKey(key)
 	} else {

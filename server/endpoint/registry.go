@@ -142,8 +142,11 @@ func (r *Registry) route(v *verb, call *rpc.Call) (rpc.Caller, error) {
 
 // freshEnough reports whether this server may answer a stale read of its own.
 func (r *Registry) freshEnough(h rpc.Header) bool {
-	ago, _ := r.host.Contact()
-	return h.MaxStale == 0 || ago <= h.MaxStale
+	if h.MaxStale == 0 {
+		return true
+	}
+	ago, known := r.host.Contact()
+	return ago <= h.MaxStale && (known || ago > 0) // 0 of no leader is never
 }
 
 func (r *Registry) consistency(ctx context.Context, h rpc.Header) error {

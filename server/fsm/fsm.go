@@ -41,56 +41,43 @@ var applyKey = []string{"fsm", "apply"}
 // Apply implements raft.FSM.
 func (f *FSM) Apply(entry *raft.Log) any { return f.ApplyBatch([]*raft.Log{entry})[0] }
 
-// ApplyBatch implements raft.BatchingFSM: the entries of a batch share one transaction, for its commit
-// costs as much as several writes. When one of them fails the batch is done again one by one, so that
-// nothing of the failed one is kept.
+// ApplyBatch implements raft.BatchingFSM: the entries of a batch share a transaction, for its commit
+// costs as much as several writes.
 func (f *FSM) ApplyBatch(batch []*raft.Log) []any {
 	defer metrics.MeasureSince(applyKey, time.Now())
 	out := make([]any, len(batch))
 	// Before the commit: whoever reads an index in an answer must find it applied.
 	f.applied.Store(batch[len(batch)-1].Index)
-	if !f.together(batch, out) {
-		for i, entry := range batch {
-			f.alone(entry, &out[i])
-		}
+	for done := 0; done < len(batch); {
+		done += f.together(batch[done:], out[done:])
 	}
 	return out
 }
 
-func (f *FSM) together(batch []*raft.Log, out []any) bool {
-	if len(batch) == 1 {
-		return false
-	}
+// together applies entries in one transaction, as many as can be, and returns how many it has done. An
+// entry that fails after it has written something takes the transaction with it: then those before it,
+// which do the same again, are applied once more.
+func (f *FSM) together(batch []*raft.Log, out []any) (done int) {
 	tx := f.store.Write(0)
 	for i, entry := range batch {
 		if entry.Type != raft.LogCommand {
 			continue
 		}
 		tx.Index = entry.Index
+		before := tx.Touched()
 		reply, err := f.registry.Apply(tx, entry.Data)
-		if err != nil {
-			tx.Abort()
-			return false
+		out[i] = Outcome{Reply: reply, Err: err}
+		if err == nil || tx.Touched() == before {
+			continue
 		}
-		out[i] = Outcome{Reply: reply}
-	}
-	tx.Commit()
-	return true
-}
-
-func (f *FSM) alone(entry *raft.Log, out *any) {
-	if entry.Type != raft.LogCommand {
-		return
-	}
-	tx := f.store.Write(entry.Index)
-	reply, err := f.registry.Apply(tx, entry.Data)
-	if err != nil {
 		tx.Abort()
-		*out = Outcome{Err: err}
-		return
+		if i > 0 {
+			f.together(batch[:i], out)
+		}
+		return i + 1
 	}
 	tx.Commit()
-	*out = Outcome{Reply: reply}
+	return len(batch)
 }
 
 // Snapshot implements raft.FSM. The version it saves is fixed here; saving it takes place later, beside

@@ -15,7 +15,7 @@ import (
 func registerCatalog(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.RegisterRequest, api.Nothing]{
 		Method: api.Register,
-		Needs:  registerNeeds,
+		Needs:  func(req *api.RegisterRequest) []acl.Need { return registerNeeds(d, req) },
 		Prepare: func(_ context.Context, req *api.RegisterRequest) (*api.RegisterRequest, error) {
 			return prepareRegister(d, req)
 		},
@@ -37,7 +37,7 @@ func registerCatalog(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.SyncRequest, api.Nothing]{
 		Method: api.Sync,
 		Needs: func(req *api.SyncRequest) []acl.Need {
-			needs := registerNeeds(&req.Register)
+			needs := registerNeeds(d, &req.Register)
 			for i := range req.Deregister {
 				needs = append(needs, deregisterNeeds(&req.Deregister[i])...)
 			}
@@ -47,6 +47,11 @@ func registerCatalog(r *endpoint.Registry, d Deps) {
 			checked, err := prepareRegister(d, &req.Register)
 			if err != nil {
 				return nil, err
+			}
+			for i := range req.Deregister {
+				if err := checkDeregister(&req.Deregister[i]); err != nil {
+					return nil, err
+				}
 			}
 			return &api.SyncRequest{Register: *checked, Deregister: req.Deregister}, nil
 		},
@@ -62,7 +67,8 @@ func registerCatalog(r *endpoint.Registry, d Deps) {
 
 func registerCatalogReads(r *endpoint.Registry) {
 	endpoint.AddQuery(r, endpoint.Query[api.NodeQuery, []*catalog.Node]{
-		Method: api.Nodes,
+		Method:   api.Nodes,
+		Unshared: func(q *api.NodeQuery) bool { return q.Near != "" },
 		Read: func(tx *state.Txn, w *state.Watch, q *api.NodeQuery) (*[]*catalog.Node, uint64, error) {
 			if q.Node != "" {
 				return readNode(tx, w, q.Node)
@@ -80,8 +86,9 @@ func registerCatalogReads(r *endpoint.Registry) {
 		Visible: visibleServices,
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, []*catalog.CatalogService]{
-		Method: api.ServiceInstances,
-		Check:  checkService,
+		Method:   api.ServiceInstances,
+		Check:    checkService,
+		Unshared: nearby,
 		Read: func(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*[]*catalog.CatalogService, uint64, error) {
 			found, index, _ := matching(tx, w, q)
 			flat := make([]*catalog.CatalogService, len(found))
@@ -120,6 +127,9 @@ func checkService(q *api.ServiceQuery) error {
 	}
 	return nil
 }
+
+// nearby reports whether the answer is in order of round-trip times, which change all the time.
+func nearby(q *api.ServiceQuery) bool { return q.Near != "" }
 
 func readServices(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*map[string][]string, uint64, error) {
 	if len(q.NodeMeta) == 0 {

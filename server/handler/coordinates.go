@@ -18,14 +18,16 @@ func registerCoordinates(r *endpoint.Registry) {
 		Needs: func(req *api.CoordinateUpdate) []acl.Need {
 			var needs []acl.Need
 			for _, u := range req.Updates {
-				needs = append(needs, acl.Need{Resource: acl.Node, Name: u.Node, Access: acl.Write})
+				if u != nil {
+					needs = append(needs, need(acl.Node, u.Node, acl.Write)...)
+				}
 			}
 			return needs
 		},
 		Prepare: func(_ context.Context, req *api.CoordinateUpdate) (*api.CoordinateUpdate, error) {
 			for _, u := range req.Updates {
-				if u.Coord == nil {
-					return nil, catalog.Errorf(catalog.Invalid, "update for node %q has no coordinate", u.Node)
+				if u == nil || u.Coord == nil {
+					return nil, catalog.Errorf(catalog.Invalid, "update without a coordinate: set Node and Coord")
 				}
 				if err := u.Coord.Validate(); err != nil {
 					return nil, catalog.Errorf(catalog.Invalid, "node %q: %w", u.Node, err)

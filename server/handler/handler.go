@@ -41,10 +41,6 @@ func Register(r *endpoint.Registry, d Deps) {
 	registerOperator(r, d)
 }
 
-func need(resource acl.Resource, name string, access acl.Access) []acl.Need {
-	return []acl.Need{{Resource: resource, Name: name, Access: access}}
-}
-
 var nothing = &api.Nothing{}
 
 // visible keeps the elements of a list that the token may see.

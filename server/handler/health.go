@@ -24,8 +24,9 @@ func registerHealth(r *endpoint.Registry, _ Deps) {
 		Filter:  filter.List[*catalog.Check],
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, []*catalog.Check]{
-		Method: api.HealthChecks,
-		Check:  checkService,
+		Method:   api.HealthChecks,
+		Check:    checkService,
+		Unshared: nearby,
 		Read: func(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*[]*catalog.Check, uint64, error) {
 			found, index := state.ServiceChecks(tx, w, q.Service, nodeWith(q.NodeMeta))
 			sortNear(tx, q.Near, found, nodeOf)
@@ -35,7 +36,8 @@ func registerHealth(r *endpoint.Registry, _ Deps) {
 		Filter:  filter.List[*catalog.Check],
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.StateQuery, []*catalog.Check]{
-		Method: api.HealthState,
+		Method:   api.HealthState,
+		Unshared: func(q *api.StateQuery) bool { return q.Near != "" },
 		Read: func(tx *state.Txn, w *state.Watch, q *api.StateQuery) (*[]*catalog.Check, uint64, error) {
 			found, index := state.StateChecks(tx, w, q.Status, nodeWith(q.NodeMeta))
 			sortNear(tx, q.Near, found, nodeOf)
@@ -45,8 +47,9 @@ func registerHealth(r *endpoint.Registry, _ Deps) {
 		Filter:  filter.List[*catalog.Check],
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, []*catalog.Instance]{
-		Method: api.HealthService,
-		Check:  checkService,
+		Method:   api.HealthService,
+		Check:    checkService,
+		Unshared: nearby,
 		Read: func(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*[]*catalog.Instance, uint64, error) {
 			found, _, health := matching(tx, w, q)
 			return &found, health, nil

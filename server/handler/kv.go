@@ -28,7 +28,7 @@ func registerKV(r *endpoint.Registry, d Deps) {
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.KVQuery, []*catalog.KVPair]{
 		Method:   api.KVRead,
-		Unshared: true,
+		Unshared: func(*api.KVQuery) bool { return true },
 		Needs:    func(q *api.KVQuery) []acl.Need { return need(acl.Key, q.Key, acl.Read) },
 		Read: func(tx *state.Txn, w *state.Watch, q *api.KVQuery) (*[]*catalog.KVPair, uint64, error) {
 			pair, index := state.KVGet(tx, w, q.Key)
@@ -59,19 +59,6 @@ func registerKV(r *endpoint.Registry, d Deps) {
 
 func seesKey(az acl.Authorizer, key string) bool {
 	return az.Allows(acl.Need{Resource: acl.Key, Name: key, Access: acl.Read})
-}
-
-// kvNeeds is what an operation on a key needs, alone and in a transaction.
-func kvNeeds(op api.KVOp, key string) []acl.Need {
-	switch op {
-	case api.KVGet, api.KVGetOrEmpty, api.KVCheckIndex, api.KVCheckSession, api.KVCheckNotExists:
-		return need(acl.Key, key, acl.Read)
-	case api.KVGetTree:
-		return need(acl.Key, key, acl.List)
-	case api.KVDeleteTree:
-		return need(acl.Key, key, acl.WritePrefix)
-	}
-	return need(acl.Key, key, acl.Write)
 }
 
 func prepareKV(req *api.KVWrite) error {

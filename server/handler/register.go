@@ -1,29 +1,12 @@
 package handler
 
 import (
+	"slices"
+
 	"github.com/curia-mesh/curia/catalog"
-	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/server/api"
 )
-
-func registerNeeds(req *api.RegisterRequest) []acl.Need {
-	needs := []acl.Need{}
-	if !req.SkipNodeUpdate {
-		needs = append(needs, acl.Need{Resource: acl.Node, Name: req.Node, Access: acl.Write})
-	}
-	if req.Service != nil {
-		needs = append(needs, acl.Need{Resource: acl.Service, Name: req.Service.Service, Access: acl.Write})
-	}
-	for _, s := range req.Services {
-		needs = append(needs, acl.Need{Resource: acl.Service, Name: s.Service, Access: acl.Write})
-	}
-	return needs
-}
-
-func deregisterNeeds(req *api.DeregisterRequest) []acl.Need {
-	return need(acl.Node, req.Node, acl.Write)
-}
 
 // prepareRegister refuses what can never be stored and fills what may be left out, in a copy.
 func prepareRegister(d Deps, given *api.RegisterRequest) (*api.RegisterRequest, error) {
@@ -53,6 +36,9 @@ func prepareRegister(d Deps, given *api.RegisterRequest) (*api.RegisterRequest, 
 
 func prepareServices(req *api.RegisterRequest) error {
 	prepare := func(given *catalog.Service) (*catalog.Service, error) {
+		if given == nil {
+			return nil, catalog.Errorf(catalog.Invalid, "registration of node %q holds a service that is null", req.Node)
+		}
 		s := *given
 		s.Normalize()
 		return &s, s.Validate()
@@ -82,6 +68,9 @@ func prepareChecks(req *api.RegisterRequest) error {
 	}
 	all := make([]*catalog.Check, len(given))
 	for i, g := range given {
+		if g == nil {
+			return catalog.Errorf(catalog.Invalid, "registration of node %q holds a check that is null", req.Node)
+		}
 		c := *g
 		if c.Node == "" {
 			c.Node = req.Node
@@ -115,9 +104,11 @@ func registration(req *api.RegisterRequest) *state.Registration {
 	if r.Service != nil {
 		r.Service.Normalize()
 	}
+	r.Services = slices.DeleteFunc(r.Services, func(s *catalog.Service) bool { return s == nil })
 	for _, s := range r.Services {
 		s.Normalize()
 	}
+	r.Checks = slices.DeleteFunc(r.Checks, func(c *catalog.Check) bool { return c == nil })
 	for _, c := range r.Checks {
 		c.Normalize()
 	}

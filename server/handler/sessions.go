@@ -19,7 +19,10 @@ func registerSessions(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.SessionWrite, string]{
 		Method: api.SessionApply,
 		Needs: func(req *api.SessionWrite) []acl.Need {
-			return need(acl.Session, sessionNode(d, &req.Session), acl.Write)
+			if req.Op == api.SessionCreate { // its id is yet to be made
+				return need(acl.Session, req.Session.Node, acl.Write)
+			}
+			return sessionNeeds(d, req.Session.ID, req.Session.Node)
 		},
 		Prepare: func(_ context.Context, req *api.SessionWrite) (*api.SessionWrite, error) {
 			return prepareSession(d, req)
@@ -46,7 +49,7 @@ func registerSessions(r *endpoint.Registry, d Deps) {
 	endpoint.AddAction(r, endpoint.Action[api.SessionQuery, []*catalog.Session]{
 		Method: api.SessionRenew,
 		Needs: func(q *api.SessionQuery) []acl.Need {
-			return need(acl.Session, sessionNode(d, &catalog.Session{ID: q.ID}), acl.Write)
+			return sessionNeeds(d, q.ID, "")
 		},
 		Do: func(_ context.Context, _ rpc.Header, q *api.SessionQuery) (*[]*catalog.Session, rpc.Meta, error) {
 			s, index := state.Session(d.Store.Read(), nil, q.ID)
@@ -94,16 +97,6 @@ func registerSessionReads(r *endpoint.Registry) {
 			return &found, index, nil
 		},
 	})
-}
-
-// sessionNode is the node whose rule decides about a session: its own, or that of the stored one.
-func sessionNode(d Deps, s *catalog.Session) string {
-	if s.Node == "" && s.ID != "" {
-		if stored, _ := state.Session(d.Store.Read(), nil, s.ID); stored != nil {
-			return stored.Node
-		}
-	}
-	return s.Node
 }
 
 func prepareSession(d Deps, given *api.SessionWrite) (*api.SessionWrite, error) {

@@ -12,9 +12,10 @@ import (
 )
 
 func registerTxn(r *endpoint.Registry, d Deps) {
+	needs := func(req *api.TxnRequest) []acl.Need { return txnNeeds(d, req) }
 	endpoint.AddCommand(r, endpoint.Command[api.TxnRequest, api.TxnReply]{
 		Method:  api.TxnApply,
-		Needs:   txnNeeds,
+		Needs:   needs,
 		Prepare: func(_ context.Context, req *api.TxnRequest) (*api.TxnRequest, error) { return prepareTxn(d, req) },
 		Answer:  func(req *api.TxnRequest) *api.TxnReply { return refuseTxn(d, req) },
 		Apply: func(tx *state.Txn, req *api.TxnRequest) (*api.TxnReply, error) {
@@ -28,11 +29,32 @@ func registerTxn(r *endpoint.Registry, d Deps) {
 	endpoint.AddQuery(r, endpoint.Query[api.TxnRequest, api.TxnReply]{
 		Method: api.TxnRead,
 		Plain:  true,
-		Needs:  txnNeeds,
+		Needs:  needs,
+		Check:  onlyReads,
 		Read: func(tx *state.Txn, _ *state.Watch, req *api.TxnRequest) (*api.TxnReply, uint64, error) {
 			return runTxn(tx, req), 1, nil
 		},
 	})
+}
+
+// onlyReads refuses what must go through the log.
+func onlyReads(req *api.TxnRequest) error {
+	if err := checkSize(req); err != nil {
+		return err
+	}
+	for i := range req.Ops {
+		if !req.Ops[i].Reads() {
+			return catalog.Errorf(catalog.Invalid, "operation %d writes: a transaction that writes is applied, not read", i)
+		}
+	}
+	return nil
+}
+
+func checkSize(req *api.TxnRequest) error {
+	if len(req.Ops) > api.MaxTxnOps {
+		return catalog.Errorf(catalog.TooLarge, "transaction has %d operations: at most %d are allowed", len(req.Ops), api.MaxTxnOps)
+	}
+	return nil
 }
 
 // RolledBack is the error of a transaction of which an operation failed: what was written is given up,
@@ -47,36 +69,11 @@ func (e *RolledBack) Error() string {
 // Rejection implements endpoint.Rejected.
 func (e *RolledBack) Rejection() any { return e.Reply }
 
-func txnNeeds(req *api.TxnRequest) []acl.Need {
-	var needs []acl.Need
-	access := func(verb string) acl.Access {
-		if verb == api.TxnGet {
-			return acl.Read
-		}
-		return acl.Write
-	}
-	for _, op := range req.Ops {
-		switch {
-		case op.KV != nil:
-			needs = append(needs, kvNeeds(op.KV.Verb, op.KV.Key)...)
-		case op.Node != nil:
-			needs = append(needs, acl.Need{Resource: acl.Node, Name: op.Node.Node.Node, Access: access(op.Node.Verb)})
-		case op.Service != nil:
-			needs = append(needs, acl.Need{Resource: acl.Service, Name: op.Service.Service.Service, Access: access(op.Service.Verb)})
-		case op.Check != nil && op.Check.Check.ServiceID != "":
-			needs = append(needs, acl.Need{Resource: acl.Service, Name: op.Check.Check.ServiceName, Access: access(op.Check.Verb)})
-		case op.Check != nil:
-			needs = append(needs, acl.Need{Resource: acl.Node, Name: op.Check.Check.Node, Access: access(op.Check.Verb)})
-		}
-	}
-	return needs
-}
-
 // prepareTxn fills what may be left out. What it cannot accept is an error of that operation, which
 // refuseTxn reports.
 func prepareTxn(d Deps, given *api.TxnRequest) (*api.TxnRequest, error) {
-	if len(given.Ops) > api.MaxTxnOps {
-		return nil, catalog.Errorf(catalog.TooLarge, "transaction has %d operations: at most %d are allowed", len(given.Ops), api.MaxTxnOps)
+	if err := checkSize(given); err != nil {
+		return nil, err
 	}
 	req := &api.TxnRequest{Ops: make([]api.TxnOp, len(given.Ops))}
 	for i, op := range given.Ops {
