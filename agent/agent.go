@@ -180,6 +180,7 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 // interfaces that clients use end first, the server last.
 func (a *Agent) Run(ctx context.Context) error {
 	cfg := a.config.get()
+	paceCollector()
 	defer a.logs.Close()
 	defer a.unlock()
 	if cfg.PidFile != "" {

@@ -37,14 +37,13 @@ func def[T comparable](v *T, def T) {
 }
 
 var (
-	errSilent   = errors.New("nothing heard for three keepalive intervals")
-	errOverrun  = errors.New("the peer sent more than its credit")
-	errTooLarge = errors.New("the peer sent a message over the size limit")
-	errTooMany  = errors.New("the peer has too much under way")
-	errDupID    = errors.New("the peer used a call id twice")
-	errKind     = errors.New("the peer sent a frame out of place")
-	errIdle     = errors.New("the connection was idle")
-	errClosed   = errors.New("the connection was closed")
+	errSilent  = errors.New("nothing heard for three keepalive intervals")
+	errOverrun = errors.New("the peer sent more than its credit")
+	errTooMany = errors.New("the peer has too much under way")
+	errDupID   = errors.New("the peer used a call id twice")
+	errKind    = errors.New("the peer sent a frame out of place")
+	errIdle    = errors.New("the connection was idle")
+	errClosed  = errors.New("the connection was closed")
 )
 
 // link is one connection that carries frames. Its owner reads; one goroutine writes; the first error kills

@@ -110,12 +110,12 @@ func (f *failing) Accept() (net.Conn, error) {
 // TestSilence cuts a connection off: both sides learn of it by themselves.
 func TestSilence(t *testing.T) {
 	inWorld(t, rpc.ServerOptions{}, rpc.ListenerOptions{}, func(t *testing.T, w *world) {
-		call := func() (error, time.Duration) {
+		call := func() (time.Duration, error) {
 			p := w.pool(t, "a", rpc.PoolOptions{})
 			defer p.Close()
 			start := time.Now()
 			_, err := p.To("s:8300").Call(t.Context(), &rpc.Call{Method: "park"})
-			return err, time.Since(start)
+			return time.Since(start), err
 		}
 		time.AfterFunc(time.Hour, func() { // pings keep a parked call's connection that long
 			if w.open.Load() != 1 {
@@ -123,7 +123,7 @@ func TestSilence(t *testing.T) {
 			}
 			w.net.Partition("a")
 		})
-		err, after := call()
+		after, err := call()
 		hasCode(t, err, "unavailable", "nothing heard")
 		if after < time.Hour+30*time.Second || after > time.Hour+time.Minute {
 			t.Fatalf("noticed after %v", after)

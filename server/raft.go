@@ -110,11 +110,7 @@ func (n *raftNode) openStores() (raft.LogStore, raft.StableStore, error) {
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("snapshots in %s: %w", dir, err), n.closeDisk())
 	}
-	cache, err := raft.NewLogCache(4*maxBatch, disk)
-	if err != nil {
-		return nil, nil, errors.Join(err, n.closeDisk())
-	}
-	return cache, disk, nil
+	return disk, disk, nil // which keeps the newest entries in memory itself
 }
 
 // bootstrap makes a server without a past a cluster of its own, when it is told to.

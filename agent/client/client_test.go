@@ -130,7 +130,9 @@ func TestAnswers(t *testing.T) {
 	c := serve(t, Config{Token: "s3cret", MaxBody: 64}, func(w http.ResponseWriter, r *http.Request) { answer(w, r) })
 	ask := func() error { _, err := c.Catalog().Datacenters(t.Context()); return err }
 
-	answer = func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "Permission denied:\n lacks", 403) }
+	answer = func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "Permission denied:\n lacks", http.StatusForbidden)
+	}
 	err := ask()
 	if !IsStatus(err, 403) || err.Error() != "GET /v1/catalog/datacenters: unexpected response code: 403 (Permission denied: lacks)" {
 		t.Errorf("got %v", err)
@@ -156,7 +158,9 @@ func TestAnswers(t *testing.T) {
 	}
 	close(stuck)
 	leaked := serve(t, Config{}, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("a redirect was followed with %v", r.Header) })
-	answer = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, leaked.Address(), 307) }
+	answer = func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, leaked.Address(), http.StatusTemporaryRedirect)
+	}
 	if err := ask(); !IsStatus(err, 307) || !strings.Contains(err.Error(), leaked.Address()) {
 		t.Errorf("a redirect: got %v", err)
 	}

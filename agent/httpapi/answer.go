@@ -126,6 +126,9 @@ func (c *call) absent() error {
 }
 
 func (c *call) write(status int, body []byte) {
+	if status != http.StatusNotModified && c.r.Method != http.MethodHead {
+		c.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))} // else a long answer is chunked
+	}
 	c.w.WriteHeader(status)
 	c.w.Write(body) // the client may be gone: nobody is left to tell
 }

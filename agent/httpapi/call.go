@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/curia-mesh/curia/agent/decode"
@@ -253,12 +254,16 @@ func send[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) (*Rep, rpc.Me
 // nothing is the request of verbs that take none.
 var nothing = &api.Nothing{}
 
-// encodeJSON is how every body is encoded, without a trailing newline.
+// encodeJSON is how every body is encoded, without a trailing newline. Answers are kept and shared, so the
+// result has no more room than it needs.
 func encodeJSON(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	if err := e.Encode(v); err != nil {
+	b := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(b)
+	b.Reset()
+	if err := json.NewEncoder(b).Encode(v); err != nil {
 		return nil, catalog.Errorf(catalog.Internal, "encoding the answer: %w", err)
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return bytes.Clone(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
 }
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}

@@ -117,7 +117,7 @@ func TestRestoredCheckThatMayNotRun(t *testing.T) {
 		a.register(define("web", script))
 		a.stop()
 		cfg.Policy = check.Policy{}
-		a = run(t, cfg, c, nil)
+		run(t, cfg, c, nil)
 		pass(time.Second)
 		if row := c.check("service:web"); row == nil || row.Status != catalog.Critical || !strings.Contains(row.Output, "script checks are off") {
 			t.Errorf("check %+v", row)

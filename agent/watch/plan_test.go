@@ -235,7 +235,8 @@ func TestWatchTypes(t *testing.T) {
 	}
 	f(config.Watch{Type: "checks"}, "Health.ChecksInState", state{Status: "any"}, "[]")
 	f(config.Watch{Type: "checks", State: "critical"}, "Health.ChecksInState", state{Status: "critical"}, "[]")
-	s.values["KV.Get"], s.values["KV.List"] = &[]*catalog.KVPair{}, &[]*catalog.KVPair{}
+	s.set(10, "KV.Get", &[]*catalog.KVPair{}, nil)
+	s.set(10, "KV.List", &[]*catalog.KVPair{}, nil)
 	f(config.Watch{Type: "key", Key: "absent"}, "KV.Get", struct{ Key, Separator string }{"absent", ""}, "null")
 	f(config.Watch{Type: "keyprefix", Prefix: "absent"}, "KV.List", struct{ Key, Separator string }{"absent", ""}, "[]")
 }

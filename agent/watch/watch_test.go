@@ -203,9 +203,13 @@ func TestView(t *testing.T) {
 		for _, other := range []rpc.Header{{Token: "t"}, {Filter: "f"}, {Datacenter: "dc2"}, {Consistency: rpc.Stale}} {
 			h.get(zero, other, "two", false)
 		}
+		hour := watch.Policy{MaxAge: time.Hour}
+		h.get(hour, rpc.Header{Token: "ab", Filter: "c"}, "two", false)
+		h.get(hour, rpc.Header{Token: "a", Filter: "bc"}, "two", false)
+		h.get(hour, rpc.Header{Token: "a", Filter: "bc"}, "two", true)
 		h.get(zero, rpc.Header{Consistency: rpc.Consistent}, "two", false)
 		h.get(zero, rpc.Header{Consistency: rpc.Consistent}, "two", false)
-		h.asked(6, 1)
+		h.asked(8, 1)
 
 		time.Sleep(7 * time.Minute) // nobody reads
 		h.asked(1, 0)
@@ -296,6 +300,13 @@ func TestFailStatic(t *testing.T) {
 		}
 
 		h.change(12, "two", absent)
+		time.Sleep(time.Minute)
+		h.change(12, "two", nil) // nothing has changed meanwhile
+		time.Sleep(46 * time.Second)
+		if s := h.get(zero, rpc.Header{}, "two", true); s.Age != 0 || s.Err != nil {
+			h.Fatalf("state %+v", s)
+		}
+		h.change(12, "two", absent)
 		time.Sleep(5 * time.Second)
 		h.change(13, "three", nil) // a reader who must ask finds the servers first: the view follows at once
 		h.get(fresh, rpc.Header{}, "three", false)
@@ -314,6 +325,9 @@ func TestFailStatic(t *testing.T) {
 		h.get(zero, rpc.Header{}, "three", true)
 		time.Sleep(2 * time.Hour)
 		h.refused(zero, rpc.Header{}, catalog.NoLeader)
+		h.seen()
+		time.Sleep(time.Hour)
+		h.asked(0, 0)
 	})
 }
 
@@ -334,6 +348,12 @@ func TestDefiniteErrorsEndAView(t *testing.T) {
 			h.Fatal(err)
 		}
 		h.refused(watch.Policy{MaxAge: time.Hour, StaleIfError: time.Hour}, rpc.Header{}, catalog.Denied)
+		h.change(10, "one", nil)
+		h.get(fresh, rpc.Header{}, "one", false)
+		h.refuse(catalog.Errorf(catalog.Denied, "no"))
+		h.refused(fresh, rpc.Header{}, catalog.Denied)
+		h.refuse(absent) // what was denied does not come back in an outage
+		h.refused(zero, rpc.Header{}, catalog.NoLeader)
 		h.seen()
 		time.Sleep(time.Hour)
 		h.asked(0, 0)

@@ -5,7 +5,7 @@ import (
 	"github.com/curia-mesh/curia/rpc"
 )
 
-// Limits of a transaction.
+// MaxTxnOps is how many operations a transaction may have.
 // Source: https://developer.hashicorp.com/consul/api-docs/txn
 const MaxTxnOps = 128
 

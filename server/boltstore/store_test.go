@@ -75,9 +75,8 @@ func TestSuite(t *testing.T) {
 
 // onFile is a store on a real file, killed by copying it.
 type onFile struct {
-	dir string
-	s   *Store
-	tt  *testing.T
+	s  *Store
+	tt *testing.T
 }
 
 func (x *onFile) Store() storetest.Store { return x.s }

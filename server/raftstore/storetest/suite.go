@@ -45,7 +45,7 @@ func Suite(t *testing.T, open Opener) {
 // CheckModes checks that only the owner can read dir and what is in it.
 func CheckModes(t *testing.T, dir string) {
 	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, _ error) error {
 		info, err := os.Stat(path)
 		if want := map[bool]fs.FileMode{true: 0o700, false: 0o600}[e.IsDir()]; err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v", path, info.Mode(), err)

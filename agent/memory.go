@@ -1,0 +1,44 @@
+package agent
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+)
+
+// A heap of live memory above bigHeap is collected when it has grown by half; a smaller one may double,
+// as is Go's default, for there collecting costs more than it frees.
+const (
+	bigHeap      = 24 << 20
+	smallPercent = 100
+	bigPercent   = 50
+)
+
+// paceCollector keeps a large catalog from taking twice its size. It leaves the pace alone when the
+// operator has set GOGC.
+func paceCollector() {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	paceAfter(smallPercent)
+}
+
+// sentinel dies with each collection, which is when the size of the live heap is news.
+type sentinel struct{ percent *int }
+
+func paceAfter(percent int) {
+	s := &sentinel{percent: &percent}
+	runtime.SetFinalizer(s, func(s *sentinel) {
+		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		metrics.Read(sample)
+		want := smallPercent
+		if sample[0].Value.Kind() == metrics.KindUint64 && sample[0].Value.Uint64() > bigHeap {
+			want = bigPercent
+		}
+		if want != *s.percent {
+			debug.SetGCPercent(want)
+		}
+		paceAfter(want)
+	})
+}
