@@ -102,6 +102,14 @@ type limitedConn struct {
 	give func()
 }
 
+// CloseWrite lets net/http end its own words while the client's are still coming.
+func (c *limitedConn) CloseWrite() error {
+	if half, ok := c.Conn.(*net.TCPConn); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // Close implements net.Conn.
 func (c *limitedConn) Close() error {
 	c.once.Do(c.give)
