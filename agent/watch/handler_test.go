@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/curia-mesh/curia/agent/config"
@@ -125,4 +126,32 @@ func TestEndpoints(t *testing.T) {
 	f(httptest.NewServer, config.WatchHTTPHandler{Timeout: time.Second / 4}, until(nil), "level=WARN", "deadline exceeded")
 	f(httptest.NewTLSServer, config.WatchHTTPHandler{}, nil, "x509", "level=WARN")
 	f(httptest.NewTLSServer, config.WatchHTTPHandler{TLSSkipVerify: true}, nil, "level=DEBUG")
+}
+
+// TestOnlyWhatIsNew has an index that moves while there is nothing new to see.
+func TestOnlyWhatIsNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shop{index: 10, values: map[string]any{}, changed: make(chan struct{})}
+		plans, log := runPlans(t, watch.Deps{}, s)
+		f := func(index uint64, ran int, names ...string) {
+			t.Helper()
+			list := []*catalog.Node{}
+			for _, n := range names {
+				list = append(list, &catalog.Node{Node: n})
+			}
+			s.set(index, "Catalog.Nodes", &list, nil)
+			if index == 10 {
+				set(t, plans, config.Watch{Type: "nodes", Args: []string{"true"}})
+			}
+			time.Sleep(time.Second)
+			if n := len(log); n != ran {
+				t.Fatalf("at %d it ran %d times, want %d", index, n, ran)
+			}
+		}
+		f(10, 1, "a")
+		f(11, 1, "a")
+		f(12, 2, "a", "b")
+		f(13, 2, "a", "b")
+		f(5, 3)
+	})
 }

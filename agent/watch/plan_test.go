@@ -309,7 +309,6 @@ func TestChanges(t *testing.T) {
 	busy <- true
 	soon(t, log)
 	soon(t, log)
-	nodes(13, "a", "b", "c") // nothing to see
 	s.set(13, "Catalog.Nodes", nil, absent)
 	if line := soon(t, log); !strings.Contains(line, "level=WARN") || !strings.Contains(line, "no leader") {
 		t.Fatal(line)
