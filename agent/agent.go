@@ -69,6 +69,8 @@ type Agent struct {
 	leave  chan struct{} // closed when the agent is to leave and end
 	left   sync.Once
 	unlock func() // gives the data directory back
+
+	reloading sync.Mutex // held while the configuration is read anew: signals and the API both ask for it
 }
 
 // ErrLeft is what Run returns after the agent has left its pools because it was asked to over the API.
@@ -157,7 +159,7 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 	if a.local, err = local.New(a.localConfig(cfg), a.caller, logging.Named(a.log, "local")); err != nil {
 		return err
 	}
-	if err := a.local.SetConfig(cfg.Services, cfg.Checks); err != nil {
+	if err := a.setServices(cfg); err != nil {
 		return err
 	}
 	a.events = event.NewRing(eventLocal{a})

@@ -8,12 +8,10 @@ import (
 	"time"
 )
 
-// limitPerClient bounds how many connections one address may have on a listener. What is above hears
-// refusal, which may be empty, and is closed. Zero or less is no limit. Unix sockets have none.
-func limitPerClient(l net.Listener, limit int, refusal string) net.Listener {
-	if limit <= 0 || l.Addr().Network() == "unix" {
-		return l
-	}
+// limitPerClient bounds how many connections one address may have on a listener: limit says at any time.
+// What is above hears refusal, which may be empty, and is closed. Zero or less is no limit. Unix sockets
+// have none.
+func limitPerClient(l net.Listener, limit *atomic.Int64, refusal string) net.Listener {
 	return &limited{Listener: l, limit: limit, refusal: []byte(refusal), open: map[netip.Addr]int{}}
 }
 
@@ -23,7 +21,7 @@ const tooMany = "HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain\r\nC
 
 type limited struct {
 	net.Listener
-	limit   int
+	limit   *atomic.Int64
 	refusal []byte
 	leaving atomic.Int32 // refused connections that are not closed yet
 
@@ -81,7 +79,7 @@ const (
 func (l *limited) take(addr netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open[addr] >= l.limit {
+	if limit := l.limit.Load(); limit > 0 && int64(l.open[addr]) >= limit {
 		return false
 	}
 	l.open[addr]++

@@ -11,11 +11,14 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/agent/config"
+	"github.com/curia-mesh/curia/catalog"
 )
 
 // reload reads the configuration anew and takes up what may change while the agent runs. On an error
 // nothing changes.
 func (a *Agent) reload() error {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
 	next, warnings, err := config.Load(a.opts.Args)
 	if err != nil {
 		return err
@@ -36,14 +39,25 @@ func (a *Agent) reload() error {
 	err = errors.Join(err,
 		a.logs.SetLevel(next.LogLevel),
 		a.telemetry.SetFilter(next.Telemetry.PrefixFilter),
-		a.local.SetConfig(next.Services, next.Checks),
+		a.setServices(next),
 		a.plans.Set(next.Watches),
 	)
 	a.local.SetNode(a.catalogNode(next))
+	a.sockets.perClient.Store(int64(next.Limits.HTTPMaxConnsPerClient))
 	a.api.Reconfigure(apiConfig(next))
 	a.config.set(next)
 	a.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))
 	return err
+}
+
+// setServices registers what the configuration defines, and warns of names that DNS cannot carry.
+func (a *Agent) setServices(cfg *config.Config) error {
+	for _, s := range cfg.Services {
+		if warning := catalog.WarnDNS("service", s.Name); warning != "" {
+			a.log.Warn("a service is configured that DNS cannot answer for", "service", s.Name, "reason", warning)
+		}
+	}
+	return a.local.SetConfig(cfg.Services, cfg.Checks)
 }
 
 // autoReloadInterval is how often files are looked at when auto_reload_config is on.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,10 +28,13 @@ type sockets struct {
 	dns     []net.Listener
 	packets []net.PacketConn
 	text    []string
+	// perClient is how many HTTP connections one address may hold.
+	perClient atomic.Int64
 }
 
 func listen(cfg *config.Config) (*sockets, error) {
 	s := &sockets{}
+	s.perClient.Store(int64(cfg.Limits.HTTPMaxConnsPerClient))
 	for _, l := range cfg.Listeners() {
 		if err := s.open(cfg, l); err != nil {
 			s.close()
@@ -51,7 +55,7 @@ func (s *sockets) open(cfg *config.Config, l config.Listener) error {
 		if l.Name == "https" {
 			refusal = "" // it waits for a handshake, which is what the limit spares
 		}
-		listener = limitPerClient(listener, cfg.Limits.HTTPMaxConnsPerClient, refusal)
+		listener = limitPerClient(listener, &s.perClient, refusal)
 		if l.Name == "https" {
 			if err := s.https.load("https", cfg.TLS.HTTPS); err != nil {
 				listener.Close()
