@@ -108,6 +108,7 @@ func Open(opts Options) (*Agent, error) {
 		return nil, err
 	}
 	opened.add(a.sockets.close)
+	a.warnHTTPS(cfg)
 	if err := a.openPools(cfg, &opened); err != nil {
 		return nil, err
 	}

@@ -24,10 +24,11 @@ var tlsVersions = map[string]uint16{
 	"tls10": tls.VersionTLS10, "tls11": tls.VersionTLS11, "tls12": tls.VersionTLS12, "tls13": tls.VersionTLS13,
 }
 
-// loadCertificates reads what the settings name. Without a certificate there is no configuration.
+// loadCertificates reads what the settings name. Without a certificate there is no configuration: as
+// with Consul the port is open then, and no handshake succeeds.
 func loadCertificates(what string, t config.TLSInterface) (*tls.Config, error) {
-	if t.CertFile == "" || t.KeyFile == "" {
-		return nil, fmt.Errorf("%s: set cert_file and key_file in tls.%s or tls.defaults, or the port to -1", what, what)
+	if t.CertFile == "" && t.KeyFile == "" {
+		return nil, nil
 	}
 	pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 	if err != nil {
@@ -105,6 +106,13 @@ func (c *certificates) load(what string, t config.TLSInterface) error {
 	}
 	c.current.Store(next)
 	return nil
+}
+
+// warnHTTPS tells an operator that the HTTPS port serves nobody yet.
+func (a *Agent) warnHTTPS(cfg *config.Config) {
+	if cfg.Ports.HTTPS > 0 && a.sockets.https.current.Load() == nil {
+		a.log.Warn("HTTPS refuses every connection, it has no certificate: set cert_file and key_file in tls.https or tls.defaults, or ports.https to -1", "port", cfg.Ports.HTTPS)
+	}
 }
 
 // listen serves TLS with whatever configuration is present at each handshake.

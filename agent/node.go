@@ -110,13 +110,22 @@ func (n *node) Self() httpapi.Self {
 			Datacenter: cfg.Datacenter, PrimaryDatacenter: cfg.PrimaryDatacenter, NodeName: cfg.NodeName, NodeID: n.id,
 			Revision: n.build.Revision, Server: cfg.Server, Version: n.build.Version, BuildDate: n.build.Date,
 		},
-		DebugConfig: cfg.Sanitized(), Coord: n.pools.lan.Coordinate(), Member: n.pools.lan.LocalMember(), Stats: n.stats(), Meta: nodeMeta(cfg, n.build),
+		DebugConfig: debugConfig(cfg), Coord: n.pools.lan.Coordinate(), Member: n.pools.lan.LocalMember(), Stats: n.stats(), Meta: nodeMeta(cfg, n.build),
 	}
 	if cfg.Ports.GRPC > 0 || cfg.Ports.GRPCTLS > 0 {
 		self.XDS = &httpapi.SelfXDS{SupportedProxies: map[string][]string{"envoy": {}}, Port: max(cfg.Ports.GRPC, cfg.Ports.GRPCTLS)}
 		self.XDS.Ports.Plaintext, self.XDS.Ports.TLS = cfg.Ports.GRPC, cfg.Ports.GRPCTLS
 	}
 	return self
+}
+
+// debugConfig is the whole configuration, without secrets, and beside it what clients look up there under
+// the names that Consul gives it.
+func debugConfig(cfg *config.Config) map[string]any {
+	shown := cfg.Sanitized()
+	shown["SerfAdvertiseAddrLAN"] = "tcp://" + join(cfg.AdvertiseAddr, cfg.Ports.SerfLAN)
+	shown["SerfAdvertiseAddrWAN"] = "tcp://" + join(cfg.AdvertiseAddrWAN, cfg.Ports.SerfWAN)
+	return shown
 }
 
 // nodeMeta is the node's metadata in the catalog: the operator's and our own.

@@ -35,6 +35,7 @@ func (a *Agent) reload() error {
 	}
 	if next.Ports.HTTPS > 0 {
 		err = a.sockets.https.load("https", next.TLS.HTTPS)
+		a.warnHTTPS(next)
 	}
 	err = errors.Join(err,
 		a.logs.SetLevel(next.LogLevel),

@@ -32,11 +32,14 @@ func catalogRegister(c *call) error {
 }
 
 func catalogDeregister(c *call) error {
-	req := &api.DeregisterRequest{}
-	if err := c.decode(req); err != nil {
+	body := struct {
+		api.DeregisterRequest
+		Address string // that older clients name too; it says nothing
+	}{}
+	if err := c.decode(&body); err != nil {
 		return err
 	}
-	if _, _, err := send(c, api.Deregister, req); err != nil {
+	if _, _, err := send(c, api.Deregister, &body.DeregisterRequest); err != nil {
 		return err
 	}
 	return c.json(true)
