@@ -96,9 +96,10 @@ func (c *call) header() (rpc.Header, error) {
 	if h.MinIndex, err = c.number("index"); err != nil {
 		return h, err
 	}
-	if h.MaxWait, err = c.duration("wait"); err != nil {
+	if h.MaxWait, err = c.span("wait"); err != nil {
 		return h, err
 	}
+	h.MaxWait = max(h.MaxWait, 0) // a span below zero is none, as with Consul
 	cfg := c.api.config.Load()
 	if h.MaxWait == 0 {
 		h.MaxWait = cfg.DefaultWait
@@ -128,6 +129,15 @@ func (c *call) tenancy() error {
 
 // duration reads a parameter that is a time span; one without a unit or below zero is refused.
 func (c *call) duration(name string) (time.Duration, error) {
+	d, err := c.span(name)
+	if err == nil && d < 0 {
+		err = badRequest("invalid %s %q: it is below zero", name, c.param(name))
+	}
+	return d, err
+}
+
+// span is duration for one that may be below zero.
+func (c *call) span(name string) (time.Duration, error) {
 	text := c.param(name)
 	if text == "" {
 		return 0, nil
@@ -135,9 +145,6 @@ func (c *call) duration(name string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil {
 		return 0, badRequest("invalid %s %q: want a number with a unit, such as 10s", name, text)
-	}
-	if d < 0 {
-		return 0, badRequest("invalid %s %q: it is below zero", name, text)
 	}
 	return d, nil
 }
