@@ -32,22 +32,34 @@ type printer struct {
 	opaque  bool // inside a collection expression of the client's own, whose names are not ours to resolve
 }
 
+// expression writes e with no parentheses but those it needs, and those that collections do, for each one in another makes parsing take
+// three times as long.
 func (p *printer) expression(e grammar.Expression) string {
 	switch e := e.(type) {
 	case *grammar.UnaryExpression:
-		return "not (" + p.expression(e.Operand) + ")"
-	case *grammar.BinaryExpression:
-		word := " and "
-		if e.Operator == grammar.BinaryOpOr {
-			word = " or "
+		if _, compound := e.Operand.(*grammar.BinaryExpression); compound {
+			return "not (" + p.expression(e.Operand) + ")"
 		}
-		return "(" + p.expression(e.Left) + word + p.expression(e.Right) + ")"
+		return "not " + p.expression(e.Operand)
+	case *grammar.BinaryExpression:
+		if e.Operator == grammar.BinaryOpOr {
+			return p.expression(e.Left) + " or " + p.expression(e.Right)
+		}
+		return p.conjunct(e.Left) + " and " + p.conjunct(e.Right)
 	case *grammar.CollectionExpression:
 		return p.collection(e)
 	case *grammar.MatchExpression:
 		return p.match(e)
 	}
 	return ""
+}
+
+// conjunct is an operand of "and", which binds more tightly than "or".
+func (p *printer) conjunct(e grammar.Expression) string {
+	if b, ok := e.(*grammar.BinaryExpression); ok && b.Operator == grammar.BinaryOpOr {
+		return "(" + p.expression(e) + ")"
+	}
+	return p.expression(e)
 }
 
 func (p *printer) collection(e *grammar.CollectionExpression) string {

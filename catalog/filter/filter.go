@@ -33,8 +33,10 @@ type Cache struct {
 
 const (
 	maxFilters    = 512
-	maxExpression = 8192
-	maxSteps      = 2_000_000 // of the parser
+	maxExpression = 8192 // bytes
+	// maxSteps bounds the parser, whose work grows threefold with each nested parenthesis, to some 50 ms:
+	// enough for 600 comparisons in a row, or five parentheses in one another.
+	maxSteps = 400_000
 )
 
 // Compile returns the expression as a function, nil for the empty one. An error has code invalid.
@@ -43,18 +45,21 @@ func (f *Cache) Compile(expression string) (Keep, error) {
 		return nil, nil
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	p := f.compiled[expression]
-	if p == nil {
-		p = &program{expression: expression}
-		if err := p.check(); err != nil {
-			return nil, err
-		}
-		if f.compiled == nil || len(f.compiled) >= maxFilters {
-			f.compiled = map[string]*program{}
-		}
-		f.compiled[expression] = p
+	f.mu.Unlock()
+	if p != nil {
+		return p.keep, nil
 	}
+	p = &program{expression: expression}
+	if err := p.check(); err != nil { // not under the lock: it may take long
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.compiled == nil || len(f.compiled) >= maxFilters {
+		f.compiled = map[string]*program{}
+	}
+	f.compiled[expression] = p
 	return p.keep, nil
 }
 
