@@ -51,7 +51,8 @@ type question struct {
 	total     *atomic.Int64 // the weight of all results
 	forgotten bool          // its results do not weigh any more
 	waiting   int
-	watcher   *watcher // reads anew after every change, while anybody waits
+	parked    map[rpc.Waker]uint64 // of those who wait, the ones without a goroutine and their h.MinIndex
+	watcher   *watcher             // reads anew after every change, while anybody waits
 }
 
 // watcher is the right to read a question anew; another one may be about to end.
@@ -91,6 +92,9 @@ func (a *answers) ask(ctx context.Context, r *Registry, key string, h rpc.Header
 	found, err := q.fresh()
 	if err != nil || h.MinIndex == 0 || found.index > h.MinIndex || h.MinIndex > r.host.Applied() {
 		return found, err
+	}
+	if w := rpc.WakerOf(ctx); w != nil {
+		return nil, q.park(found, h, w)
 	}
 	return q.wait(ctx, found, h)
 }
@@ -194,6 +198,7 @@ func (q *question) refresh() (*result, error) {
 	q.present(old, next)
 	if old != nil {
 		close(old.changed)
+		q.wake(old, next)
 	}
 	return next, err
 }
@@ -214,24 +219,21 @@ func (q *question) present(old, next *result) {
 
 // wait blocks until the result's index is above h.MinIndex, the wait is over or ctx ends.
 func (q *question) wait(ctx context.Context, found *result, h rpc.Header) (*result, error) {
-	span := h.MaxWait
-	if span <= 0 {
-		span = DefaultWait
-	}
-	span = min(span, MaxWait)
-	span += rand.N(span/jitterShare + 1)
-	over := time.NewTimer(span)
+	over := time.NewTimer(span(h))
 	defer over.Stop()
+	q.mu.Lock()
 	q.join()
-	defer q.leave()
+	q.mu.Unlock()
+	defer func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.leave()
+	}()
 	for {
 		// Between the first read and join nobody watched: look once more.
 		now, err := q.fresh()
-		if err != nil || now.index > h.MinIndex {
+		if err != nil || ended(found, now, h.MinIndex) {
 			return now, err
-		}
-		if now.abandoned != found.abandoned || now.index < found.index {
-			return now, nil // a restore may have taken the index back
 		}
 		select {
 		case <-now.changed:
@@ -243,10 +245,62 @@ func (q *question) wait(ctx context.Context, found *result, h rpc.Header) (*resu
 	}
 }
 
-// join counts one more who waits, and sees to it that somebody watches.
-func (q *question) join() {
+// span is how long to wait at most.
+func span(h rpc.Header) time.Duration {
+	s := h.MaxWait
+	if s <= 0 {
+		s = DefaultWait
+	}
+	s = min(s, MaxWait)
+	return s + rand.N(s/jitterShare+1)
+}
+
+// park lets somebody wait who is woken as wait would return.
+func (q *question) park(found *result, h rpc.Header, w rpc.Waker) *rpc.Parked {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.join()
+	if q.parked == nil {
+		q.parked = map[rpc.Waker]uint64{}
+	}
+	q.parked[w] = h.MinIndex
+	if now := q.current.Load(); ended(found, now, h.MinIndex) { // between the first read and join nobody watched
+		q.release(w)
+	}
+	return &rpc.Parked{Wait: span(h), Leave: func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if _, in := q.parked[w]; in {
+			delete(q.parked, w)
+			q.leave()
+		}
+	}}
+}
+
+// ended reports whether who waits for an index above min since a result has nothing to wait for any more:
+// also when reading failed, or a restore may have taken the index back.
+func ended(since, now *result, min uint64) bool {
+	return now == nil || now.index > min || now.abandoned != since.abandoned || now.index < since.index
+}
+
+// wake wakes the parked whose wait is over with a new result. The lock is held.
+func (q *question) wake(old, next *result) {
+	for w, min := range q.parked {
+		if ended(old, next, min) {
+			q.release(w)
+		}
+	}
+}
+
+// release wakes one of the parked. The lock is held.
+func (q *question) release(w rpc.Waker) {
+	delete(q.parked, w)
+	q.leave()
+	w.Wake()
+}
+
+// join counts one more who waits, and sees to it that somebody watches. The lock is held.
+func (q *question) join() {
 	q.waiting++
 	if q.watcher == nil {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -255,10 +309,8 @@ func (q *question) join() {
 	}
 }
 
-// leave counts one less; the last one ends the watch.
+// leave counts one less; the last one ends the watch. The lock is held.
 func (q *question) leave() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	q.waiting--
 	q.asked.Store(time.Now().UnixNano())
 	if q.waiting == 0 && q.watcher != nil {

@@ -121,6 +121,9 @@ func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error)
 	}
 	start := time.Now()
 	answer, err := v.act(ctx, r, az, call)
+	if _, parked := err.(*rpc.Parked); parked {
+		return answer, err // it will be made again
+	}
 	v.meter.measure(start, err)
 	return answer, err
 }

@@ -1,0 +1,248 @@
+package endpoint_test
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+)
+
+// TestManyWaiters: 5,000 waiters for one key share one read for each change, and one body.
+func TestManyWaiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const waiters = 5000
+		h := newHost()
+		h.set("k", "1")
+		var group sync.WaitGroup
+		var bodies sync.Map
+		var woken, same atomic.Int64
+		for range waiters {
+			group.Go(func() {
+				for index := h.index; index < 14; {
+					_, answer, err := h.call(t.Context(), "k", rpc.Header{MinIndex: index})
+					if err != nil || answer.Meta.Index <= index {
+						t.Errorf("woken at index %d with %d: %v", index, answer.Meta.Index, err)
+						return
+					}
+					index = answer.Meta.Index
+					data, _ := answer.JSON(func(any) ([]byte, error) { same.Add(1); return []byte{byte(index)}, nil })
+					bodies.Store(&data[0], true)
+					woken.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := h.reads.Load(); n != 1 {
+			t.Errorf("%d waiters read %d times to begin with, want once", waiters, n)
+		}
+		for change := range 3 {
+			h.set("unrelated", string(rune(change)))
+			h.index-- // the next write is at the same index, as the waiters count
+			h.set("k", string(rune(change)))
+			synctest.Wait()
+		}
+		group.Wait()
+		if n := h.reads.Load(); n != 4 || same.Load() != 3 || woken.Load() != 3*waiters {
+			t.Errorf("%d wake-ups took %d reads and %d encodings, want %d, 4 and 3", woken.Load(), n, same.Load(), 3*waiters)
+		}
+		entries := 0
+		bodies.Range(func(any, any) bool { entries++; return true })
+		if entries != 3 {
+			t.Errorf("3 changes made %d bodies", entries)
+		}
+	})
+}
+
+// TestCancelled: a caller that gives up leaves at once, and nothing behind.
+func TestCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost()
+		h.set("k", "1")
+		before := runtime.NumGoroutine()
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		for range 100 {
+			group.Go(func() {
+				_, _, err := h.call(ctx, "k", rpc.Header{MinIndex: h.index})
+				code(t, "cancelled", err, catalog.Unavailable)
+			})
+		}
+		synctest.Wait()
+		start := time.Now()
+		cancel()
+		group.Wait()
+		synctest.Wait()
+		if took, left := time.Since(start), runtime.NumGoroutine()-before; took > 0 || left > 0 {
+			t.Errorf("100 cancelled waiters took %s and left %d goroutines", took, left)
+		}
+	})
+}
+
+// TestWaitBounds: a wait is 5 minutes unless asked otherwise, at most 10, and up to a sixteenth longer.
+func TestWaitBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost()
+		h.set("k", "1")
+		for asked, want := range map[time.Duration]time.Duration{0: 5 * time.Minute, time.Second: time.Second, -1: 5 * time.Minute, 10 * time.Hour: 10 * time.Minute} {
+			start := time.Now()
+			n, answer, err := h.call(t.Context(), "k", rpc.Header{MinIndex: h.index, MaxWait: asked})
+			took := time.Since(start)
+			if err != nil || n != 1 || answer.Meta.Index != h.index || took < want || took > want+want/16 {
+				t.Errorf("a wait of %s took %s, want %s to 1/16 more; %d pairs, index %d, %v", asked, took, want, n, answer.Meta.Index, err)
+			}
+		}
+	})
+}
+
+// TestAtOnce: whoever has an index that cannot be waited for gets the present answer.
+func TestAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost()
+		h.set("k", "1")
+		for what, index := range map[string]uint64{"none": 0, "older": 5, "from the future": h.index + 1} {
+			start := time.Now()
+			if _, answer, err := h.call(t.Context(), "k", rpc.Header{MinIndex: index}); err != nil || answer.Meta.Index != h.index || time.Since(start) > 0 {
+				t.Errorf("index %s: took %s, index %d, %v", what, time.Since(start), answer.Meta.Index, err)
+			}
+		}
+	})
+}
+
+// TestRestore: a restore answers all who wait, though their index may have gone back, and whoever asks
+// right after it is woken by changes of the new store.
+func TestRestore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for what, index := range map[string]uint64{"back": 3, "same": 11, "forth": 100} {
+			h := newHost()
+			h.set("k", "1")
+			answered := make(chan uint64, 2)
+			wait := func(min uint64) {
+				_, answer, err := h.call(t.Context(), "k", rpc.Header{MinIndex: min, MaxWait: time.Minute})
+				if err != nil {
+					t.Error(what, err)
+				}
+				answered <- answer.Meta.Index
+			}
+			go wait(11)
+			synctest.Wait()
+			start := time.Now()
+			h.restore("k", index)
+			go wait(index) // may be in before the other one is woken
+			if got := <-answered; got != index || time.Since(start) > 0 {
+				t.Errorf("%s: index %d after %s, want %d at once", what, got, time.Since(start), index)
+			}
+			synctest.Wait()
+			h.index = 200
+			h.set("k", "2")
+			if got := <-answered; got != 201 || time.Since(start) > 0 {
+				t.Errorf("%s: the first change after a restore came as index %d after %s", what, got, time.Since(start))
+			}
+		}
+	})
+}
+
+// TestBrokenRead: when reading anew fails, all who wait get the error, and those who come later are
+// served again.
+func TestBrokenRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost()
+		h.set("k", "1")
+		errs := make(chan error, 10)
+		wait := func() {
+			_, _, err := h.call(t.Context(), "k", rpc.Header{MinIndex: h.index})
+			errs <- err
+		}
+		for range 3 {
+			go wait()
+		}
+		synctest.Wait()
+		start := time.Now()
+		h.broken.Store(true)
+		h.set("k", "2")
+		for range 3 {
+			code(t, "broken", <-errs, catalog.Unavailable)
+		}
+		_, _, err := h.call(t.Context(), "k", rpc.Header{})
+		code(t, "still broken", err, catalog.Unavailable)
+		h.broken.Store(false)
+		go wait()
+		synctest.Wait()
+		h.set("k", "3")
+		if err := <-errs; err != nil || time.Since(start) > 0 {
+			t.Errorf("after the repair: %v, %s", err, time.Since(start))
+		}
+	})
+}
+
+// TestFlood: questions with random names, each with a large answer, take no more memory than they may,
+// and those who wait stay.
+func TestFlood(t *testing.T) {
+	h := newHost()
+	large := string(make([]byte, 256<<10))
+	h.set("k", "1")
+	answered := make(chan error, 1)
+	go func() {
+		_, _, err := h.call(t.Context(), "k", rpc.Header{MinIndex: h.index})
+		answered <- err
+	}()
+	for h.reads.Load() == 0 {
+		runtime.Gosched()
+	}
+	for i := range 4 {
+		h.set(key(i), large)
+	}
+	before := heap()
+	for i := range 3000 {
+		prefix := key(i % 4)
+		// Each question is another one by its filter; its body is encoded as the HTTP API would.
+		_, answer, err := h.call(t.Context(), prefix, rpc.Header{Filter: `Key != "` + key(i) + `x"`})
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.JSON(func(any) ([]byte, error) { return make([]byte, 340<<10), nil })
+	}
+	if grown := heap() - before; grown > 128<<20 {
+		t.Errorf("3,000 questions hold %d MiB", grown>>20)
+	}
+	h.set("k", "2")
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestIdle: an answer nobody asks for is forgotten; one that somebody waits on is not.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- h.Run(ctx) }()
+		go h.call(ctx, "waited", rpc.Header{MinIndex: h.index, MaxWait: 9 * time.Minute})
+		h.call(ctx, "idle", rpc.Header{})
+		synctest.Wait()
+		reads := h.reads.Load()
+		time.Sleep(2 * time.Minute)
+		h.call(ctx, "idle", rpc.Header{})
+		h.call(ctx, "waited", rpc.Header{})
+		if n := h.reads.Load() - reads; n != 1 {
+			t.Errorf("read %d times after two idle minutes, want once", n)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
