@@ -246,3 +246,54 @@ func TestIdle(t *testing.T) {
 		}
 	})
 }
+
+// sleeper counts how often it is woken.
+type sleeper struct{ woken atomic.Int64 }
+
+func (s *sleeper) Wake() { s.woken.Add(1) }
+
+// TestParked: callers without a goroutine are woken once, when there is something to call again for.
+func TestParked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost()
+		h.set("k", "1")
+		before := runtime.NumGoroutine()
+		park := func(s *sleeper) *rpc.Parked {
+			_, _, err := h.call(rpc.WithWaker(t.Context(), s), "k", rpc.Header{MinIndex: h.index, MaxWait: time.Hour})
+			parked, ok := err.(*rpc.Parked)
+			if !ok || parked.Wait < 10*time.Minute || parked.Wait > 11*time.Minute {
+				t.Fatalf("not parked: %v", err)
+			}
+			return parked
+		}
+		for what, change := range map[string]func(){
+			"change":  func() { h.set("k", "2") },
+			"error":   func() { h.broken.Store(true); h.set("k", "3") },
+			"restore": func() { h.restore("k", 3) },
+		} {
+			sleepers := make([]sleeper, 100)
+			for i := range sleepers {
+				defer park(&sleepers[i]).Leave()
+			}
+			gone := &sleeper{}
+			leave := park(gone).Leave
+			leave()
+			leave()
+			if n := runtime.NumGoroutine() - before; n > 1 {
+				t.Errorf("100 parked callers hold %d goroutines", n)
+			}
+			h.set("unrelated", what)
+			change()
+			synctest.Wait()
+			for i := range sleepers {
+				if n := sleepers[i].woken.Load(); n != 1 {
+					t.Fatalf("%s: woken %d times", what, n)
+				}
+			}
+			h.broken.Store(false)
+			if gone.woken.Load() != 0 || runtime.NumGoroutine() != before {
+				t.Errorf("%s: one that left was woken, or %d goroutines stay", what, runtime.NumGoroutine()-before)
+			}
+		}
+	})
+}

@@ -20,15 +20,12 @@ type Rejected interface {
 
 // AddCommand registers a command.
 func AddCommand[Req, Rep any](r *Registry, c Command[Req, Rep]) {
-	v := &verb{name: c.Method.Name, kind: command, blank: func() any { return new(Req) }}
+	v := newVerb[Req](c.Method.Name, command)
 	if c.Needs != nil {
 		v.needs = func(req any) []acl.Need { return c.Needs(req.(*Req)) }
 	}
 	v.act = func(ctx context.Context, r *Registry, _ acl.Authorizer, call *rpc.Call) (rpc.Answer, error) {
-		req, ok := call.Body.(*Req)
-		if !ok {
-			return rpc.Answer{}, catalog.Errorf(catalog.Internal, "rpc: %s takes a %T, got %T", v.name, req, call.Body)
-		}
+		req := call.Body.(*Req)
 		if c.Prepare != nil {
 			var err error
 			if req, err = c.Prepare(ctx, req); err != nil {
@@ -68,15 +65,13 @@ func AddCommand[Req, Rep any](r *Registry, c Command[Req, Rep]) {
 
 // AddAction registers an action.
 func AddAction[Req, Rep any](r *Registry, a Action[Req, Rep]) {
-	v := &verb{name: a.Method.Name, kind: action, anywhere: a.Anywhere, blank: func() any { return new(Req) }}
+	v := newVerb[Req](a.Method.Name, action)
+	v.anywhere = a.Anywhere
 	if a.Needs != nil {
 		v.needs = func(req any) []acl.Need { return a.Needs(req.(*Req)) }
 	}
 	v.act = func(ctx context.Context, _ *Registry, _ acl.Authorizer, call *rpc.Call) (rpc.Answer, error) {
-		req, ok := call.Body.(*Req)
-		if !ok {
-			return rpc.Answer{}, catalog.Errorf(catalog.Internal, "rpc: %s takes a %T, got %T", v.name, req, call.Body)
-		}
+		req := call.Body.(*Req)
 		rep, meta, err := a.Do(ctx, call.Header, req)
 		if err != nil {
 			return rpc.Answer{}, err

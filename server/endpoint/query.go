@@ -17,15 +17,12 @@ type Keyed interface{ AppendKey([]byte) []byte }
 
 // AddQuery registers a query.
 func AddQuery[Req, Rep any](r *Registry, q Query[Req, Rep]) {
-	v := &verb{name: q.Method.Name, kind: query, blank: func() any { return new(Req) }}
+	v := newVerb[Req](q.Method.Name, query)
 	if q.Needs != nil {
 		v.needs = func(req any) []acl.Need { return q.Needs(req.(*Req)) }
 	}
 	v.act = func(ctx context.Context, r *Registry, az acl.Authorizer, call *rpc.Call) (rpc.Answer, error) {
-		req, ok := call.Body.(*Req)
-		if !ok {
-			return rpc.Answer{}, catalog.Errorf(catalog.Internal, "rpc: %s takes a %T, got %T", v.name, req, call.Body)
-		}
+		req := call.Body.(*Req)
 		if q.Check != nil {
 			if err := q.Check(req); err != nil {
 				return rpc.Answer{}, err

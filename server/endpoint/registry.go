@@ -29,6 +29,7 @@ type verb struct {
 	kind     kind
 	anywhere bool
 	blank    func() any
+	takes    func(body any) bool // whether it is a request of the verb's type
 	needs    func(req any) []acl.Need
 	act      func(ctx context.Context, r *Registry, az acl.Authorizer, call *rpc.Call) (rpc.Answer, error)
 	apply    func(tx *state.Txn, body []byte) (any, error)
@@ -46,6 +47,14 @@ const (
 // New returns an empty registry over a store.
 func New(host Host, store *state.Store) *Registry {
 	return &Registry{host: host, store: store, verbs: map[string]*verb{}, answers: answers{open: map[string]*question{}}}
+}
+
+func newVerb[Req any](name string, kind kind) *verb {
+	return &verb{
+		name: name, kind: kind,
+		blank: func() any { return new(Req) },
+		takes: func(body any) bool { req, ok := body.(*Req); return ok && req != nil },
+	}
 }
 
 func (r *Registry) add(v *verb) {
@@ -104,6 +113,9 @@ func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error)
 		}
 		here := *call
 		here.Body, call = body, &here
+	}
+	if !v.takes(call.Body) {
+		return rpc.Answer{}, catalog.Errorf(catalog.Internal, "rpc: %s takes a %T, got %T", v.name, v.blank(), call.Body)
 	}
 	az, err := r.host.Authorize(ctx, call.Header.Token)
 	if err != nil {
