@@ -24,7 +24,7 @@ func raftError(err error) error {
 		return nil
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return catalog.Errorf(catalog.NoLeader, "no cluster leader: %w", err)
-	case errors.Is(err, raft.ErrRaftShutdown), errors.Is(err, raft.ErrEnqueueTimeout):
+	case errors.Is(err, raft.ErrRaftShutdown), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrAbortedByRestore):
 		return catalog.Errorf(catalog.Unavailable, "this server cannot write now: %w", err)
 	}
 	return catalog.Errorf(catalog.Internal, "raft: %w", err)

@@ -17,7 +17,7 @@ import (
 type host struct {
 	datacenter string
 	server     *Server
-	ready      atomic.Bool   // leading, with everything of the past applied
+	ready      atomic.Uint64 // the term in which this server leads with everything of the past applied; 0 is none
 	first      chan struct{} // closed when it is for the first time
 	leaders    signal        // given when there may be another leader
 }
@@ -27,9 +27,11 @@ func (h *host) join(s *Server) { h.server = s }
 // Datacenter implements endpoint.Host.
 func (h *host) Datacenter() string { return h.datacenter }
 
-// Leading implements endpoint.Host.
+// Leading implements endpoint.Host. Whoever lost the leadership and has it again has to catch up anew,
+// which the term tells.
 func (h *host) Leading() bool {
-	return h.ready.Load() && h.server.raft.State() == raft.Leader
+	ready := h.ready.Load()
+	return ready != 0 && h.server.raft.State() == raft.Leader && h.server.raft.CurrentTerm() == ready
 }
 
 // Leader implements endpoint.Host.

@@ -20,70 +20,112 @@ const (
 	gravesKept = 15 * time.Minute
 	// applyBarrier bounds the wait for the predecessors' entries.
 	applyBarrier = 30 * time.Second
+	// barrierRetry is the pause after which a leader that could not catch up tries again.
+	barrierRetry = time.Second
 )
 
-// lead follows Raft's elections until ctx ends, and does the leader's duties while this server leads.
+// lead follows Raft's elections until ctx ends, and does the leader's duties while this server leads. Raft
+// waits for whoever follows them, so that nothing here may wait for Raft: the duties do, beside it.
 func (s *Server) lead(ctx context.Context) error {
+	var ended chan struct{} // closed when the duties have ended; nil when there are none
+	stop := context.CancelFunc(func() {})
+	defer func() { stop() }()
+	due := false
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case leading := <-s.raft.elected:
-			if leading {
-				s.reign(ctx)
-			}
+			stop()
+			return s.awaitDuties(ended)
+		case due = <-s.raft.elected:
+			stop() // what is under way is of another term
+		case <-ended:
+			ended = nil
+		}
+		if due && ended == nil {
+			due = false
+			var term context.Context
+			term, stop = context.WithCancel(ctx)
+			done := make(chan struct{})
+			ended = done
+			go func() { // ends soon after its term
+				defer close(done)
+				s.reign(term)
+			}()
 		}
 	}
 }
 
-// reign does the leader's duties until the leadership is lost or ctx ends.
+func (s *Server) awaitDuties(ended <-chan struct{}) error {
+	if ended == nil {
+		return nil
+	}
+	late := time.NewTimer(endTimeout)
+	defer late.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-late.C:
+		return fmt.Errorf("the leader's duties did not end within %v: the disk may hang", endTimeout)
+	}
+}
+
+// reign does the leader's duties until ctx ends, which is with the leadership.
 func (s *Server) reign(ctx context.Context) {
-	s.log.Info("cluster leadership acquired", "node", s.cfg.NodeName, "term", s.raft.CurrentTerm())
-	defer s.log.Info("cluster leadership lost", "node", s.cfg.NodeName)
+	term := s.raft.CurrentTerm()
+	s.log.Info("cluster leadership acquired", "node", s.cfg.NodeName, "term", term)
+	defer s.log.Info("cluster leadership lost", "node", s.cfg.NodeName, "term", term)
 	defer s.abdicate()
-	tick := time.NewTicker(reconcileInterval)
-	defer tick.Stop()
-	reap := newReaper()
-	if !s.establish(ctx) {
+	catalog := newReconciler(s)
+	if !s.establish(ctx, term) {
 		return
 	}
+	catalog.reconcile(ctx)
+	s.ready()
+	tick := time.NewTicker(reconcileInterval)
+	defer tick.Stop()
+	graves := newReaper()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case leading := <-s.raft.elected:
-			if !leading {
-				return
-			}
 		case <-s.events:
-			s.reconcile(ctx)
+			catalog.reconcile(ctx)
 		case <-tick.C:
-			s.reconcile(ctx)
-			s.reap(ctx, reap)
+			catalog.reconcile(ctx)
+			s.reap(ctx, graves)
 		}
 	}
 }
 
 // establish waits until everything committed before is applied here, and takes up the duties.
-func (s *Server) establish(ctx context.Context) bool {
+func (s *Server) establish(ctx context.Context, term uint64) bool {
 	start := time.Now()
-	if err := s.raft.Barrier(applyBarrier).Error(); err != nil {
-		s.log.Error("the new leader could not catch up with its log", "err", err)
-		return false
+	for {
+		err := s.raft.Barrier(applyBarrier).Error()
+		if ctx.Err() != nil {
+			return false
+		}
+		if err == nil {
+			break
+		}
+		s.log.Error("the new leader could not catch up with its log and tries again", "err", err)
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(barrierRetry):
+		}
 	}
-	s.sessions.begin(s.store.Read())
-	s.host.ready.Store(true)
+	s.sessions.begin(ctx, s.store.Read)
+	s.host.ready.Store(term)
 	s.host.leaders.give()
 	metrics.MeasureSince([]string{"leader", "barrier"}, start)
 	if state.Autopilot(s.store.Read(), nil) == nil {
 		req := &api.AutopilotWrite{Config: s.cfg.Autopilot}
-		if _, _, err := api.AutopilotSet.Call(ctx, s.registry, rpc.Header{}, req); err != nil {
+		if _, _, err := api.AutopilotSet.Call(ctx, s.registry, rpc.Header{}, req); err != nil && ctx.Err() == nil {
 			s.log.Warn("autopilot's configuration could not be stored", "err", err)
 		}
 	}
-	s.reconcile(ctx)
-	s.ready()
-	return true
+	return ctx.Err() == nil
 }
 
 // watchLeader tells who waits for a leader when Raft knows of another one, until ctx ends.
@@ -118,7 +160,7 @@ func (s *Server) ready() {
 }
 
 func (s *Server) abdicate() {
-	s.host.ready.Store(false)
+	s.host.ready.Store(0)
 	s.sessions.end()
 }
 
@@ -150,7 +192,7 @@ func (s *Server) reap(ctx context.Context, r *reaper) {
 	if index == 0 || !state.AnyGraves(s.store.Read(), index) {
 		return
 	}
-	if _, _, err := api.GravesReap.Call(ctx, s.registry, rpc.Header{}, &api.Reap{Index: index}); err != nil {
+	if _, _, err := api.GravesReap.Call(ctx, s.registry, rpc.Header{}, &api.Reap{Index: index}); err != nil && ctx.Err() == nil {
 		s.log.Warn("traces of deletions could not be removed", "err", fmt.Errorf("up to index %d: %w", index, err))
 	}
 }

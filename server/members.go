@@ -4,6 +4,8 @@ import (
 	"context"
 	"maps"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/state"
@@ -18,34 +20,60 @@ const (
 	failedOutput = "Agent not live or unreachable"
 )
 
-// reconcile brings the catalog in line with the members of the LAN pool: those alive are there and
-// healthy, those failed are critical, those that left are gone.
-func (s *Server) reconcile(ctx context.Context) {
-	members := s.cfg.Members()
-	known := make(map[string]bool, len(members))
-	for _, m := range members {
-		known[m.Name] = true
-		if err := s.reconcileMember(ctx, m); err != nil {
-			s.log.Warn("member could not be brought into the catalog", "node", m.Name, "err", err)
-		}
-	}
-	s.reconcileGone(ctx, known)
+// reconciler brings the catalog in line with the members of the LAN pool, during one term of a leader.
+type reconciler struct {
+	*Server
+	begun  time.Time
+	seen   map[string]bool   // by folded name: who was a member in this term
+	warned map[string]string // by node: what is wrong with it and was told
 }
 
-func (s *Server) reconcileMember(ctx context.Context, m gossip.Member) error {
+func newReconciler(s *Server) *reconciler {
+	return &reconciler{Server: s, begun: time.Now(), seen: map[string]bool{}, warned: map[string]string{}}
+}
+
+// goneGrace is how long a node that is in the catalog, and was no member yet in the leader's term, may take
+// to appear: when servers start, they do not know all members at once.
+const goneGrace = 2 * time.Minute
+
+// reconcile makes the members that are alive healthy, those that failed critical, and removes those that
+// left.
+func (r *reconciler) reconcile(ctx context.Context) {
+	members := r.cfg.Members()
+	known := make(map[string]bool, len(members))
+	for _, m := range members {
+		name := strings.ToLower(m.Name) // the catalog takes names that differ in case for one
+		known[name], r.seen[name] = true, true
+		r.told(ctx, m.Name, r.reconcileMember(ctx, m))
+	}
+	r.reconcileGone(ctx, known)
+}
+
+// told logs what is wrong with a member when it is news.
+func (r *reconciler) told(ctx context.Context, name string, err error) {
+	switch {
+	case err == nil:
+		delete(r.warned, name)
+	case ctx.Err() == nil && r.warned[name] != err.Error():
+		r.warned[name] = err.Error()
+		r.log.Warn("member could not be brought into the catalog; it is tried again", "node", name, "err", err)
+	}
+}
+
+func (r *reconciler) reconcileMember(ctx context.Context, m gossip.Member) error {
 	switch m.Status {
 	case gossip.StatusAlive:
-		return s.memberAlive(ctx, m)
+		return r.memberAlive(ctx, m)
 	case gossip.StatusFailed:
-		return s.memberFailed(ctx, m)
+		return r.memberFailed(ctx, m)
 	case gossip.StatusLeft:
-		return s.memberLeft(ctx, m.Name)
+		return r.memberLeft(ctx, m.Name)
 	}
 	return nil
 }
 
-func (s *Server) memberAlive(ctx context.Context, m gossip.Member) error {
-	tx := s.store.Read()
+func (r *reconciler) memberAlive(ctx context.Context, m gossip.Member) error {
+	tx := r.store.Read()
 	node := state.Node(tx, nil, m.Name)
 	check := state.Check(tx, nil, m.Name, catalog.SerfHealth)
 	service := serverService(m)
@@ -67,8 +95,10 @@ func (s *Server) memberAlive(ctx context.Context, m gossip.Member) error {
 			req.TaggedAddresses = nil
 		}
 	}
-	s.log.Info("member joined, marking health alive", "node", m.Name)
-	_, _, err := api.Register.Call(ctx, s.registry, rpc.Header{}, req)
+	_, _, err := api.Register.Call(ctx, r.registry, rpc.Header{}, req)
+	if err == nil {
+		r.log.Info("member alive, its health is passing", "node", m.Name, "address", req.Address)
+	}
 	return err
 }
 
@@ -102,36 +132,44 @@ func serverService(m gossip.Member) *catalog.Service {
 	return s
 }
 
-func (s *Server) memberFailed(ctx context.Context, m gossip.Member) error {
-	check := state.Check(s.store.Read(), nil, m.Name, catalog.SerfHealth)
+func (r *reconciler) memberFailed(ctx context.Context, m gossip.Member) error {
+	check := state.Check(r.store.Read(), nil, m.Name, catalog.SerfHealth)
 	if check == nil || check.Status == catalog.Critical {
 		return nil
 	}
-	s.log.Warn("member failed, marking health critical", "node", m.Name)
-	_, _, err := api.Register.Call(ctx, s.registry, rpc.Header{}, &api.RegisterRequest{
+	_, _, err := api.Register.Call(ctx, r.registry, rpc.Header{}, &api.RegisterRequest{
 		Node: m.Name, SkipNodeUpdate: true, Checks: []*catalog.Check{serfHealth(m.Name, catalog.Critical, failedOutput)},
 	})
+	if err == nil {
+		r.log.Warn("member failed, its health is critical", "node", m.Name)
+	}
 	return err
 }
 
-func (s *Server) memberLeft(ctx context.Context, name string) error {
-	if name == s.cfg.NodeName || state.Node(s.store.Read(), nil, name) == nil {
+func (r *reconciler) memberLeft(ctx context.Context, name string) error {
+	if strings.EqualFold(name, r.cfg.NodeName) || state.Node(r.store.Read(), nil, name) == nil {
 		return nil
 	}
-	s.log.Info("member left, deregistering", "node", name)
-	_, _, err := api.Deregister.Call(ctx, s.registry, rpc.Header{}, &api.DeregisterRequest{Node: name})
+	_, _, err := api.Deregister.Call(ctx, r.registry, rpc.Header{}, &api.DeregisterRequest{Node: name})
+	if err == nil {
+		r.log.Info("member left, its node is deregistered", "node", name)
+	}
 	return err
 }
 
 // reconcileGone deregisters the nodes that gossip had made and does not know any more.
-func (s *Server) reconcileGone(ctx context.Context, known map[string]bool) {
-	all, _ := state.StateChecks(s.store.Read(), nil, catalog.Any, nil)
+func (r *reconciler) reconcileGone(ctx context.Context, known map[string]bool) {
+	all, _ := state.StateChecks(r.store.Read(), nil, catalog.Any, nil)
+	early := time.Since(r.begun) < goneGrace
 	for _, c := range all {
-		if c.CheckID != catalog.SerfHealth || known[c.Node] {
+		name := strings.ToLower(c.Node)
+		if c.CheckID != catalog.SerfHealth || known[name] || early && !r.seen[name] {
 			continue
 		}
-		if err := s.memberLeft(ctx, c.Node); err != nil {
-			s.log.Warn("node that no member stands for could not be deregistered", "node", c.Node, "err", err)
+		err := r.memberLeft(ctx, c.Node)
+		if err == nil {
+			delete(r.seen, name)
 		}
+		r.told(ctx, c.Node, err)
 	}
 }

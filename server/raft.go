@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +30,7 @@ type raftNode struct {
 	snapshots raft.SnapshotStore
 	elected   chan bool
 	ending    atomic.Bool
+	saving    sync.Mutex // held while a snapshot is taken to be sent
 }
 
 // quiet keeps to itself that connections break while the server ends.
@@ -45,6 +48,8 @@ func (q quiet) Error(msg string, args ...any) {
 
 const (
 	keptSnapshots = 2
+	// endTimeout bounds the wait for what may hang in the disk.
+	endTimeout = 10 * time.Second
 	// maxBatch entries share one write to the log.
 	maxBatch = 256
 )
@@ -54,19 +59,46 @@ func openRaft(cfg Config, machine *fsm.FSM, port net.Listener) (*raftNode, error
 	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: &raftPort{Listener: port, dialer: rpc.Dialer{}, advertise: cfg.Advertise}, MaxPool: 3, Timeout: 10 * time.Second, Logger: quiet{cfg.RaftLog, &n.ending},
 	})
+	if err := n.start(machine); err != nil {
+		return nil, errors.Join(err, n.transport.Close(), n.closeDisk())
+	}
+	return n, nil
+}
+
+func (n *raftNode) start(machine *fsm.FSM) error {
 	logs, stable, err := n.openStores()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	settings := n.settings()
 	if err := n.bootstrap(settings, logs, stable); err != nil {
-		return nil, errors.Join(err, n.closeDisk())
+		return err
 	}
-	n.Raft, err = raft.NewRaft(settings, machine, logs, stable, n.snapshots, n.transport)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("starting raft: %w", err), n.closeDisk())
+	if n.Raft, err = raft.NewRaft(settings, machine, logs, stable, n.snapshots, n.transport); err != nil {
+		return fmt.Errorf("starting raft: %w", err)
 	}
-	return n, nil
+	if err := n.wholePast(logs); err != nil {
+		return errors.Join(err, n.Shutdown().Error())
+	}
+	return nil
+}
+
+// wholePast makes sure that nothing is missing between the snapshot that was restored and the log: when
+// the newest snapshot is damaged, Raft takes an older one, behind which the log may be gone.
+func (n *raftNode) wholePast(logs raft.LogStore) error {
+	taken, err := n.snapshots.List()
+	if err != nil || len(taken) == 0 {
+		return err
+	}
+	restored, err := strconv.ParseUint(n.Stats()["last_snapshot_index"], 10, 64)
+	if err != nil || restored == taken[0].Index {
+		return err
+	}
+	if first, err := logs.FirstIndex(); err != nil || first != 0 && first <= restored+1 {
+		return err // the log holds all that the newest snapshot did
+	}
+	return fmt.Errorf("snapshot %s in %s cannot be restored, see the log for why, and the raft log does not reach back to the one before it: restore %s from a backup, or start with an empty data_dir and restore a snapshot archive",
+		taken[0].ID, filepath.Join(n.cfg.DataDir, "raft", "snapshots"), filepath.Join(n.cfg.DataDir, "raft"))
 }
 
 func (n *raftNode) settings() *raft.Config {
@@ -108,7 +140,7 @@ func (n *raftNode) openStores() (raft.LogStore, raft.StableStore, error) {
 	n.disk = disk
 	n.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, keptSnapshots, n.cfg.RaftLog)
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("snapshots in %s: %w", dir, err), n.closeDisk())
+		return nil, nil, fmt.Errorf("snapshots in %s: %w", dir, err)
 	}
 	return disk, disk, nil // which keeps the newest entries in memory itself
 }
@@ -159,10 +191,19 @@ func (n *raftNode) handOver() {
 	}
 }
 
+// close ends Raft and gives its disk back. A disk that hangs does not keep the process from ending: what
+// waits for it is left behind then.
 func (n *raftNode) close() error {
 	n.ending.Store(true)
-	err := n.Shutdown().Error()
-	return errors.Join(err, n.transport.Close(), n.closeDisk())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Shutdown().Error() }() // ends when Raft has
+	select {
+	case err := <-ended:
+		return errors.Join(err, n.transport.Close(), n.closeDisk())
+	case <-time.After(endTimeout):
+		n.transport.Close()
+		return fmt.Errorf("raft in %s did not end within %v: its disk may hang", n.cfg.DataDir, endTimeout)
+	}
 }
 
 func (n *raftNode) closeDisk() error {
@@ -172,31 +213,20 @@ func (n *raftNode) closeDisk() error {
 	return n.disk.Close()
 }
 
-// watchdog ends the server when its disk has failed: what cannot be written must not be acknowledged.
-func (n *raftNode) watchdog(ctx context.Context) error {
-	if n.disk == nil {
-		<-ctx.Done()
-		return nil
-	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-n.disk.Failed():
-		return fmt.Errorf("raft log in %s: %w; free or replace the disk and start again", n.cfg.DataDir, n.disk.Err())
-	}
-}
-
 // plight says why there may be no leader.
 func (n *raftNode) plight() string {
 	future := n.GetConfiguration()
 	if future.Error() != nil {
 		return "this server's raft is shut down"
 	}
-	servers := len(future.Configuration().Servers)
-	if servers == 0 {
+	servers := future.Configuration().Servers
+	if len(servers) == 0 {
 		return "this server is in no cluster yet: start it with bootstrap_expect, or join it to one"
 	}
-	return fmt.Sprintf("this server is %s at term %d in a cluster of %d", n.State(), n.CurrentTerm(), servers)
+	if !slices.ContainsFunc(servers, func(s raft.Server) bool { return s.ID == raft.ServerID(n.cfg.NodeID) }) {
+		return fmt.Sprintf("the cluster that this server's raft log knows does not have it, its node id is %s: was node-id in data_dir lost or changed?", n.cfg.NodeID)
+	}
+	return fmt.Sprintf("this server is %s at term %d in a cluster of %d", n.State(), n.CurrentTerm(), len(servers))
 }
 
 // raftPort lets Raft use the server's one port.
@@ -206,10 +236,14 @@ type raftPort struct {
 	advertise string
 }
 
-// Dial implements raft.StreamLayer.
+// Dial implements raft.StreamLayer. This server reaches itself where it listens: the way by the address
+// for others may lead through a translation that does not turn back.
 func (p *raftPort) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
+	if string(address) == p.advertise {
+		address = raft.ServerAddress(p.Listener.Addr().String())
+	}
 	return p.dialer.Dial(ctx, string(address), rpc.ProtocolRaft)
 }
 
@@ -220,23 +254,3 @@ type advertised string
 
 func (advertised) Network() string  { return "tcp" }
 func (a advertised) String() string { return string(a) }
-
-// newestSnapshot takes a snapshot, or finds the last one when nothing happened since.
-func (n *raftNode) newestSnapshot() (*raft.SnapshotMeta, io.ReadCloser, error) {
-	future := n.Snapshot()
-	err := future.Error()
-	if err == nil {
-		return future.Open()
-	}
-	if !errors.Is(err, raft.ErrNothingNewToSnapshot) {
-		return nil, nil, fmt.Errorf("taking a snapshot: %w", err)
-	}
-	taken, err := n.snapshots.List()
-	if err != nil {
-		return nil, nil, fmt.Errorf("listing snapshots: %w", err)
-	}
-	if len(taken) == 0 {
-		return nil, nil, errors.New("nothing to snapshot yet")
-	}
-	return n.snapshots.Open(taken[0].ID)
-}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -77,19 +78,20 @@ const defaultHold = 7 * time.Second
 
 // Server is one server of a cluster. It answers calls from the moment it is open.
 type Server struct {
-	cfg      Config
-	log      *slog.Logger
-	store    *state.Store
-	registry *endpoint.Registry
-	fsm      *fsm.FSM
-	host     *host
-	raft     *raftNode
-	port     net.Listener
-	listener *rpc.Listener
-	pool     *rpc.Pool
-	sessions *sessionTimers
-	events   chan struct{} // a change of members, for the leader
-	since    time.Time     // when it was opened
+	cfg       Config
+	log       *slog.Logger
+	store     *state.Store
+	registry  *endpoint.Registry
+	fsm       *fsm.FSM
+	host      *host
+	raft      *raftNode
+	port      net.Listener
+	listener  *rpc.Listener
+	pool      *rpc.Pool
+	sessions  *sessionTimers
+	events    chan struct{} // a change of members, for the leader
+	restoring sync.Mutex    // held while a snapshot is restored
+	since     time.Time     // when it was opened
 }
 
 // Open binds the server's port and opens its log and snapshots. Run must follow, or Close.
@@ -143,11 +145,19 @@ func (s *Server) Observe() {
 // Run serves until ctx ends, and returns when everything it started has ended. A leader hands over
 // first.
 func (s *Server) Run(ctx context.Context) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
 	group, inner := errgroup.WithContext(ctx)
 	serving, stop := context.WithCancel(context.Background())
 	defer stop()
 	var listening errgroup.Group
-	listening.Go(func() error { return s.listener.Run(serving) })
+	listening.Go(func() error {
+		err := s.listener.Run(serving)
+		if err != nil {
+			fail(err) // without its port a server is of no use
+		}
+		return err
+	})
 	group.Go(func() error { return s.registry.Run(inner) })
 	group.Go(func() error { return s.lead(inner) })
 	group.Go(func() error { return s.watchLeader(inner) })

@@ -2,20 +2,25 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/fsm"
 	"github.com/curia-mesh/curia/server/snapshot"
 )
 
 // SaveSnapshot writes an archive of the cluster's state to the writer that begin returns, which is asked
-// for only once there is something to write. The index is that of the last entry in it.
+// for only once there is something to write. The index is that of the last entry in it. A writer that is
+// slow holds nothing but an open file.
 func (s *Server) SaveSnapshot(ctx context.Context, h rpc.Header, begin func(index uint64) io.Writer) error {
-	if err := s.maySnapshot(ctx, h); err != nil {
+	if err := s.maySnapshot(ctx, h, h.Consistency != rpc.Stale); err != nil {
 		return err
 	}
 	if h.Consistency != rpc.Stale {
@@ -23,49 +28,100 @@ func (s *Server) SaveSnapshot(ctx context.Context, h rpc.Header, begin func(inde
 			return err
 		}
 	}
-	meta, state, err := s.raft.newestSnapshot()
+	meta, state, err := s.newestSnapshot()
 	if err != nil {
-		return raftError(err)
+		return err
 	}
 	defer state.Close()
 	return snapshot.Write(begin(meta.Index), meta, state)
 }
 
+// newestSnapshot takes a snapshot, or opens the last one when nothing was written since: whoever asks
+// often costs the disk nothing.
+func (s *Server) newestSnapshot() (*raft.SnapshotMeta, io.ReadCloser, error) {
+	s.raft.saving.Lock() // so that no later one takes the place of this one before it is opened
+	defer s.raft.saving.Unlock()
+	taken, err := s.raft.snapshots.List()
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing snapshots: %w", err)
+	}
+	if len(taken) > 0 && taken[0].Index >= s.fsm.Applied() {
+		if meta, state, err := s.raft.snapshots.Open(taken[0].ID); err == nil {
+			return meta, state, nil
+		}
+	}
+	future := s.raft.Snapshot()
+	if err := future.Error(); errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return nil, nil, catalog.Errorf(catalog.Unavailable, "snapshot: this server has nothing to save yet")
+	} else if err != nil {
+		return nil, nil, fmt.Errorf("taking a snapshot: %w", raftError(err))
+	}
+	return future.Open()
+}
+
+// maxIndex leaves room for the entries to come.
+const maxIndex = 1 << 62
+
 // RestoreSnapshot replaces the cluster's state by an archive. The whole archive is read, verified and
-// decoded before anything is touched.
+// loaded beside the present state before anything is touched: what Raft has begun to restore it must be
+// able to finish.
 func (s *Server) RestoreSnapshot(ctx context.Context, h rpc.Header, from io.Reader) error {
-	if err := s.maySnapshot(ctx, h); err != nil {
+	if err := s.maySnapshot(ctx, h, true); err != nil {
 		return err
 	}
+	if !s.restoring.TryLock() { // one archive fills the disk, not many
+		return catalog.Errorf(catalog.Conflict, "restore refused, nothing was changed: another one is under way")
+	}
+	defer s.restoring.Unlock()
 	archive, err := snapshot.Read(from)
-	if err != nil {
-		return catalog.Errorf(catalog.Invalid, "restore refused, nothing was changed: %w", err)
-	}
-	defer archive.Close()
-	state, err := archive.State()
 	if err == nil {
-		_, err = fsm.Scan(state, func(string, any) error { return nil })
+		defer archive.Close()
+		err = s.tryArchive(archive)
 	}
 	if err != nil {
 		return catalog.Errorf(catalog.Invalid, "restore refused, nothing was changed: %w", err)
 	}
-	if state, err = archive.State(); err != nil {
+	content, err := archive.State()
+	if err != nil {
 		return err
 	}
 	s.log.Warn("restoring a snapshot: all present state is replaced", "index", archive.Meta.Index)
-	if err := s.raft.Restore(&archive.Meta, state, 0); err != nil {
-		return catalog.Errorf(catalog.Internal, "restoring the snapshot: %w", err)
+	if err := s.raft.Restore(&archive.Meta, content, 0); err != nil {
+		return fmt.Errorf("restoring the snapshot: %w", raftError(err))
 	}
 	if err := raftError(s.raft.Barrier(applyBarrier).Error()); err != nil {
 		return err
 	}
-	s.sessions.end()
-	s.sessions.begin(s.store.Read())
+	s.sessions.restart(s.store.Read)
 	s.Observe()
+	if s.cfg.LeaderChanged != nil {
+		s.cfg.LeaderChanged() // what is on this node has to be in the catalog again
+	}
 	return nil
 }
 
-func (s *Server) maySnapshot(ctx context.Context, h rpc.Header) error {
+// tryArchive loads an archive's state into a store of its own. What contradicts itself is told of and no
+// more: it may be the only backup.
+func (s *Server) tryArchive(a *snapshot.Archive) error {
+	content, err := a.State()
+	if err != nil {
+		return err
+	}
+	trial := state.New()
+	index, _, err := fsm.Load(content, trial)
+	if err != nil {
+		return err
+	}
+	if index > a.Meta.Index || a.Meta.Index > maxIndex {
+		return fmt.Errorf("snapshot: impossible index: the state is of %d, the archive of %d", index, a.Meta.Index)
+	}
+	if wrong := trial.Check(); len(wrong) > 0 {
+		s.log.Warn("the state in the archive contradicts itself", "places", len(wrong), "first", wrong[0])
+	}
+	return nil
+}
+
+func (s *Server) maySnapshot(ctx context.Context, h rpc.Header, leader bool) error {
 	if h.Datacenter != "" && h.Datacenter != s.cfg.Datacenter {
 		_, err := s.host.Remote(h.Datacenter)
 		return err
@@ -77,12 +133,14 @@ func (s *Server) maySnapshot(ctx context.Context, h rpc.Header) error {
 	if err := acl.Enforce(az, []acl.Need{{Resource: acl.ACL, Access: acl.Write}}); err != nil {
 		return err
 	}
-	if h.Consistency != rpc.Stale && !s.host.Leading() {
-		_, err := s.host.Leader()
-		if err == nil {
-			err = catalog.Errorf(catalog.NoLeader, "this server does not lead: ask %s", s.LeaderAddr())
-		}
+	if !leader || s.host.Leading() {
+		return nil
+	}
+	if err := s.host.AwaitLeader(ctx); err != nil {
 		return fmt.Errorf("snapshot: %w", err)
+	}
+	if !s.host.Leading() {
+		return catalog.Errorf(catalog.NoLeader, "snapshot: this server does not lead: ask %s", s.LeaderAddr())
 	}
 	return nil
 }
