@@ -63,6 +63,7 @@ func (v *view) keep(ctx context.Context) {
 		}
 		if val.state == failing && failures == 0 { // it begins with a failure
 			failures++
+			v.lost(val.err)
 			pause(ctx, v.kick, backoff(firstPause, failures))
 		}
 		start := time.Now()
@@ -78,9 +79,11 @@ func (v *view) keep(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			failures++
-			if !v.failed(err, failures) {
+			if !v.failed(err) {
 				return
+			}
+			if failures++; failures == 1 {
+				v.lost(err)
 			}
 			pause(ctx, v.kick, backoff(firstPause, failures))
 			continue
@@ -110,7 +113,13 @@ func (v *view) refreshed(r reading) bool {
 	return val.state == followed
 }
 
-// recovered tells the operator once for all views.
+// lost and recovered tell the operator, once for all views.
+func (v *view) lost(err error) {
+	if c := v.cache; c.failing.Load() == 1 {
+		c.o.Log.Warn("a view cannot be refreshed: its last answer is served meanwhile", "method", v.call.Method, "dc", v.call.Header.Datacenter, "err", err)
+	}
+}
+
 func (v *view) recovered() {
 	if v.cache.failing.Load() == 0 {
 		v.cache.o.Log.Info("the servers answer again: views are kept up to date")
@@ -119,17 +128,7 @@ func (v *view) recovered() {
 
 // failed notes that the value could not be refreshed, and reports whether to try again: not after a
 // definite error, and not when the value has become too old to serve.
-func (v *view) failed(err error, failures int) bool {
-	if !v.fail(err) {
-		return false
-	}
-	if c := v.cache; failures == 1 && c.failing.Load() == 1 {
-		c.o.Log.Warn("a view cannot be refreshed: its last answer is served meanwhile", "method", v.call.Method, "dc", v.call.Header.Datacenter, "err", err)
-	}
-	return true
-}
-
-func (v *view) fail(err error) bool {
+func (v *view) failed(err error) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	old := v.current.Load()

@@ -62,7 +62,7 @@ type look struct {
 
 // handler is called with what a plan sees.
 type handler interface {
-	// handle returns the beginning or the end of what the handler said.
+	// handle returns what is worth a line in the log of what the handler said.
 	handle(ctx context.Context, l look) (output string, err error)
 }
 

@@ -74,12 +74,12 @@ func (s *shop) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
 	return rpc.Answer{Meta: rpc.Meta{Index: s.index}, Body: rpc.NewBody(s.values[call.Method], nil)}, s.fails
 }
 
-// first returns the last of the calls with which views begin.
-func (s *shop) first() (call *rpc.Call) {
+// first returns the last of a method's calls with which views begin.
+func (s *shop) first(method string) (call *rpc.Call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.calls {
-		if c.Header.MinIndex == 0 {
+		if c.Method == method && c.Header.MinIndex == 0 {
 			call = c
 		}
 	}
@@ -182,9 +182,9 @@ func TestWatchTypes(t *testing.T) {
 		if p.method != "POST" || p.body != want || p.header.Get("X-Consul-Index") != "10" || p.header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: %+v, want %s", w.Type, p, want)
 		}
-		call := s.first()
+		call := s.first(method)
 		data, _ := json.Marshal(call.Body)
-		if asked, _ := json.Marshal(request); call.Method != method || string(data) != string(asked) {
+		if asked, _ := json.Marshal(request); string(data) != string(asked) {
 			t.Errorf("%s: asked %s %s, want %s", w.Type, call.Method, data, asked)
 		}
 		wantToken := w.Token

@@ -22,7 +22,7 @@ type view struct {
 	reply   func() any
 	current atomic.Pointer[value] // nil before the first answer, and after one that cannot stand any more
 	asked   atomic.Int64          // when, on the cache's clock
-	asks    atomic.Int64          // how often somebody asked; beyond two by far not everybody counts
+	asks    atomic.Int64          // how often it was asked for; from the second time on not exact
 	kick    chan struct{}         // wakes the goroutine when it pauses before it tries again
 
 	readers int // guarded by the cache's lock

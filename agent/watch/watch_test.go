@@ -221,7 +221,9 @@ func TestView(t *testing.T) {
 }
 
 func TestOneStreamForAllReaders(t *testing.T) {
-	bubble(t, newServers(), watch.Options{}, func(h *house) {
+	s := newServers()
+	s.delay = time.Millisecond
+	bubble(t, s, watch.Options{}, func(h *house) {
 		const readers = 5000
 		answers := make(chan rpc.Answer, readers)
 		for range readers {
@@ -233,6 +235,7 @@ func TestOneStreamForAllReaders(t *testing.T) {
 				answers <- answer
 			}()
 		}
+		time.Sleep(time.Second)
 		h.asked(2, 1)
 		h.change(11, "two", nil)
 		first := <-answers
