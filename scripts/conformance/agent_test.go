@@ -153,27 +153,15 @@ func (a *agent) start() {
 	a.waitHealthy()
 }
 
-// waitHealthy waits until the catalog holds the agent as healthy and has what the agent has registered. It
-// reads stale, because that waits where there is no leader yet, and looks for a check of this very start,
-// because the rest may be from a run before.
+// waitHealthy waits until the catalog holds the agent as healthy. Its questions wait for a leader where
+// there is none yet.
 func (a *agent) waitHealthy() {
 	a.t.Helper()
-	mark := fmt.Sprintf("start-%d", a.cmd.Process.Pid)
-	must(a.t, a.Agent().CheckRegister(&api.AgentCheckRegistration{Name: mark, AgentServiceCheck: api.AgentServiceCheck{TTL: "1h", Status: api.HealthPassing}}))
 	until(a.t, "the agent to be healthy", func(q *api.QueryOptions) (api.HealthChecks, *api.QueryMeta, error) {
-		q.AllowStale, q.WaitIndex = true, max(q.WaitIndex, 1)
 		return a.Health().Node(a.name, q)
 	}, func(checks api.HealthChecks) bool {
-		has := func(id string) bool {
-			return slices.ContainsFunc(checks, func(c *api.HealthCheck) bool { return c.CheckID == id })
-		}
-		return has("serfHealth") && has(mark) && checks.AggregatedStatus() == api.HealthPassing
-	})
-	must(a.t, a.Agent().CheckDeregister(mark))
-	until(a.t, "the agent's catalog to be calm", func(q *api.QueryOptions) (api.HealthChecks, *api.QueryMeta, error) {
-		return a.Health().Node(a.name, q)
-	}, func(checks api.HealthChecks) bool {
-		return !slices.ContainsFunc(checks, func(c *api.HealthCheck) bool { return c.CheckID == mark })
+		serf := slices.ContainsFunc(checks, func(c *api.HealthCheck) bool { return c.CheckID == "serfHealth" })
+		return serf && checks.AggregatedStatus() == api.HealthPassing
 	})
 }
 
@@ -228,7 +216,7 @@ func (a *agent) status(want int, method, path, body string) answer {
 	a.t.Helper()
 	got := a.ask(method, path, body)
 	if got.status != want {
-		a.t.Errorf("%s %s %s: status %d, want %d: %s", method, path, body, got.status, want, got.body)
+		a.t.Errorf("%s %s %.200s: status %d, want %d: %.1000s", method, path, body, got.status, want, got.body)
 	}
 	return got
 }

@@ -130,7 +130,7 @@ func TestCatalogDeregister(t *testing.T) {
 	equal(t, "checks after one went", checkIDs(), []string{"web-1", "web-2"})
 	gone(api.CatalogDeregistration{Node: "n1", ServiceID: "web-2"})
 	equal(t, "checks after a service went", checkIDs(), []string{"web-1"})
-	gone(api.CatalogDeregistration{Node: "n1"})
+	gone(api.CatalogDeregistration{Node: "n1", Address: "10.1.0.1", Datacenter: "dc1"})
 	gone(api.CatalogDeregistration{Node: "n1"})
 	equal(t, "checks after the node went", len(checkIDs()), 0)
 	web, _, err := a.Catalog().Service("web", "", nil)

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,8 +15,13 @@ var product string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
+// parallel is how many tests run at a time: they mostly wait for the agents.
+const parallel = "8"
+
 // run builds the product, unless a binary is given, and runs the tests.
 func run(m *testing.M) int {
+	flag.Parse()
+	flag.Set("test.parallel", parallel)
 	// The official client reads its defaults from the environment, and so does the product.
 	for _, entry := range os.Environ() {
 		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "CONSUL_") || strings.HasPrefix(name, "CURIA_") {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -33,6 +34,8 @@ func TestAgentSelf(t *testing.T) {
 	name, err := a.Agent().NodeName()
 	must(t, err)
 	equal(t, "node name", name, "self")
+	gossip := self["DebugConfig"]["SerfAdvertiseAddrLAN"].(string)
+	must(t, a.Agent().Join(strings.TrimPrefix(gossip, "tcp://"), false))
 
 	version, err := a.Agent().Version()
 	must(t, err)
@@ -64,38 +67,40 @@ func TestAgentMembers(t *testing.T) {
 
 	refused(t, "join of nobody", a.Agent().Join(b.host+":1", false), 500)
 	must(t, a.Agent().Join(fmt.Sprintf("%s:%d", b.host, b.port["serf_wan"]), true))
-	for _, x := range []*agent{a, b} {
-		wan, err := x.Agent().Members(true)
-		must(t, err)
-		equal(t, "WAN members seen by "+x.name, statuses(wan), map[string]int{"a.dc1": 1, "b.dc2": 1})
-	}
+	both := map[string]int{"a.dc1": alive, "b.dc2": alive}
+	a.waitMembers(both)
+	b.waitMembers(both)
 	refused(t, "force-leave of nobody", a.Agent().ForceLeave("nobody"), 500)
 	refused(t, "prune of nobody", a.Agent().ForceLeavePrune("nobody"), 500)
-
-	// Each line of the log is a moment to look again.
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	lines, err := a.Agent().Monitor("debug", ctx.Done(), nil)
-	must(t, err)
 	must(t, b.Agent().Leave())
 	b.waitExit()
-	for range lines {
-		wan, err := a.Agent().Members(true)
-		must(t, err)
-		if statuses(wan)["b.dc2"] == 3 {
-			break
-		}
-	}
-	must(t, ctx.Err())
+	a.waitMembers(map[string]int{"a.dc1": alive, "b.dc2": left})
 	must(t, a.Agent().ForceLeaveOpts("b.dc2", api.ForceLeaveOpts{Prune: true, WAN: true}))
-	for range lines {
+	a.waitMembers(map[string]int{"a.dc1": alive})
+}
+
+// The states of members. Source: https://developer.hashicorp.com/consul/api-docs/agent#list-members
+const alive, left = 1, 3
+
+// waitMembers waits until the WAN pool is as wanted. Nothing blocks on members, so that each line of the
+// agent's log is the moment to look again.
+func (a *agent) waitMembers(want map[string]int) {
+	a.t.Helper()
+	ctx, cancel := context.WithTimeout(a.t.Context(), patience)
+	defer cancel()
+	lines, err := a.Agent().Monitor("debug", ctx.Done(), nil)
+	must(a.t, err)
+	for {
 		wan, err := a.Agent().Members(true)
-		must(t, err)
-		if len(wan) == 1 {
-			break
+		must(a.t, err)
+		got := statuses(wan)
+		if maps.Equal(got, want) {
+			return
+		}
+		if _, ok := nextLine(ctx, lines); !ok {
+			a.t.Fatalf("WAN members seen by %s are %v, want %v", a.name, got, want)
 		}
 	}
-	must(t, ctx.Err())
 }
 
 func statuses(members []*api.AgentMember) map[string]int {
@@ -104,6 +109,16 @@ func statuses(members []*api.AgentMember) map[string]int {
 		all[m.Name] = m.Status
 	}
 	return all
+}
+
+// nextLine is the next line of a monitored log; false when none comes any more.
+func nextLine(ctx context.Context, lines <-chan string) (string, bool) {
+	select {
+	case line, ok := <-lines:
+		return line, ok
+	case <-ctx.Done():
+		return "", false
+	}
 }
 
 // The log as text and as JSON, by level.
@@ -119,25 +134,26 @@ func TestAgentMonitor(t *testing.T) {
 	structured, err := a.Agent().MonitorJSON("debug", ctx.Done(), nil)
 	must(t, err)
 	a.status(404, "GET", "/v1/agent/service/looked-for-in-the-log", "")
-	for line := range text {
-		if strings.Contains(line, "looked-for-in-the-log") {
-			if !strings.Contains(line, "[DEBUG]") {
-				t.Errorf("a line has no level: %s", line)
+	find := func(lines <-chan string) string {
+		t.Helper()
+		for {
+			line, ok := nextLine(ctx, lines)
+			if !ok {
+				t.Fatal("the line did not come")
 			}
-			break
+			if strings.Contains(line, "looked-for-in-the-log") {
+				return line
+			}
 		}
 	}
-	for line := range structured {
-		fields := map[string]any{}
-		must(t, json.Unmarshal([]byte(line), &fields))
-		if strings.Contains(line, "looked-for-in-the-log") {
-			if fields["@level"] != "debug" || fields["@message"] == nil || fields["@timestamp"] == nil {
-				t.Errorf("fields of a line: %s", line)
-			}
-			break
-		}
+	if line := find(text); !strings.Contains(line, "[DEBUG]") {
+		t.Errorf("a line has no level: %s", line)
 	}
-	must(t, ctx.Err())
+	line, fields := find(structured), map[string]any{}
+	must(t, json.Unmarshal([]byte(line), &fields))
+	if fields["@level"] != "debug" || fields["@message"] == nil || fields["@timestamp"] == nil {
+		t.Errorf("fields of a line: %s", line)
+	}
 }
 
 // Metrics as JSON, as a stream, and for Prometheus once that is on.
