@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,30 +74,9 @@ func (n *raftNode) start(machine *fsm.FSM) error {
 		return err
 	}
 	if n.Raft, err = raft.NewRaft(settings, machine, logs, stable, n.snapshots, n.transport); err != nil {
-		return fmt.Errorf("starting raft: %w", err)
-	}
-	if err := n.wholePast(logs); err != nil {
-		return errors.Join(err, n.Shutdown().Error())
+		return fmt.Errorf("starting raft in %s: %w; if its newest snapshot is damaged, the log says why: put back raft from a backup, or start with an empty data_dir and restore a snapshot archive", n.cfg.DataDir, err)
 	}
 	return nil
-}
-
-// wholePast makes sure that nothing is missing between the snapshot that was restored and the log: when
-// the newest snapshot is damaged, Raft takes an older one, behind which the log may be gone.
-func (n *raftNode) wholePast(logs raft.LogStore) error {
-	taken, err := n.snapshots.List()
-	if err != nil || len(taken) == 0 {
-		return err
-	}
-	restored, err := strconv.ParseUint(n.Stats()["last_snapshot_index"], 10, 64)
-	if err != nil || restored == taken[0].Index {
-		return err
-	}
-	if first, err := logs.FirstIndex(); err != nil || first != 0 && first <= restored+1 {
-		return err // the log holds all that the newest snapshot did
-	}
-	return fmt.Errorf("snapshot %s in %s cannot be restored, see the log for why, and the raft log does not reach back to the one before it: restore %s from a backup, or start with an empty data_dir and restore a snapshot archive",
-		taken[0].ID, filepath.Join(n.cfg.DataDir, "raft", "snapshots"), filepath.Join(n.cfg.DataDir, "raft"))
 }
 
 func (n *raftNode) settings() *raft.Config {
@@ -142,7 +120,36 @@ func (n *raftNode) openStores() (raft.LogStore, raft.StableStore, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("snapshots in %s: %w", dir, err)
 	}
+	n.snapshots = wholePast{n.snapshots, disk}
 	return disk, disk, nil // which keeps the newest entries in memory itself
+}
+
+// wholePast keeps from Raft the snapshots that would lose something: when the newest is damaged, Raft takes
+// an older one, behind which the log may be gone.
+type wholePast struct {
+	raft.SnapshotStore
+	logs raft.LogStore
+}
+
+// List implements raft.SnapshotStore.
+func (p wholePast) List() ([]*raft.SnapshotMeta, error) {
+	taken, err := p.SnapshotStore.List()
+	if err != nil || len(taken) < 2 {
+		return taken, err
+	}
+	first, err := p.logs.FirstIndex()
+	if err != nil {
+		return nil, err
+	}
+	// A restore by an operator leaves a hole where its snapshot is: what is before it is not the past.
+	covered := p.logs.GetLog(taken[0].Index, new(raft.Log)) == nil
+	whole := taken[:1:1]
+	for _, older := range taken[1:] {
+		if covered && first <= older.Index+1 {
+			whole = append(whole, older)
+		}
+	}
+	return whole, nil
 }
 
 // bootstrap makes a server without a past a cluster of its own, when it is told to.

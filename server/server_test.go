@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"testing"
@@ -19,19 +20,34 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// start runs a lone server in dir, or in memory, until the test ends or stop is called.
-func start(t *testing.T, dir string) (s *server.Server, stop func()) {
-	t.Helper()
-	me := gossip.Member{
-		Name: "one", Addr: netip.MustParseAddr("127.0.0.1"), Status: gossip.StatusAlive,
-		Tags: map[string]string{"role": "consul", "id": "9e0e0bd1-0000-4000-8000-000000000001", "port": "8300"},
+// member is an agent in gossip; the one named "one" is the server of these tests.
+func member(name string, status gossip.Status) gossip.Member {
+	tags := map[string]string{"role": "node", "id": fmt.Sprintf("9e0e0bd1-0000-4000-8000-%012d", 100+len(name))}
+	if name == "one" {
+		tags = map[string]string{"role": "consul", "id": "9e0e0bd1-0000-4000-8000-000000000001", "port": "8300"}
 	}
-	s, err := server.Open(server.Config{
-		Datacenter: "dc1", NodeName: "one", NodeID: me.Tags["id"], DataDir: dir, Bootstrap: true, Bind: "127.0.0.1:0",
+	return gossip.Member{Name: name, Addr: netip.MustParseAddr("127.0.0.1"), Status: status, Tags: tags}
+}
+
+// config is that of a lone server in dir, or in memory.
+func config(dir string) server.Config {
+	me := member("one", gossip.StatusAlive)
+	return server.Config{
+		Datacenter: "dc1", NodeName: me.Name, NodeID: me.Tags["id"], DataDir: dir, Bootstrap: true, Bind: "127.0.0.1:0",
 		Members:        func() []gossip.Member { return []gossip.Member{me} },
 		WANCoordinates: func() []*catalog.NodeCoordinate { return nil },
 		Log:            slog.New(slog.DiscardHandler), RaftLog: hclog.NewNullLogger(),
-	})
+	}
+}
+
+// start runs a lone server in dir, or in memory, until the test ends or stop is called.
+func start(t *testing.T, dir string, changes ...func(*server.Config)) (s *server.Server, stop func()) {
+	t.Helper()
+	cfg := config(dir)
+	for _, change := range changes {
+		change(&cfg)
+	}
+	s, err := server.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,6 +112,9 @@ func (s *Server) tryArchive(a *snapshot.Archive) error {
 	if err != nil {
 		return err
 	}
+	if v := a.Meta.Version; v < raft.SnapshotVersionMin || v > raft.SnapshotVersionMax {
+		return fmt.Errorf("snapshot: version %d is none that this program knows", v)
+	}
 	if index > a.Meta.Index || a.Meta.Index > maxIndex {
 		return fmt.Errorf("snapshot: impossible index: the state is of %d, the archive of %d", index, a.Meta.Index)
 	}

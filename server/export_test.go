@@ -1,0 +1,21 @@
+package server
+
+import "time"
+
+// Notice is what Raft says when this server gains or loses the leadership.
+func (s *Server) Notice(leading bool) { s.raft.elected <- leading }
+
+// Plight says why there may be no leader.
+func (s *Server) Plight() string { return s.raft.plight() }
+
+// Timers is how many sessions have their time kept.
+func (s *Server) Timers() int { return s.sessions.count() }
+
+// Stalled is how long a write seems to hang after looks at how long the one in progress has taken.
+func Stalled(looks ...time.Duration) time.Duration {
+	s := stall{}
+	for _, writing := range looks {
+		s.look(writing)
+	}
+	return s.lasts
+}

@@ -1,0 +1,187 @@
+package server_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/gossip"
+	"github.com/curia-mesh/curia/server"
+	"github.com/curia-mesh/curia/server/api"
+)
+
+func TestCallsWaitForTheLeaderToBeReadyAgain(t *testing.T) {
+	s, _ := start(t, "")
+	s.Notice(false)
+	done := make(chan struct{})
+	go func() { defer close(done); put(t, s, "a", "1") }()
+	s.Notice(true)
+	<-done
+	for range 50 { // terms that are over before their duties have begun
+		s.Notice(false)
+		s.Notice(true)
+	}
+	put(t, s, "a", "2")
+}
+
+// Raft waits for whoever takes its notices.
+func TestNoticesAreTakenWhileTheDutiesAreBusy(t *testing.T) {
+	busy, release := make(chan struct{}), make(chan struct{})
+	var calls atomic.Int32
+	s, _ := start(t, "", func(c *server.Config) {
+		members := c.Members
+		c.Members = func() []gossip.Member {
+			if calls.Add(1) == 3 { // after the gauges and the first look
+				close(busy)
+				<-release
+			}
+			return members()
+		}
+	})
+	s.Observe()
+	<-busy
+	for range 100 {
+		s.Notice(false)
+		s.Notice(true)
+	}
+	close(release)
+	put(t, s, "a", "1")
+}
+
+// pool is a LAN pool that the test changes.
+type pool struct {
+	mu      sync.Mutex
+	members []gossip.Member
+}
+
+func (p *pool) list() []gossip.Member {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.members)
+}
+
+func (p *pool) set(s *server.Server, members ...gossip.Member) {
+	p.mu.Lock()
+	p.members = append([]gossip.Member{member("one", gossip.StatusAlive)}, members...)
+	p.mu.Unlock()
+	if s != nil {
+		s.Observe()
+	}
+}
+
+// health blocks until the health that gossip gives a node is want; empty is no node.
+func health(t *testing.T, s *server.Server, node string, want catalog.Status) {
+	t.Helper()
+	for index := uint64(0); ; {
+		checks, meta, err := api.HealthNode.Call(t.Context(), s.Caller(), rpc.Header{MinIndex: index}, &api.NodeQuery{Node: node})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := catalog.Status("")
+		for _, c := range *checks {
+			if c.CheckID == catalog.SerfHealth {
+				got = c.Status
+			}
+		}
+		if got == want {
+			return
+		}
+		index = meta.Index
+	}
+}
+
+func TestCatalogFollowsTheMembers(t *testing.T) {
+	p := &pool{}
+	p.set(nil)
+	s, _ := start(t, "", func(c *server.Config) { c.Members = p.list })
+	p.set(s, member("two", gossip.StatusAlive))
+	health(t, s, "two", catalog.Passing)
+	p.set(s, member("two", gossip.StatusFailed))
+	health(t, s, "two", catalog.Critical)
+	p.set(s, member("two", gossip.StatusAlive))
+	health(t, s, "two", catalog.Passing)
+	p.set(s, member("two", gossip.StatusLeft))
+	health(t, s, "two", "")
+	p.set(s, member("two", gossip.StatusAlive))
+	health(t, s, "two", catalog.Passing)
+	p.set(s) // pruned
+	health(t, s, "two", "")
+
+	moved := member("three", gossip.StatusAlive)
+	p.set(s, moved)
+	health(t, s, "three", catalog.Passing)
+	moved.Addr = moved.Addr.Next()
+	p.set(s, moved)
+	for index := uint64(0); ; {
+		nodes, meta, err := api.Nodes.Call(t.Context(), s.Caller(), rpc.Header{MinIndex: index}, &api.NodeQuery{Node: "three"})
+		if err != nil || len(*nodes) != 1 {
+			t.Fatal(nodes, err)
+		}
+		if (*nodes)[0].Address == moved.Addr.String() {
+			break
+		}
+		index = meta.Index
+	}
+}
+
+// A server that starts knows its members one after the other. Those it does not know yet must not lose
+// what they have in the catalog.
+func TestNodesThatGossipDoesNotKnowYetStay(t *testing.T) {
+	dir, p := t.TempDir(), &pool{}
+	p.set(nil, member("two", gossip.StatusAlive))
+	follow := func(c *server.Config) { c.Members = p.list }
+	s, stop := start(t, dir, follow)
+	health(t, s, "two", catalog.Passing)
+	stop()
+	p.set(nil)
+	s, _ = start(t, dir, follow)
+	p.set(s, member("three", gossip.StatusAlive))
+	health(t, s, "three", catalog.Passing)
+	p.set(s)
+	health(t, s, "three", "") // another look at all members has been
+	health(t, s, "two", catalog.Passing)
+}
+
+// Names that differ in case are one to the catalog.
+func TestServerKeepsItsNodeWhateverItsNameLooksLike(t *testing.T) {
+	p := &pool{}
+	p.set(nil)
+	s, _ := start(t, "", func(c *server.Config) { c.Members = p.list })
+	req := &api.RegisterRequest{Node: "ONE", Address: "127.0.0.1", ID: "9e0e0bd1-0000-4000-8000-000000000001",
+		Checks: []*catalog.Check{{Node: "ONE", CheckID: catalog.SerfHealth, Name: catalog.SerfHealthName, Status: catalog.Passing}}}
+	if _, _, err := api.Register.Call(t.Context(), s.Caller(), rpc.Header{}, req); err != nil {
+		t.Fatal(err)
+	}
+	nodes, before, err := api.Nodes.Call(t.Context(), s.Caller(), rpc.Header{}, &api.NodeQuery{})
+	if err != nil || len(*nodes) != 1 {
+		t.Fatal(nodes, err)
+	}
+	created := (*nodes)[0].CreateIndex
+	p.set(s, member("two", gossip.StatusAlive))
+	health(t, s, "two", catalog.Passing)
+	p.set(s)
+	health(t, s, "two", "")
+	nodes, _, err = api.Nodes.Call(t.Context(), s.Caller(), rpc.Header{}, &api.NodeQuery{Node: "one"})
+	if err != nil || len(*nodes) != 1 || (*nodes)[0].CreateIndex != created {
+		t.Errorf("the server's own node was removed for a while: %v, %v (index was %d)", (*nodes), err, before.Index)
+	}
+}
+
+func TestServerEndsWhileItStarts(t *testing.T) {
+	for _, after := range []time.Duration{0, 50 * time.Microsecond, time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond} {
+		s, err := server.Open(config(t.TempDir()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), after)
+		if err := s.Run(ctx); err != nil {
+			t.Errorf("ended after %v: %v", after, err)
+		}
+		cancel()
+	}
+}
