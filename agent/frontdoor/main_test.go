@@ -9,11 +9,15 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/curia-mesh/curia/agent/testkit"
 )
 
 func TestMain(m *testing.M) { testkit.Main(m) }
+
+// patience is how long anything may take that a test waits for.
+const patience = 30 * time.Second
 
 // figure is how many times something is done: few, or all with CURIA_LONG.
 func figure(few, all int) int {
