@@ -18,9 +18,11 @@ func TestCheckKinds(t *testing.T) {
 	docker, container := dockerEngine(t)
 	h2, _, h2Close := grpcServer(t, false)
 	a := prepare(t, settings{"enable_script_checks": true})
-	a.env = []string{"DOCKER_HOST=unix://" + docker}
-	// In a file, because the client cannot say that a ping goes without TLS.
-	a.write("ping.json", `{"service": {"name": "h2ping", "check": {"h2ping": "`+h2+`", "h2ping_use_tls": false, "interval": "1s"}}}`)
+	systemctl, unitFails := fakeSystemd(t)
+	a.env = []string{"DOCKER_HOST=unix://" + docker, "PATH=" + systemctl + ":" + os.Getenv("PATH")}
+	// In a file, because the client knows no units and cannot say that a ping goes without TLS.
+	a.write("checks.json", `{"services": [{"name": "h2ping", "check": {"h2ping": "`+h2+`", "h2ping_use_tls": false, "interval": "1s"}},
+		{"name": "unit", "check": {"os_service": "nginx.service", "interval": "1s"}}]}`)
 	a.start()
 	page, plain := webPage(t, httptest.NewServer)
 	securePage, secure := webPage(t, httptest.NewTLSServer)
@@ -48,6 +50,7 @@ func TestCheckKinds(t *testing.T) {
 		"grpc":   {api.AgentServiceCheck{GRPC: grpc + "/my.service"}, grpcHealth.fall, "uccess"},
 		"grpcs":  {api.AgentServiceCheck{GRPC: secureGRPC + "/my.service", GRPCUseTLS: true, TLSSkipVerify: true}, secureHealth.fall, "uccess"},
 		"h2ping": {api.AgentServiceCheck{}, h2Close, "uccess"},
+		"unit":   {api.AgentServiceCheck{}, unitFails, "nginx.service is active"},
 		"h2s":    {api.AgentServiceCheck{H2PING: secureH2, TLSSkipVerify: true}, secureH2Close, "uccess"},
 		"script": {api.AgentServiceCheck{Args: []string{"/bin/sh", "-c", "echo here is; ls " + file}}, func() { os.Remove(file) }, "here is\n" + file},
 		"docker": {api.AgentServiceCheck{DockerContainerID: "box", Shell: "/bin/sh", Args: []string{"/bin/check"}}, container.fall, "inside the box"},
@@ -58,7 +61,7 @@ func TestCheckKinds(t *testing.T) {
 			if name != "alias" {
 				c.check.Interval, c.check.Timeout = "1s", "10s"
 			}
-			if name != "h2ping" {
+			if name != "h2ping" && name != "unit" {
 				must(t, a.Agent().ServiceRegister(&api.AgentServiceRegistration{Name: name, Check: &c.check}))
 			}
 			if well := a.checked(t, name, api.HealthPassing); !strings.Contains(well.Output, c.says) {

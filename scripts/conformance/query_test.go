@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"context"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -44,10 +43,12 @@ func TestConsistency(t *testing.T) {
 	for _, parameters := range []string{"?stale&consistent", "?index=x", "?index=-1", "?wait=x", "?max_stale=x"} {
 		a.status(400, "GET", "/v1/catalog/nodes"+parameters, "")
 	}
-	_, meta, err := a.Catalog().Nodes(&api.QueryOptions{UseCache: true, MaxAge: time.Minute})
-	must(t, err)
-	if meta.LastIndex == 0 {
-		t.Errorf("meta of a cached answer: %s", asJSON(meta))
+	for _, hit := range []bool{false, true} {
+		_, meta, err := a.Health().Service("consul", "", false, &api.QueryOptions{UseCache: true})
+		must(t, err)
+		if meta.CacheHit != hit || meta.LastIndex == 0 || meta.CacheAge > patience {
+			t.Errorf("meta of a cached answer: %s, want a hit: %v", asJSON(meta), hit)
+		}
 	}
 	pretty := a.status(200, "GET", "/v1/catalog/nodes?pretty", "")
 	if !strings.Contains(pretty.body, "\n    ") {
@@ -61,13 +62,14 @@ func TestBlocking(t *testing.T) {
 	t.Parallel()
 	a := start(t, nil)
 	fleet(t, a)
-	change := func(what string) {
+	register := func(node, service, tag string) {
 		t.Helper()
-		_, err := a.Catalog().Register(&api.CatalogRegistration{Node: "n1", Address: "10.1.0.1", SkipNodeUpdate: true, Service: &api.AgentService{
-			ID: "web-1", Service: "web", Tags: []string{what},
+		_, err := a.Catalog().Register(&api.CatalogRegistration{Node: node, Address: "10.1.0.1", SkipNodeUpdate: node == "n1", Service: &api.AgentService{
+			ID: service, Service: strings.TrimSuffix(service, "-1"), Tags: []string{tag},
 		}}, nil)
 		must(t, err)
 	}
+	const wait = 300 * time.Millisecond
 	for name, ask := range map[string]func(*api.QueryOptions) (*api.QueryMeta, error){
 		"catalog/service": func(q *api.QueryOptions) (*api.QueryMeta, error) {
 			_, m, err := a.Catalog().Service("web", "", q)
@@ -87,33 +89,37 @@ func TestBlocking(t *testing.T) {
 			return m, err
 		},
 	} {
-		before, err := ask(nil)
-		must(t, err)
 		type result struct {
 			meta *api.QueryMeta
 			err  error
 		}
-		woken := make(chan result, 1)
-		go func() { // ends with the change, or after the wait
-			meta, err := ask(&api.QueryOptions{WaitIndex: before.LastIndex, WaitTime: patience})
-			woken <- result{meta, err}
-		}()
-		change(name)
+		block := func(index uint64, span time.Duration) <-chan result {
+			woken := make(chan result, 1)
+			go func() { // ends with the change, or after the wait
+				meta, err := ask(&api.QueryOptions{WaitIndex: index, WaitTime: span})
+				woken <- result{meta, err}
+			}()
+			return woken
+		}
+		before, err := ask(nil)
+		must(t, err)
+		woken := block(before.LastIndex, patience)
+		register("n1", "web-1", name)
 		got := <-woken
 		must(t, got.err)
 		if got.meta.LastIndex <= before.LastIndex || got.meta.RequestTime >= patience {
 			t.Errorf("%s: index %d after %d, took %s", name, got.meta.LastIndex, before.LastIndex, got.meta.RequestTime)
 		}
-		// Neither a key nor another service is what these read.
-		const wait = 100 * time.Millisecond
-		if name != "catalog/services" {
-			go a.KV().Put(&api.KVPair{Key: "unrelated"}, nil)
-			go a.Catalog().Register(&api.CatalogRegistration{Node: "n9", Address: "10.1.0.9", Service: &api.AgentService{Service: "other-" + url.PathEscape(name)}}, nil)
-		}
-		still, err := ask(&api.QueryOptions{WaitIndex: got.meta.LastIndex, WaitTime: wait})
+		woken = block(got.meta.LastIndex, wait)
+		_, err = a.KV().Put(&api.KVPair{Key: "unrelated"}, nil)
 		must(t, err)
-		if still.LastIndex != got.meta.LastIndex || still.RequestTime < wait {
-			t.Errorf("%s: a wait for nothing ended after %s with index %d, not %d", name, still.RequestTime, still.LastIndex, got.meta.LastIndex)
+		if name != "catalog/services" {
+			register("n9", "other", name)
+		}
+		still := <-woken
+		must(t, still.err)
+		if still.meta.LastIndex != got.meta.LastIndex || still.meta.RequestTime < wait {
+			t.Errorf("%s: a wait for nothing ended after %s with index %d, not %d", name, still.meta.RequestTime, still.meta.LastIndex, got.meta.LastIndex)
 		}
 	}
 

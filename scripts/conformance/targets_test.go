@@ -151,3 +151,16 @@ func dockerEngine(t *testing.T) (socket string, h *health) {
 	t.Cleanup(func() { server.Close() })
 	return socket, h
 }
+
+// fakeSystemd is a folder with a systemctl that knows the unit nginx.service, which runs until it fails.
+func fakeSystemd(t *testing.T) (path string, fails func()) {
+	path = t.TempDir()
+	state := func(active, sub string) {
+		must(t, os.WriteFile(filepath.Join(path, "state.new"), fmt.Appendf(nil, "LoadState=loaded\nActiveState=%s\nSubState=%s\n", active, sub), 0o600))
+		must(t, os.Rename(filepath.Join(path, "state.new"), filepath.Join(path, "state")))
+	}
+	state("active", "running")
+	script := "#!/bin/sh\ncase \"$*\" in *nginx.service*) cat " + filepath.Join(path, "state") + ";; *) exit 4;; esac\n"
+	must(t, os.WriteFile(filepath.Join(path, "systemctl"), []byte(script), 0o700))
+	return path, func() { state("failed", "failed") }
+}
