@@ -85,6 +85,7 @@ func forged(t testing.TB, good string) map[string]string {
 		"a state cut short": pack(t, meta, file{"state.bin", state.content[:len(state.content)-5]}, sums(meta, file{"state.bin", state.content[:len(state.content)-5]})),
 		"a state and more":  pack(t, meta, file{"state.bin", state.content + "more"}, sums(meta, file{"state.bin", state.content + "more"})),
 		"state of nonsense": pack(t, meta, file{"state.bin", strings.Repeat("x", 1000)}, sums(meta, file{"state.bin", strings.Repeat("x", 1000)})),
+		"index beyond all":  pack(t, changed("Index", uint64(1<<64-1)), state, sums(changed("Index", uint64(1<<64-1)), state)),
 		"negative size":     pack(t, changed("Size", -1), state, sums(changed("Size", -1), state)),
 	}
 	const points, head = 100, 10 // gzip's head has bytes that mean nothing: time and system (RFC 1952 section 2.3)

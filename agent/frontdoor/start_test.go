@@ -175,7 +175,7 @@ func used(b []byte) int {
 
 // What a disk has damaged is refused by name, and left as it is for whoever can still read it.
 func TestDamagedData(t *testing.T) {
-	origin := testkit.New(t, testkit.Settings{"encrypt": gossipKey("k"), "raft_trailing_logs": 1})
+	origin := testkit.New(t, testkit.Settings{"encrypt": gossipKey("k"), "raft_trailing_logs": 1, "raft_logstore": testkit.Settings{"wal": testkit.Settings{"segment_size_mb": 1}}})
 	p := origin.Spawn(t)
 	for i := range 20 {
 		p.Put(t, fmt.Sprintf("/v1/kv/%d", i), strings.Repeat("v", 1000))

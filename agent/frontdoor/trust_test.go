@@ -213,9 +213,14 @@ func TestA35_Modes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	key := filepath.Join(n.Dir, "key.pem")
+	if err := os.WriteFile(key, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	n.Configure(t, testkit.Settings{"tls": testkit.Settings{"https": testkit.Settings{"cert_file": key, "key_file": key}}})
 	p = n.Spawn(t)
-	for _, path := range []string{n.Data() + " ", filepath.Join(n.Data(), "serf/local.keyring"), filepath.Join(n.Data(), "services")} {
-		if !warns(p.Log.String()+" ", strings.TrimSpace(path)) {
+	for _, path := range []string{n.Data(), filepath.Join(n.Data(), "serf/local.keyring"), filepath.Join(n.Data(), "services"), key} {
+		if !warns(p.Log.String(), path) {
 			t.Errorf("no warning about the mode of %s:\n%s", path, p.Log)
 		}
 	}
