@@ -80,10 +80,6 @@ func TestKV(t *testing.T) {
 	keys, _, err = kv.Keys("list", "", nil)
 	must(t, err)
 	equal(t, "keys after deleting", keys, []string{"list/a", "list/c/"})
-	_, err = kv.Put(&api.KVPair{Key: "/leading"}, nil)
-	if err == nil {
-		t.Error("the client takes a key with a leading slash")
-	}
 }
 
 // What goes beside the client: raw values, sizes, parameters that contradict each other.
