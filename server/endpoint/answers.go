@@ -186,10 +186,10 @@ func (q *question) refresh() (*result, error) {
 		return old, nil
 	}
 	next, err := q.read()
-	switch {
-	case err != nil:
-		next = nil
-	case old != nil && next.index == old.index && next.abandoned == old.abandoned:
+	if err == nil {
+		q.watched()
+	}
+	if err == nil && old != nil && next.index == old.index && next.abandoned == old.abandoned {
 		next.changed = old.changed
 		next.body = old.body.Renewed(next.stale)
 		q.present(old, next)
@@ -280,7 +280,7 @@ func (q *question) park(found *result, h rpc.Header, w rpc.Waker) *rpc.Parked {
 // ended reports whether who waits for an index above min since a result has nothing to wait for any more:
 // also when reading failed, or a restore may have taken the index back.
 func ended(since, now *result, min uint64) bool {
-	return now == nil || now.index > min || now.abandoned != since.abandoned || now.index < since.index
+	return now == nil || now.index > min || now.abandoned != since.abandoned
 }
 
 // wake wakes the parked whose wait is over with a new result. The lock is held.
@@ -299,10 +299,15 @@ func (q *question) release(w rpc.Waker) {
 	w.Wake()
 }
 
-// join counts one more who waits, and sees to it that somebody watches. The lock is held.
+// join counts one more who waits. The lock is held.
 func (q *question) join() {
 	q.waiting++
-	if q.watcher == nil {
+	q.watched()
+}
+
+// watched sees to it that somebody watches while anybody waits. The lock is held.
+func (q *question) watched() {
+	if q.waiting > 0 && q.watcher == nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		q.watcher = &watcher{cancel}
 		go q.keep(ctx, q.watcher) // ends when the last who waits leaves, or with an error
@@ -320,7 +325,7 @@ func (q *question) leave() {
 }
 
 // keep reads anew after every change, until ctx ends or there is nothing to watch because reading
-// failed: those who wait have been woken then, and get the error.
+// failed: those who wait have been woken then and look for themselves.
 func (q *question) keep(ctx context.Context, w *watcher) {
 	defer w.stop()
 	for {

@@ -42,14 +42,25 @@ func TestManyWaiters(t *testing.T) {
 			t.Errorf("%d waiters read %d times to begin with, want once", waiters, n)
 		}
 		for change := range 3 {
-			h.set("unrelated", string(rune(change)))
+			h.set("noise", string(rune(change)))
 			h.index-- // the next write is at the same index, as the waiters count
+			synctest.Wait()
 			h.set("k", string(rune(change)))
 			synctest.Wait()
+			_, answer, _ := h.call(t.Context(), "k", rpc.Header{})
+			h.set("noise", "again")
+			h.index--
+			_, again, _ := h.call(t.Context(), "k", rpc.Header{})
+			for _, a := range []rpc.Answer{answer, again} {
+				a.JSON(func(any) ([]byte, error) { same.Add(100); return nil, nil })
+			}
+			if !answer.Stale() || again.Stale() {
+				t.Error("it is not known which answer is the newest")
+			}
 		}
 		group.Wait()
-		if n := h.reads.Load(); n != 4 || same.Load() != 3 || woken.Load() != 3*waiters {
-			t.Errorf("%d wake-ups took %d reads and %d encodings, want %d, 4 and 3", woken.Load(), n, same.Load(), 3*waiters)
+		if n := h.reads.Load(); n != 10 || same.Load() != 3 || woken.Load() != 3*waiters {
+			t.Errorf("%d wake-ups took %d reads and %d encodings, want %d, 10 and 3", woken.Load(), n, same.Load(), 3*waiters)
 		}
 		entries := 0
 		bodies.Range(func(any, any) bool { entries++; return true })
@@ -163,19 +174,22 @@ func TestBrokenRead(t *testing.T) {
 		}
 		synctest.Wait()
 		start := time.Now()
-		h.broken.Store(true)
+		h.fails.Store(1 << 40)
 		h.set("k", "2")
 		for range 3 {
 			code(t, "broken", <-errs, catalog.Unavailable)
 		}
 		_, _, err := h.call(t.Context(), "k", rpc.Header{})
 		code(t, "still broken", err, catalog.Unavailable)
-		h.broken.Store(false)
+		h.fails.Store(0)
 		go wait()
+		synctest.Wait()
+		h.fails.Store(1) // whoever waits goes on waiting, and is still woken
+		h.set("noise", "x")
 		synctest.Wait()
 		h.set("k", "3")
 		if err := <-errs; err != nil || time.Since(start) > 0 {
-			t.Errorf("after the repair: %v, %s", err, time.Since(start))
+			t.Errorf("after a read that failed once: %v, %s", err, time.Since(start))
 		}
 	})
 }
@@ -209,6 +223,14 @@ func TestFlood(t *testing.T) {
 	}
 	if grown := heap() - before; grown > 128<<20 {
 		t.Errorf("3,000 questions hold %d MiB", grown>>20)
+	}
+	reads := h.reads.Load()
+	for range 3 {
+		h.call(t.Context(), key(9), rpc.Header{})
+		h.call(t.Context(), key(8), rpc.Header{})
+	}
+	if n := h.reads.Load() - reads; n != 2 {
+		t.Errorf("after the flood six questions of two kinds took %d reads", n)
 	}
 	h.set("k", "2")
 	if err := <-answered; err != nil {
@@ -268,7 +290,7 @@ func TestParked(t *testing.T) {
 		}
 		for what, change := range map[string]func(){
 			"change":  func() { h.set("k", "2") },
-			"error":   func() { h.broken.Store(true); h.set("k", "3") },
+			"error":   func() { h.fails.Store(1 << 40); h.set("k", "3") },
 			"restore": func() { h.restore("k", 3) },
 		} {
 			sleepers := make([]sleeper, 100)
@@ -290,10 +312,29 @@ func TestParked(t *testing.T) {
 					t.Fatalf("%s: woken %d times", what, n)
 				}
 			}
-			h.broken.Store(false)
+			h.fails.Store(0)
 			if gone.woken.Load() != 0 || runtime.NumGoroutine() != before {
 				t.Errorf("%s: one that left was woken, or %d goroutines stay", what, runtime.NumGoroutine()-before)
 			}
 		}
 	})
+}
+
+// TestWeight: the weight of an answer is forgotten with it, so that one that changes often does not drive
+// out the others.
+func TestWeight(t *testing.T) {
+	h := newHost()
+	h.set("small", "1")
+	h.set("k", "1")
+	h.call(t.Context(), "small", rpc.Header{})
+	large := make([]byte, 256<<10)
+	for i := range 300 {
+		large[0] = byte(i)
+		h.set("k", string(large))
+		h.call(t.Context(), "k", rpc.Header{})
+	}
+	reads := h.reads.Load()
+	if h.call(t.Context(), "small", rpc.Header{}); h.reads.Load() != reads {
+		t.Error("a small answer had to give way to one large one")
+	}
 }

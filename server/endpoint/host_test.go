@@ -22,7 +22,7 @@ type host struct {
 	store    *state.Store
 	index    uint64
 	reads    atomic.Int64
-	broken   atomic.Bool // reading fails
+	fails    atomic.Int64 // how many of the next reads fail
 	follows  bool
 	lacking  func(acl.Need) bool
 	contact  time.Duration
@@ -36,6 +36,7 @@ type asked struct{ Key string }
 
 var (
 	get   = rpc.Method[asked, []*catalog.KVPair]{Name: "Test.Get"}
+	keys  = rpc.Method[asked, []*catalog.KVPair]{Name: "Test.Keys"}
 	plain = rpc.Method[asked, []*catalog.KVPair]{Name: "Test.Plain"}
 	put   = rpc.Method[catalog.KVPair, bool]{Name: "Test.Put"}
 	act   = rpc.Method[asked, string]{Name: "Test.Act"}
@@ -47,14 +48,16 @@ func newHost() *host {
 	h.Registry = endpoint.New(h, h.store)
 	read := func(tx *state.Txn, w *state.Watch, q *asked) (*[]*catalog.KVPair, uint64, error) {
 		h.reads.Add(1)
-		if h.broken.Load() {
+		if h.fails.Add(-1) >= 0 {
 			return nil, 0, catalog.Errorf(catalog.Unavailable, "broken")
 		}
 		found, index := state.KVList(tx, w, q.Key)
+		state.KVGet(tx, w, "noise") // wakes without a change of the result
 		return &found, index, nil
 	}
 	needs := func(q *asked) []acl.Need { return []acl.Need{{Resource: acl.Key, Name: q.Key, Access: acl.Read}} }
 	endpoint.AddQuery(h.Registry, endpoint.Query[asked, []*catalog.KVPair]{Method: get, Needs: needs, Read: read, Filter: filter.List[*catalog.KVPair]})
+	endpoint.AddQuery(h.Registry, endpoint.Query[asked, []*catalog.KVPair]{Method: keys, Read: read})
 	endpoint.AddQuery(h.Registry, endpoint.Query[asked, []*catalog.KVPair]{Method: plain, Plain: true, Read: read})
 	endpoint.AddCommand(h.Registry, endpoint.Command[catalog.KVPair, bool]{
 		Method: put,

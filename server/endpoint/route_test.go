@@ -125,8 +125,9 @@ func TestDenied(t *testing.T) {
 	h.call(t.Context(), "a", rpc.Header{Token: "a"})
 	h.call(t.Context(), "a", rpc.Header{})
 	h.call(t.Context(), "a", rpc.Header{Token: "a"})
-	if n := h.reads.Load(); n != 2 {
-		t.Errorf("two views took %d reads", n)
+	keys.Call(t.Context(), h, rpc.Header{}, &asked{"a"})
+	if n := h.reads.Load(); n != 3 {
+		t.Errorf("two views and another verb took %d reads", n)
 	}
 }
 
@@ -157,7 +158,7 @@ func TestBodies(t *testing.T) {
 	if h.NewRequest("Test.None") != nil || h.NewRequest(put.Name).(*catalog.KVPair) == nil {
 		t.Error("blank requests have other types")
 	}
-	if got := strings.Join(h.Methods(), " "); got != "Test.Act Test.Get Test.Here Test.Plain Test.Put" {
+	if got := strings.Join(h.Methods(), " "); got != "Test.Act Test.Get Test.Here Test.Keys Test.Plain Test.Put" {
 		t.Errorf("methods are %s", got)
 	}
 }
