@@ -32,17 +32,18 @@ func TestCallsWaitForTheLeaderToBeReadyAgain(t *testing.T) {
 // Raft waits for whoever takes its notices.
 func TestNoticesAreTakenWhileTheDutiesAreBusy(t *testing.T) {
 	busy, release := make(chan struct{}), make(chan struct{})
-	var calls atomic.Int32
+	var armed atomic.Bool
 	s, _ := start(t, "", func(c *server.Config) {
 		members := c.Members
 		c.Members = func() []gossip.Member {
-			if calls.Add(1) == 3 { // after the gauges and the first look
+			if armed.CompareAndSwap(true, false) {
 				close(busy)
 				<-release
 			}
 			return members()
 		}
 	})
+	armed.Store(true)
 	s.Observe()
 	<-busy
 	for range 100 {
