@@ -119,6 +119,9 @@ func Open(opts Options) (*Agent, error) {
 	if err := a.openInterfaces(cfg); err != nil {
 		return nil, err
 	}
+	if err := writePid(cfg.PidFile); err != nil {
+		return nil, err
+	}
 	opened.done()
 	return a, nil
 }
@@ -187,9 +190,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.logs.Close()
 	defer a.unlock()
 	if cfg.PidFile != "" {
-		if err := writePid(cfg.PidFile); err != nil {
-			return err
-		}
 		defer os.Remove(cfg.PidFile)
 	}
 	a.banner(cfg)
@@ -224,7 +224,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	edge.Go(func() error { return a.autoReload(inner) })
 	edge.Go(func() error { return a.obey(inner, cancel) })
 	edge.Go(func() error { return a.announce(inner) })
-	err := edge.Wait()
+	edgeErr, stuck := within(inner, edge, edgeTimeout)
+	err := edgeErr
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
@@ -232,11 +233,43 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.leavePools(cfg)
 	}
 	endLasting()
-	if ended := core.Wait(); err == nil {
-		err = ended
+	coreErr, coreStuck := within(lasting, core, coreTimeout)
+	switch {
+	case stuck || coreStuck:
+		err = errors.New("parts of the agent did not end in time and were given up: the disk may hang")
+	case err == nil:
+		err = coreErr
+	case coreErr != nil && !errors.Is(err, coreErr):
+		a.log.Error("not all parts of the agent ended well", "err", coreErr)
 	}
 	a.log.Info("agent ended")
 	return err
+}
+
+// How long the parts that clients use, and those beneath them, may take to end.
+const (
+	edgeTimeout = 15 * time.Second
+	coreTimeout = 30 * time.Second
+)
+
+// within waits for a group, no longer than limit from when ctx has ended: what hangs in the kernel must not
+// keep the process from ending.
+func within(ctx context.Context, group *errgroup.Group, limit time.Duration) (err error, stuck bool) {
+	ended := make(chan error, 1)
+	go func() { ended <- group.Wait() }() // ends with the group
+	select {
+	case err := <-ended:
+		return err, false
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case err := <-ended:
+		return err, false
+	case <-late.C:
+		return nil, true
+	}
 }
 
 // obey does what comes from outside the API while the agent runs: reloads, dumps, and the order to leave.
@@ -250,7 +283,7 @@ func (a *Agent) obey(ctx context.Context, cancel context.CancelCauseFunc) error 
 			return nil
 		case <-a.opts.Reload:
 			if err := a.reload(); err != nil {
-				a.log.Error("configuration could not be reloaded; the present one stays", "err", err)
+				a.log.Error("configuration could not be reloaded", "err", err)
 			}
 		case <-a.opts.Dump:
 			a.telemetry.Dump(a.opts.Out)
@@ -320,8 +353,11 @@ func (a *Agent) banner(cfg *config.Config) {
 }
 
 func writePid(path string) error {
+	if path == "" {
+		return nil
+	}
 	if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644); err != nil {
-		return fmt.Errorf("pid_file: %w", err)
+		return fmt.Errorf("pid_file: %w; make its directory writable or leave it out", err)
 	}
 	return nil
 }

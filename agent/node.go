@@ -78,6 +78,8 @@ func (n *node) Reload(context.Context) error { return n.reload() }
 
 // SetToken implements httpapi.Node.
 func (n *node) SetToken(kind, secret string) error {
+	n.reloading.Lock() // which replaces them too
+	defer n.reloading.Unlock()
 	tokens := *n.config.tokens.Load()
 	switch kind {
 	case "default", "acl_token":

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,8 +13,8 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 )
 
-// reload reads the configuration anew and takes up what may change while the agent runs. On an error
-// nothing changes.
+// reload reads the configuration anew and takes up what may change while the agent runs. On an error in a
+// file nothing changes; a later one names the part that stays as it was, with what comes after it.
 func (a *Agent) reload() error {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
@@ -26,29 +25,46 @@ func (a *Agent) reload() error {
 	for _, w := range warnings {
 		a.log.Warn(w.String())
 	}
-	changed, ignored := config.Reloadable(a.config.get(), next)
+	present := a.config.get()
+	changed, ignored := config.Reloadable(present, next)
 	if len(ignored) > 0 {
 		a.log.Warn("these settings change only with a restart of the agent", "settings", strings.Join(ignored, ", "))
 	}
-	if err := a.dns.Reload(dnsConfig(next)); err != nil {
-		return err
+	keepIdentity(next, present)
+	if present.Ports.HTTPS > 0 {
+		if err := a.sockets.https.load("https", next.TLS.HTTPS); err != nil {
+			return err
+		}
+		a.warnHTTPS(present)
 	}
-	if next.Ports.HTTPS > 0 {
-		err = a.sockets.https.load("https", next.TLS.HTTPS)
-		a.warnHTTPS(next)
+	for _, step := range []func() error{
+		func() error { return a.dns.Reload(dnsConfig(next)) },
+		func() error { return a.setServices(next) },
+		func() error { return a.plans.Set(next.Watches) },
+		func() error { return a.logs.SetLevel(next.LogLevel) },
+		func() error { return a.telemetry.SetFilter(next.Telemetry.PrefixFilter) },
+		func() error { return a.server.Reload(snapshotPace(next)) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
-	err = errors.Join(err,
-		a.logs.SetLevel(next.LogLevel),
-		a.telemetry.SetFilter(next.Telemetry.PrefixFilter),
-		a.setServices(next),
-		a.plans.Set(next.Watches),
-	)
 	a.local.SetNode(a.catalogNode(next))
 	a.sockets.perClient.Store(int64(next.Limits.HTTPMaxConnsPerClient))
 	a.api.Reconfigure(apiConfig(next))
 	a.config.set(next)
 	a.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))
-	return err
+	return nil
+}
+
+// keepIdentity leaves a running agent who and where it is, whatever its configuration says now: the catalog
+// must not show a node that nobody is.
+func keepIdentity(next, present *config.Config) {
+	next.Datacenter, next.PrimaryDatacenter, next.NodeName, next.NodeID = present.Datacenter, present.PrimaryDatacenter, present.NodeName, present.NodeID
+	next.Server, next.Dev, next.DataDir, next.Segment, next.Locality = present.Server, present.Dev, present.DataDir, present.Segment, present.Locality
+	next.BindAddr, next.Ports, next.Domain, next.AltDomain = present.BindAddr, present.Ports, present.Domain, present.AltDomain
+	next.AdvertiseAddr, next.AdvertiseAddrIPv4, next.AdvertiseAddrIPv6 = present.AdvertiseAddr, present.AdvertiseAddrIPv4, present.AdvertiseAddrIPv6
+	next.AdvertiseAddrWAN, next.AdvertiseAddrWANIPv4, next.AdvertiseAddrWANIPv6 = present.AdvertiseAddrWAN, present.AdvertiseAddrWANIPv4, present.AdvertiseAddrWANIPv6
 }
 
 // setServices registers what the configuration defines, and warns of names that DNS cannot carry.
@@ -86,7 +102,7 @@ func (a *Agent) autoReload(ctx context.Context) error {
 		last = now
 		a.log.Info("a configuration file has changed")
 		if err := a.reload(); err != nil {
-			a.log.Error("configuration could not be reloaded; the present one stays", "err", err)
+			a.log.Error("configuration could not be reloaded", "err", err)
 		}
 	}
 }

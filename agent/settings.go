@@ -62,8 +62,8 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		Bootstrap: cfg.BootstrapExpect == 1, Bind: join(cfg.BindAddr, cfg.Ports.Server), Advertise: join(cfg.AdvertiseAddr, cfg.Ports.Server),
 		Members: a.pools.lan.Members, WANCoordinates: a.wanCoordinates, Fire: func(e *catalog.Event) error { return event.Fire(a.pools.lan, e) }, RaftMultiplier: cfg.Performance.RaftMultiplier,
 		HoldTimeout: cfg.Performance.RPCHoldTimeout, LeaderChanged: func() { a.local.Kick() },
-		SnapshotThreshold: uint64(cfg.RaftSnapshotThreshold), SnapshotInterval: cfg.RaftSnapshotInterval, TrailingLogs: uint64(cfg.RaftTrailingLogs),
-		Log: logging.Named(a.log, "server"), RaftLog: logging.HCLog(logging.Named(a.log, "server.raft")),
+		Pace: snapshotPace(cfg),
+		Log:  logging.Named(a.log, "server"), RaftLog: logging.HCLog(logging.Named(a.log, "server.raft")),
 	}
 	out.MinSessionTTL, out.ConnsPerClient, out.HandshakeTimeout = cfg.SessionTTLMin, cfg.Limits.RPCMaxConnsPerClient, cfg.Limits.RPCHandshakeTimeout
 	ap := cfg.Autopilot
@@ -81,6 +81,10 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		out.DataDir = cfg.DataDir
 	}
 	return out
+}
+
+func snapshotPace(cfg *config.Config) server.SnapshotPace {
+	return server.SnapshotPace{Threshold: uint64(cfg.RaftSnapshotThreshold), Interval: cfg.RaftSnapshotInterval, TrailingLogs: uint64(cfg.RaftTrailingLogs)}
 }
 
 func join(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

@@ -88,15 +88,7 @@ func (n *raftNode) settings() *raft.Config {
 	c.NotifyCh = n.elected
 	c.Logger = n.cfg.RaftLog
 	c.NoLegacyTelemetry = true
-	if n.cfg.SnapshotThreshold > 0 {
-		c.SnapshotThreshold = n.cfg.SnapshotThreshold
-	}
-	if n.cfg.SnapshotInterval > 0 {
-		c.SnapshotInterval = n.cfg.SnapshotInterval
-	}
-	if n.cfg.TrailingLogs > 0 {
-		c.TrailingLogs = n.cfg.TrailingLogs
-	}
+	c.SnapshotThreshold, c.SnapshotInterval, c.TrailingLogs = n.cfg.Pace.or(c.SnapshotThreshold, c.SnapshotInterval, c.TrailingLogs)
 	return c
 }
 

@@ -3,8 +3,10 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -55,10 +57,8 @@ type Config struct {
 	HoldTimeout time.Duration
 
 	// RaftMultiplier stretches Raft's timing for slow machines; 1 is quick, Consul's default is 5.
-	RaftMultiplier    int
-	SnapshotThreshold uint64
-	SnapshotInterval  time.Duration
-	TrailingLogs      uint64
+	RaftMultiplier int
+	Pace           SnapshotPace
 
 	// Autopilot is what a new cluster begins with.
 	Autopilot catalog.AutopilotConfig
@@ -70,6 +70,17 @@ type Config struct {
 
 	Log     *slog.Logger
 	RaftLog hclog.Logger
+}
+
+// SnapshotPace says when snapshots are taken. What is zero is Raft's default.
+type SnapshotPace struct {
+	Threshold    uint64        // entries since the last one
+	Interval     time.Duration // between looks at whether one is due
+	TrailingLogs uint64        // entries that are kept behind one
+}
+
+func (p SnapshotPace) or(threshold uint64, interval time.Duration, trailing uint64) (uint64, time.Duration, uint64) {
+	return cmp.Or(p.Threshold, threshold), cmp.Or(p.Interval, interval), cmp.Or(p.TrailingLogs, trailing)
 }
 
 // defaultHold is longer than an election takes.
@@ -189,6 +200,16 @@ func (s *Server) Leading() bool { return s.host.Leading() }
 func (s *Server) LeaderAddr() string {
 	addr, _ := s.raft.LeaderWithID()
 	return string(addr)
+}
+
+// Reload takes up another pace of snapshots.
+func (s *Server) Reload(pace SnapshotPace) error {
+	c := s.raft.ReloadableConfig()
+	c.SnapshotThreshold, c.SnapshotInterval, c.TrailingLogs = pace.or(c.SnapshotThreshold, c.SnapshotInterval, c.TrailingLogs)
+	if err := s.raft.ReloadConfig(c); err != nil {
+		return fmt.Errorf("raft_snapshot_threshold, raft_snapshot_interval, raft_trailing_logs: %w", err)
+	}
+	return nil
 }
 
 // State is what Raft says this server is: Leader, Follower or Candidate.
