@@ -36,9 +36,6 @@ func peak(t testing.TB, p *testkit.Process) int64 {
 // maxGrowth is how much memory an attack may cost.
 const maxGrowth = 256 << 20
 
-// maxConns is what one address may hold of the HTTP API, by default.
-const maxConns = 200
-
 const maxValue = 512 << 10
 
 func TestA04_OversizedValues(t *testing.T) {
@@ -159,10 +156,6 @@ func TestA05_OversizedEvent(t *testing.T) {
 	}
 	p.Put(t, "/v1/event/fire/small", "payload")
 }
-
-type zeros struct{}
-
-func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
 func TestA06_HostileJSON(t *testing.T) {
 	p := testkit.NewDev(t, nil).Spawn(t)

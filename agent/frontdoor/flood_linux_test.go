@@ -23,9 +23,6 @@ import (
 	"github.com/curia-mesh/curia/server/handler"
 )
 
-// Floods come from other addresses of this machine than the client that behaves.
-func attacker(i int) string { return fmt.Sprintf("127.0.0.%d", 2+i) }
-
 // ending is how a connection of a flood ended.
 type ending struct {
 	after time.Duration

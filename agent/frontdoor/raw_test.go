@@ -2,12 +2,19 @@ package frontdoor_test
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"testing"
 	"time"
 )
+
+// maxConns is what one address may hold of the HTTP API, by default.
+const maxConns = 200
+
+// Floods come from other addresses of this machine than the client that behaves.
+func attacker(i int) string { return fmt.Sprintf("127.0.0.%d", 2+i) }
 
 // wire is a TCP connection to an agent on which a test says what it likes.
 type wire struct {
@@ -70,3 +77,8 @@ func say(t testing.TB, addr, request string) (status int, header http.Header, bo
 	}
 	return status, header, body
 }
+
+// zeros never end.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
