@@ -84,10 +84,19 @@ func TestEveryTruncationAndEveryFlippedByteIsRefused(t *testing.T) {
 		}
 		broken := bytes.Clone(whole)
 		broken[at] ^= 0x10
-		if a, err := snapshot.Read(bytes.NewReader(broken)); err == nil {
-			a.Close()
-			t.Errorf("accepted with byte %d of %d flipped", at, len(whole))
+		a, err := snapshot.Read(bytes.NewReader(broken))
+		if err != nil {
+			continue
 		}
+		// A bit of padding between two blocks of the compression says nothing: what was read must be whole.
+		from, err := a.State()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(from); err != nil || !bytes.Equal(got, state) || a.Meta.Index != 7 || a.Meta.Term != 2 {
+			t.Errorf("accepted with byte %d of %d flipped, as something else: %v", at, len(whole), err)
+		}
+		a.Close()
 	}
 }
 
