@@ -166,7 +166,11 @@ func TestGracefulStop(t *testing.T) {
 		p.Put(t, "/v1/kv/key", "value")
 		// A request that has begun is answered; one that waits for changes is ended.
 		begun, waiting := open(t, n.Addr()), open(t, n.Addr())
-		fmt.Fprint(begun, "PUT /v1/kv/begun HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe")
+		fmt.Fprint(begun, "PUT /v1/kv/begun HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+		if status, _, _, err := begun.reply("PUT"); err != nil || status != http.StatusContinue { // the body is being read
+			t.Fatalf("a request that begins: status %d, %v", status, err)
+		}
+		fmt.Fprint(begun, "he")
 		fmt.Fprintf(waiting, "GET /v1/kv/key?index=%d&wait=10m HTTP/1.1\r\nHost: a\r\n\r\n", p.Get(t, "/v1/kv/key").Index())
 		p.Get(t, "/v1/kv/key")
 		p.Signal(t, s)
