@@ -205,13 +205,14 @@ func (n *node[T]) split(e *edit, at int, rest []byte, row *T) *node[T] {
 	return fork
 }
 
-// add puts an edge at its place, in a slice without room to spare: most branches never grow again.
+// add puts an edge at its place. Small branches have no room to spare, for most never grow again.
 func (b *branch[T]) add(at int, added edge[T]) {
-	edges := make([]edge[T], len(b.edges)+1)
-	copy(edges, b.edges[:at])
-	edges[at] = added
-	copy(edges[at+1:], b.edges[at:])
-	b.edges = edges
+	if n := len(b.edges); n == cap(b.edges) {
+		edges := make([]edge[T], n, n+1+n/8*2)
+		copy(edges, b.edges)
+		b.edges = edges
+	}
+	b.edges = slices.Insert(b.edges, at, added)
 }
 
 // remove returns the node in n's place without the row at key, nil when nothing is left of it, and the

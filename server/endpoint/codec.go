@@ -16,6 +16,7 @@ func newHandle() *codec.MsgpackHandle {
 	h.RawToString = true
 	h.Canonical = true
 	h.ExplicitRelease = true // encoders and decoders are kept for reuse
+	h.MaxDepth = 120         // requests nest less, and snapshots may nest more
 	h.MapType = reflect.TypeFor[map[string]any]()
 	return h
 }

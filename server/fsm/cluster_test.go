@@ -3,9 +3,9 @@ package fsm_test
 import (
 	"context"
 	"log/slog"
-	"testing"
 	"time"
 
+	"github.com/hashicorp/go-msgpack/v2/codec"
 	"github.com/hashicorp/raft"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -16,6 +16,14 @@ import (
 	"github.com/curia-mesh/curia/server/fsm"
 	"github.com/curia-mesh/curia/server/handler"
 )
+
+// failer is what tests, benchmarks and properties have in common.
+type failer interface {
+	Helper()
+	Error(args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
 
 // cluster is a state machine with all commands and, instead of Raft, a host that hands over what it is
 // to propose.
@@ -41,17 +49,29 @@ func (noTimers) Start(*catalog.Session) {}
 func (noTimers) Stop(string)            {}
 
 // entry returns the log entry that a call proposes.
-func (c *cluster) entry(t testing.TB, method string, req any) []byte {
+func (c *cluster) entry(t failer, method string, req any) []byte {
 	c.proposed = nil
-	answer, err := c.registry.Call(t.Context(), &rpc.Call{Method: method, Body: req})
+	answer, err := c.registry.Call(context.Background(), &rpc.Call{Method: method, Body: req})
 	if err != nil || c.proposed == nil {
 		t.Fatalf("%s: nothing was proposed: %v %v", method, answer.Body, err)
 	}
 	return c.proposed
 }
 
+// logged is a log entry with a request just as it is, whoever would have refused or changed it.
+func (c *cluster) logged(t failer, method string, req any) []byte {
+	handle := &codec.MsgpackHandle{}
+	handle.Canonical = true
+	entry := append([]byte{1, byte(len(method))}, method...)
+	var body []byte
+	if err := codec.NewEncoderBytes(&body, handle).Encode(req); err != nil {
+		t.Fatal(err)
+	}
+	return append(entry, body...)
+}
+
 // batch applies entries as one batch at the next indexes.
-func (c *cluster) batch(t testing.TB, entries [][]byte) []any {
+func (c *cluster) batch(t failer, entries [][]byte) []any {
 	logs := make([]*raft.Log, len(entries))
 	for i, e := range entries {
 		c.index++
@@ -61,7 +81,7 @@ func (c *cluster) batch(t testing.TB, entries [][]byte) []any {
 }
 
 // wipe removes all keys.
-func (c *cluster) wipe(testing.TB) {
+func (c *cluster) wipe(failer) {
 	c.index++
 	tx := c.store.Write(c.index)
 	state.KVDeleteTree(tx, "")

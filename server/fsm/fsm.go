@@ -4,12 +4,14 @@ package fsm
 import (
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
 	metrics "github.com/hashicorp/go-metrics"
 	"github.com/hashicorp/raft"
 
+	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/server/endpoint"
 )
@@ -65,7 +67,7 @@ func (f *FSM) together(batch []*raft.Log, out []any) (done int) {
 		}
 		tx.Index = entry.Index
 		before := tx.Touched()
-		reply, err := f.registry.Apply(tx, entry.Data)
+		reply, err := f.apply(tx, entry)
 		out[i] = Outcome{Reply: reply, Err: err}
 		if err == nil || tx.Touched() == before {
 			continue
@@ -80,6 +82,18 @@ func (f *FSM) together(batch []*raft.Log, out []any) (done int) {
 	return len(batch)
 }
 
+// apply applies an entry. One that makes the program panic would do so on every server, and again after
+// every restart: it counts as failed instead, the same way everywhere.
+func (f *FSM) apply(tx *state.Txn, entry *raft.Log) (reply any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.log.Error("a log entry could not be applied: this is a bug, please report it", "index", entry.Index, "panic", p, "stack", string(debug.Stack()))
+			reply, err = nil, catalog.Errorf(catalog.Internal, "log entry %d could not be applied: panic: %v", entry.Index, p)
+		}
+	}()
+	return f.registry.Apply(tx, entry.Data)
+}
+
 // Snapshot implements raft.FSM. The version it saves is fixed here; saving it takes place later, beside
 // new writes.
 func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
@@ -90,11 +104,12 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 func (f *FSM) Restore(from io.ReadCloser) error {
 	defer from.Close()
 	start := time.Now()
-	index, rows, err := Load(from, f.store)
+	l, index, rows, err := read(from, f.store, false)
 	if err != nil {
 		return err
 	}
-	f.applied.Store(index)
+	f.applied.Store(index) // before it can be read, as with entries
+	l.Finish()
 	f.log.Info("restored snapshot", "index", index, "rows", rows, "took", time.Since(start))
 	return nil
 }

@@ -2,14 +2,16 @@ package fsm
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"runtime"
+	"slices"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/curia-mesh/curia/catalog/state"
 )
@@ -25,49 +27,59 @@ type chunk struct {
 }
 
 // Load replaces the store by a saved version and returns its index and how many rows it has. Chunks are
-// decoded side by side and stored in order. On an error the store stays as it was.
+// decoded side by side and stored in order. On an error the store stays as it was. Whoever wrote it is
+// not trusted: memory is taken in proportion to what is read.
 func Load(from io.Reader, store *state.Store) (index uint64, rows int, err error) {
-	l := store.Load()
-	index, err = Scan(from, func(table string, row any) error {
+	l, index, rows, err := read(from, store, true)
+	if err == nil {
+		l.Finish()
+	}
+	return index, rows, err
+}
+
+// read loads a saved version beside the store's present one. It is wary of what Raft did not keep for us:
+// what is our own has to be read whatever it costs.
+func read(from io.Reader, store *state.Store, wary bool) (l *state.Loader, index uint64, rows int, err error) {
+	l = store.Load()
+	index, err = scan(from, wary, func(table string, row any) error {
 		rows++
 		return l.Row(table, row)
 	})
-	if err != nil {
-		return 0, 0, err
-	}
-	l.Finish()
-	return index, rows, nil
+	return l, index, rows, err
 }
 
-// Scan gives each the rows of a saved version in order, and returns its index. Damage is an error that
-// names the place.
-func Scan(from io.Reader, each func(table string, row any) error) (index uint64, err error) {
-	r := &chunkReader{in: bufio.NewReaderSize(from, 1<<20)}
+// scan gives each the rows of a saved version in order, and returns its index. Damage is an error that
+// names the place. Nothing is read any more when it returns.
+func scan(from io.Reader, wary bool, each func(table string, row any) error) (index uint64, err error) {
+	r := &chunkReader{in: bufio.NewReaderSize(from, 64<<10)}
 	if index, err = r.begin(); err != nil {
 		return 0, err
 	}
+	var group errgroup.Group
+	defer group.Wait()
 	workers := runtime.GOMAXPROCS(0)
 	ahead := make(chan *chunk, 2*workers) // in order, being decoded
-	work := make(chan *chunk)
+	work := make(chan *chunk, 2*workers)  // has room for all that are ahead
 	stop := make(chan struct{})
 	defer close(stop)
 	for range workers {
-		go decodeChunks(work) // ends when the reader below closes work
+		group.Go(func() error { decodeChunks(work, wary); return nil })
 	}
-	failed := make(chan error, 1)
-	go func() { // ends at the last chunk, at an error, or when Scan returns
+	var failed error // to be read once ahead is closed
+	group.Go(func() error {
 		defer close(ahead)
 		defer close(work)
-		failed <- r.chunks(func(c *chunk) bool {
+		failed = r.chunks(func(c *chunk) bool {
 			select {
-			case ahead <- c:
 			case <-stop:
 				return false
+			case ahead <- c:
+				work <- c
+				return true
 			}
-			work <- c
-			return true
 		})
-	}()
+		return nil
+	})
 	for c := range ahead {
 		<-c.done
 		if c.err != nil {
@@ -79,7 +91,7 @@ func Scan(from io.Reader, each func(table string, row any) error) (index uint64,
 			}
 		}
 	}
-	return index, <-failed
+	return index, failed
 }
 
 type chunkReader struct {
@@ -89,14 +101,18 @@ type chunkReader struct {
 }
 
 func (r *chunkReader) begin() (uint64, error) {
-	head := make([]byte, len(magic)+8)
+	head := make([]byte, len(magic)+12)
 	if err := r.read(head); err != nil {
 		return 0, fmt.Errorf("snapshot: reading its header: %w", err)
 	}
 	if string(head[:len(magic)]) != magic {
 		return 0, errors.New("snapshot: it does not begin as a snapshot of this program does")
 	}
-	return binary.BigEndian.Uint64(head[len(magic):]), nil
+	said, sum := head[:len(magic)+8], head[len(magic)+8:]
+	if checksum(said, nil) != binary.BigEndian.Uint32(sum) {
+		return 0, errors.New("snapshot: checksum mismatch in its header: it is damaged")
+	}
+	return binary.BigEndian.Uint64(said[len(magic):]), nil
 }
 
 func (r *chunkReader) read(into []byte) error {
@@ -124,37 +140,61 @@ func (r *chunkReader) next() (*chunk, error) {
 		return nil, fmt.Errorf("it ends too early: %w", err)
 	}
 	r.offset++
-	head := make([]byte, int(length)+12)
-	if err := r.read(head); err != nil {
+	head := make([]byte, 1+int(length)+12)
+	head[0] = length
+	if err := r.read(head[1:]); err != nil {
 		return nil, fmt.Errorf("it ends too early: %w", err)
 	}
-	c := &chunk{table: string(head[:length]), done: make(chan struct{})}
-	numbers := head[length:]
-	c.count = binary.BigEndian.Uint32(numbers)
+	said, numbers := head[:len(head)-4], head[1+int(length):]
+	c := &chunk{table: string(head[1 : 1+int(length)]), count: binary.BigEndian.Uint32(numbers), done: make(chan struct{})}
 	size, sum := binary.BigEndian.Uint32(numbers[4:]), binary.BigEndian.Uint32(numbers[8:])
-	if length == 0 {
-		if int(c.count) != r.chunk || size != 0 {
-			return nil, fmt.Errorf("the end mark counts %d chunks, there were %d", c.count, r.chunk)
-		}
-		return nil, nil
-	}
-	if size > maxChunk || c.count > size {
+	if size > maxChunk || uint64(c.count)*minRow > uint64(size) && length > 0 {
 		return nil, fmt.Errorf("impossible size: %d rows in %d bytes", c.count, size)
 	}
-	c.body = make([]byte, size)
-	if err := r.read(c.body); err != nil {
-		return nil, fmt.Errorf("it ends too early: %w", err)
+	if c.body, err = r.body(int(size)); err != nil {
+		return nil, err
 	}
-	if crc32.Checksum(c.body, castagnoli) != sum {
+	if checksum(said, c.body) != sum {
 		return nil, errors.New("checksum mismatch: the snapshot is damaged")
 	}
-	return c, nil
+	if length > 0 {
+		return c, nil
+	}
+	if int(c.count) != r.chunk || size != 0 {
+		return nil, fmt.Errorf("the end mark counts %d chunks, there were %d", c.count, r.chunk)
+	}
+	if _, err := r.in.ReadByte(); err != io.EOF {
+		return nil, fmt.Errorf("something follows its end: %w", cmp.Or(err, errors.New("one byte more at least")))
+	}
+	return nil, nil
 }
 
-func decodeChunks(work <-chan *chunk) {
+// body reads size bytes, and takes memory only as they come.
+func (r *chunkReader) body(size int) ([]byte, error) {
+	body := make([]byte, 0, min(size, chunkBytes+chunkBytes/4))
+	for len(body) < size {
+		at := len(body)
+		body = slices.Grow(body, min(size-at, chunkBytes))
+		body = body[:min(size, cap(body))]
+		if err := r.read(body[at:]); err != nil {
+			return nil, fmt.Errorf("it ends too early: %w", err)
+		}
+	}
+	return body, nil
+}
+
+func decodeChunks(work <-chan *chunk, wary bool) {
 	handle := rowHandle()
 	for c := range work {
-		c.err = c.decode(handle)
+		if wary {
+			c.err = frugal(c.body)
+		}
+		if c.err == nil {
+			c.err = c.decode(handle)
+		}
+		if c.err != nil {
+			c.err = fmt.Errorf("snapshot: table %q: %w", c.table, c.err)
+		}
 		c.body = nil
 		close(c.done)
 	}
@@ -163,7 +203,7 @@ func decodeChunks(work <-chan *chunk) {
 func (c *chunk) decode(handle *codec.MsgpackHandle) (err error) {
 	defer func() {
 		if r := recover(); r != nil { // the decoder is not ours
-			err = fmt.Errorf("snapshot: table %q: malformed row: %v", c.table, r)
+			err = fmt.Errorf("malformed row: %v", r)
 		}
 	}()
 	decoder := codec.NewDecoderBytes(c.body, handle)
@@ -171,12 +211,15 @@ func (c *chunk) decode(handle *codec.MsgpackHandle) (err error) {
 	for range c.count {
 		row := state.Blank(c.table)
 		if row == nil {
-			return fmt.Errorf("snapshot: unknown table %q: was it made by a newer version?", c.table)
+			return errors.New("there is no such table: was it made by a newer version?")
 		}
 		if err := decoder.Decode(row); err != nil {
-			return fmt.Errorf("snapshot: table %q: %w", c.table, err)
+			return err
 		}
 		c.rows = append(c.rows, row)
+	}
+	if rest := len(c.body) - decoder.NumBytesRead(); rest != 0 {
+		return fmt.Errorf("%d bytes follow its %d rows", rest, c.count)
 	}
 	return nil
 }

@@ -19,16 +19,17 @@ import (
 // A snapshot's state is a header and then chunks of rows of one table each, so that they can be decoded
 // side by side:
 //
-//	"CURIASN1", index uint64
-//	per chunk: name length uint8, name, rows uint32, bytes uint32, CRC-32C of the bytes, rows in msgpack
-//	at the end: a chunk with an empty name, whose count of rows is that of chunks before it
+//	"CURIASN1", index uint64, sum uint32
+//	per chunk: name length uint8, name, rows uint32, bytes uint32, sum uint32, rows in msgpack
+//	at the end: a chunk with an empty name and no bytes, whose count of rows is that of chunks before it
 //
-// Numbers are big-endian.
+// Numbers are big-endian. A sum is the CRC-32C of everything else in the header or chunk.
 const magic = "CURIASN1"
 
 const (
 	chunkBytes = 256 << 10
 	maxChunk   = 64 << 20 // a single row may be as large as a key's value
+	minRow     = 8        // bytes: the least that a row of any table takes
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -57,8 +58,8 @@ func (s *snapshot) Release() {}
 func Save(to io.Writer, tx *state.Txn, index uint64) error {
 	w := &chunkWriter{out: bufio.NewWriterSize(to, 1<<20)}
 	w.encoder = codec.NewEncoderBytes(&w.row, rowHandle())
-	w.out.WriteString(magic)
-	w.out.Write(binary.BigEndian.AppendUint64(nil, index))
+	head := binary.BigEndian.AppendUint64([]byte(magic), index)
+	w.out.Write(binary.BigEndian.AppendUint32(head, checksum(head, nil)))
 	if err := state.Save(tx, w.put); err != nil {
 		return err
 	}
@@ -113,5 +114,9 @@ func (w *chunkWriter) header(table string, rows uint32, body []byte) {
 	h := append([]byte{byte(len(table))}, table...)
 	h = binary.BigEndian.AppendUint32(h, rows)
 	h = binary.BigEndian.AppendUint32(h, uint32(len(body)))
-	w.out.Write(binary.BigEndian.AppendUint32(h, crc32.Checksum(body, castagnoli)))
+	w.out.Write(binary.BigEndian.AppendUint32(h, checksum(h, body)))
+}
+
+func checksum(head, body []byte) uint32 {
+	return crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, body)
 }
