@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	metrics "github.com/hashicorp/go-metrics"
 
 	"github.com/curia-mesh/curia/agent/telemetry"
+	"github.com/curia-mesh/curia/rpc"
 )
 
 // Config is what an operator can say about the API.
@@ -118,9 +120,11 @@ func (a *API) mount(route *Route) {
 		timers[m.Name] = a.Telemetry.Timer([]string{"api", "http"}, labels...)
 	}
 	handle := func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		a.serve(&call{api: a, route: route, w: w, r: r})
-		timers[r.Method].Since(start)
+		c := &call{api: a, route: route, w: w, r: r, start: time.Now(), timer: timers[r.Method]}
+		a.serve(c)
+		if !c.parked {
+			c.timer.Since(c.start)
+		}
 	}
 	if strings.HasPrefix(route.Path, kvPath) {
 		a.kv = handle
@@ -172,7 +176,11 @@ func (a *API) serve(c *call) {
 		c.fail(err)
 		return
 	}
-	if err := handle(c); err != nil {
+	err = handle(c)
+	if wait := (*rpc.Parked)(nil); err != nil && errors.As(err, &wait) {
+		err = c.park(wait)
+	}
+	if err != nil {
 		c.fail(err)
 	}
 }
@@ -243,9 +251,10 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, maxHeaderB
 	}
 	base, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	parking := &lot{handler: handler, grace: grace, log: log, addr: l.Addr(), back: make(chan net.Conn), open: base}
 	s := &http.Server{
 		Handler: timed(handler), ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		BaseContext: func(net.Listener) context.Context { return base },
+		BaseContext: func(net.Listener) context.Context { return context.WithValue(base, lotKey{}, parking) },
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan error, 1)
@@ -259,6 +268,9 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, maxHeaderB
 		}
 		ended <- nil
 	}()
+	parking.entered.Go(func() { s.Serve(parking) }) // ends with base
+	defer parking.entered.Wait()
+	defer cancel()
 	if err := s.Serve(l); err != http.ErrServerClosed {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/agent/decode"
+	"github.com/curia-mesh/curia/agent/telemetry"
 	"github.com/curia-mesh/curia/agent/watch"
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc"
@@ -28,6 +29,10 @@ type call struct {
 	query url.Values
 	// pretty answers are indented.
 	pretty bool
+	start  time.Time
+	timer  *telemetry.Timer
+	place  *parked // where it may wait
+	parked bool    // it waits there
 }
 
 func (c *call) ctx() context.Context { return c.r.Context() }
@@ -208,7 +213,23 @@ func ask[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) (rpc.Answer, e
 	if err != nil {
 		return rpc.Answer{}, err
 	}
-	return m.Ask(c.ctx(), c.api.Caller, h, req)
+	ctx := c.blocking(&h)
+	return m.Ask(ctx, c.api.Caller, h, req)
+}
+
+// blocking is the context for a request whose header may say that it blocks.
+func (c *call) blocking(h *rpc.Header) context.Context {
+	if h.MinIndex == 0 {
+		return c.ctx()
+	}
+	if p, ok := c.ctx().Value(parkedKey{}).(*parked); ok {
+		c.start, h.MaxWait = p.start, p.left()
+		return c.ctx()
+	}
+	if c.place = place(c); c.place == nil {
+		return c.ctx()
+	}
+	return rpc.WithWaker(c.ctx(), c.place)
 }
 
 // query asks and answers with what came back: from the agent's cache where the client wants that.
@@ -255,7 +276,8 @@ func send[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) (*Rep, rpc.Me
 	if err != nil {
 		return nil, rpc.Meta{}, err
 	}
-	return m.Call(c.ctx(), c.api.Caller, h, req)
+	ctx := c.blocking(&h)
+	return m.Call(ctx, c.api.Caller, h, req)
 }
 
 // nothing is the request of verbs that take none.

@@ -1,0 +1,232 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/curia-mesh/curia/agent/telemetry"
+	"github.com/curia-mesh/curia/rpc"
+)
+
+// lot is where the connections of clients are that wait for a change. What net/http holds for a client,
+// buffers, stacks and contexts, is most of what a waiting one costs. So a blocking query over plain
+// HTTP/1.1 that has to wait is parked: its connection is taken from net/http and watched by one goroutine
+// of the smallest kind. When the answer is there the request is handled anew. The connection stays until
+// the client sends its next request, with which it goes back to net/http: the lot is a listener too.
+type lot struct {
+	handler http.Handler
+	grace   time.Duration // for answers that are being sent when the lot ends
+	log     *slog.Logger
+
+	addr    net.Addr
+	back    chan net.Conn
+	open    context.Context // the lot ends with it
+	entered sync.WaitGroup
+}
+
+type lotKey struct{}
+
+// Accept implements net.Listener.
+func (l *lot) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.back:
+		return conn, nil
+	case <-l.open.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l *lot) Close() error { return nil }
+
+// Addr implements net.Listener.
+func (l *lot) Addr() net.Addr { return l.addr }
+
+// returned is a connection with what was read of its next request.
+type returned struct {
+	net.Conn
+	ahead []byte
+}
+
+// Read implements net.Conn.
+func (r *returned) Read(b []byte) (int, error) {
+	if len(r.ahead) == 0 {
+		return r.Conn.Read(b)
+	}
+	n := copy(b, r.ahead)
+	if r.ahead = r.ahead[n:]; len(r.ahead) == 0 {
+		r.ahead = nil // and what it was a part of
+	}
+	return n, nil
+}
+
+// parked is a connection in the lot and the request that waits there.
+type parked struct {
+	lot     *lot
+	request *http.Request
+	start   time.Time
+	timer   *telemetry.Timer
+
+	conn   net.Conn
+	first  [1]byte // of the next request
+	ahead  []byte  // what is read of it
+	until  time.Time
+	state  atomic.Uint32
+	leave  func()      // ends the waiting, but not the parking
+	unlist func() bool // from those that are told when the lot ends
+}
+
+type parkedKey struct{}
+
+// States of a parked connection.
+const (
+	entering = iota
+	waiting
+	woken
+)
+
+var past = time.Unix(1, 0)
+
+// Wake implements rpc.Waker.
+func (p *parked) Wake() {
+	if p.state.Swap(woken) == waiting {
+		p.conn.SetReadDeadline(past)
+	}
+}
+
+// place is where a call can be parked, nil when it cannot.
+func place(c *call) *parked {
+	r := c.r
+	l, _ := c.ctx().Value(lotKey{}).(*lot)
+	if l == nil || r.Method != http.MethodGet || r.ContentLength != 0 || r.TLS != nil || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Close {
+		return nil
+	}
+	p := &parked{lot: l, start: c.start, timer: c.timer}
+	p.request = r.WithContext(context.WithValue(l.open, parkedKey{}, p)) // net/http's own holds its connection
+	return p
+}
+
+// park takes a call's connection into the lot. Nothing may have been written.
+func (c *call) park(wait *rpc.Parked) error {
+	p := c.place
+	p.lot.entered.Add(1)
+	conn, buffered, err := http.NewResponseController(c.w).Hijack()
+	if err != nil {
+		wait.Leave()
+		p.lot.entered.Done()
+		return err
+	}
+	c.parked = true
+	ahead, _ := buffered.Peek(buffered.Reader.Buffered())
+	p.conn, p.ahead = conn, bytes.Clone(ahead) // not with the buffer around it
+	if r, ok := conn.(*returned); ok {
+		p.conn, p.ahead = r.Conn, append(p.ahead, r.ahead...)
+	}
+	p.until, p.leave = time.Now().Add(wait.Wait), wait.Leave
+	p.unlist = context.AfterFunc(p.lot.open, func() {
+		p.conn.SetReadDeadline(past)
+		p.conn.SetWriteDeadline(time.Now().Add(p.lot.grace))
+	})
+	go p.wait() // and what it starts end with the lot at the latest
+	return nil
+}
+
+// wait waits for the answer, the end of the wait, or the client: who has sent more waits in the handler.
+func (p *parked) wait() {
+	var err error
+	p.conn.SetReadDeadline(p.until)
+	if len(p.ahead) == 0 && p.state.CompareAndSwap(entering, waiting) {
+		err = p.read()
+	}
+	p.leave()
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		p.timer.Since(p.start)
+		p.end()
+		return
+	}
+	grow()
+	p.answer()
+}
+
+// grow makes the stack as large as a handler needs it while there is little on it: growing it step by step
+// below a handler costs as much as the handler.
+//
+//go:noinline
+func grow() {
+	var room [6 << 10]byte
+	runtime.KeepAlive(&room)
+}
+
+// left is how long the request may wait when it is handled anew.
+func (p *parked) left() time.Duration {
+	if p.state.Load() == woken {
+		return time.Nanosecond // it does not wait; none would mean the default
+	}
+	return max(time.Until(p.until), time.Nanosecond)
+}
+
+// answer handles the request anew.
+func (p *parked) answer() {
+	defer func() { // as net/http does
+		if v := recover(); v != nil {
+			p.lot.log.Error("answering a parked request panicked", "panic", v, "stack", string(debug.Stack()))
+			p.end()
+		}
+	}()
+	w := newReply(p.conn)
+	if p.lot.open.Err() != nil {
+		w.header.Set("Connection", "close")
+	}
+	p.lot.handler.ServeHTTP(w, p.request)
+	p.request = nil
+	if !w.finish() {
+		p.end()
+		return
+	}
+	go p.next() // on a small stack again
+}
+
+// next waits for the client's next request and gives it to net/http.
+func (p *parked) next() {
+	p.conn.SetReadDeadline(time.Now().Add(idleTimeout))
+	if len(p.ahead) == 0 && p.read() != nil {
+		p.end()
+		return
+	}
+	select {
+	case p.lot.back <- &returned{p.conn, p.ahead}:
+		p.unlist()
+		p.lot.entered.Done()
+	case <-p.lot.open.Done():
+		p.end()
+	}
+}
+
+// read waits until the client sends something, the connection's deadline, or the end of the lot.
+func (p *parked) read() error {
+	if p.lot.open.Err() != nil { // the deadline that says so may have been set anew since
+		return os.ErrDeadlineExceeded
+	}
+	n, err := p.conn.Read(p.first[:])
+	if n > 0 {
+		p.ahead = p.first[:]
+		return nil
+	}
+	return err
+}
+
+func (p *parked) end() {
+	p.unlist()
+	p.conn.Close()
+	p.lot.entered.Done()
+}
