@@ -145,7 +145,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("curia reload of a broken file: exit code %d, %s", code, out)
 	}
 	p.Signal(t, syscall.SIGHUP)
-	p.Log.Wait(t, "the present one stays")
+	p.Log.Wait(t, "configuration could not be reloaded")
 	if services := p.Get(t, "/v1/agent/services").Body; strings.Count(services, `"Service":`) != 3 {
 		t.Errorf("a broken file changed services: %s", services)
 	}
