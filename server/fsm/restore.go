@@ -37,6 +37,11 @@ func Load(from io.Reader, store *state.Store) (index uint64, rows int, err error
 	return index, rows, err
 }
 
+// Scan gives each the rows of a saved version in order, for those who only look, and returns its index.
+func Scan(from io.Reader, each func(table string, row any) error) (index uint64, err error) {
+	return scan(from, true, each)
+}
+
 // read loads a saved version beside the store's present one. It is wary of what Raft did not keep for us:
 // what is our own has to be read whatever it costs.
 func read(from io.Reader, store *state.Store, wary bool) (l *state.Loader, index uint64, rows int, err error) {
