@@ -1,6 +1,8 @@
 package handler
 
 import (
+	"cmp"
+
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/state"
@@ -17,10 +19,7 @@ func need(resource acl.Resource, name string, access acl.Access) []acl.Need {
 // serviceNeeds is what it takes to change the service with an id of a node, under the name it has and
 // the one it gets.
 func serviceNeeds(tx *state.Txn, node, id, name string, access acl.Access) []acl.Need {
-	if id == "" {
-		id = name
-	}
-	stored := state.Instance(tx, nil, node, id)
+	stored := state.Instance(tx, nil, node, cmp.Or(id, name))
 	if stored == nil {
 		return need(acl.Service, name, access)
 	}
@@ -45,11 +44,7 @@ func checkNeeds(tx *state.Txn, c *catalog.Check, coming map[string]string, acces
 			needs = append(needs, need(acl.Service, c.ServiceName, access)...)
 		}
 	}
-	id := c.CheckID
-	if id == "" {
-		id = c.Name
-	}
-	stored := state.Check(tx, nil, c.Node, id)
+	stored := state.Check(tx, nil, c.Node, cmp.Or(c.CheckID, c.Name))
 	if stored != nil {
 		of(stored.ServiceID)
 	}
@@ -66,7 +61,7 @@ func registerNeeds(d Deps, req *api.RegisterRequest) (needs []acl.Need) {
 	}
 	for _, s := range append([]*catalog.Service{req.Service}, req.Services...) {
 		if s != nil {
-			coming[s.ID] = s.Service
+			coming[cmp.Or(s.ID, s.Service)] = s.Service
 			needs = append(needs, serviceNeeds(tx, req.Node, s.ID, s.Service, acl.Write)...)
 		}
 	}
