@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
+	"slices"
 	"sync"
 	"testing"
 
@@ -169,13 +170,16 @@ func pack(t *testing.T, meta raft.SnapshotMeta, index uint64, table string, rows
 			t.Fatal(err)
 		}
 	}
-	state := binary.BigEndian.AppendUint64([]byte("CURIASN1"), index)
+	sum := func(parts ...[]byte) []byte {
+		return binary.BigEndian.AppendUint32(nil, crc32.Checksum(bytes.Join(parts, nil), crc32.MakeTable(crc32.Castagnoli)))
+	}
+	head := binary.BigEndian.AppendUint64([]byte("CURIASN1"), index)
+	state := slices.Concat(head, sum(head))
 	chunk := func(table string, rows int, body []byte) {
-		state = append(append(state, byte(len(table))), table...)
-		state = binary.BigEndian.AppendUint32(state, uint32(rows))
-		state = binary.BigEndian.AppendUint32(state, uint32(len(body)))
-		state = binary.BigEndian.AppendUint32(state, crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
-		state = append(state, body...)
+		head := append([]byte{byte(len(table))}, table...)
+		head = binary.BigEndian.AppendUint32(head, uint32(rows))
+		head = binary.BigEndian.AppendUint32(head, uint32(len(body)))
+		state = slices.Concat(state, head, sum(head, body), body)
 	}
 	chunk(table, len(rows), body)
 	chunk("", 1, nil)
