@@ -48,9 +48,15 @@ type limits struct {
 
 var defaults = limits{state: 16 << 30, bomb: 1 << 30, ratio: 200}
 
+// compression is a level that takes a quarter of the time of gzip's own choice for a sixth more bytes.
+const compression = 2
+
 // Write writes an archive of a state of meta.Size bytes.
 func Write(to io.Writer, meta *raft.SnapshotMeta, state io.Reader) error {
-	compressed := gzip.NewWriter(to)
+	compressed, err := gzip.NewWriterLevel(to, compression)
+	if err != nil {
+		return fmt.Errorf("snapshot archive: %w", err)
+	}
 	archive := tar.NewWriter(compressed)
 	encoded, err := json.Marshal(meta)
 	if err != nil {
