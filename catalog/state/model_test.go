@@ -304,10 +304,7 @@ func (m *model) everything() string {
 	slices.SortStableFunc(instances, func(a, b *catalog.Instance) int {
 		return cmp.Compare(strings.ToLower(a.Service.Service), strings.ToLower(b.Service.Service))
 	})
-	places := []*catalog.NodeCoordinate{}
-	for _, p := range sorted(m.places) {
-		places = append(places, p)
-	}
+	places := append([]*catalog.NodeCoordinate{}, sorted(m.places)...)
 	return encoded(sorted(m.nodes), instances, sorted(m.checks), tags, sorted(m.sessions), sorted(m.pairs), places)
 }
 

@@ -24,7 +24,6 @@ type host struct {
 	reads    atomic.Int64
 	fails    atomic.Int64 // how many of the next reads fail
 	follows  bool
-	lacking  func(acl.Need) bool
 	contact  time.Duration
 	known    bool
 	confirms int
@@ -82,7 +81,7 @@ func newHost() *host {
 }
 
 // rejected is an error of Apply with a reply.
-type rejected struct{ error }
+type rejected struct{}
 
 func (*rejected) Error() string  { return "rejected" }
 func (*rejected) Rejection() any { return new(bool) }
