@@ -237,10 +237,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	switch {
 	case stuck || coreStuck:
 		err = errors.New("parts of the agent did not end in time and were given up: the disk may hang")
-	case err == nil:
-		err = coreErr
 	case coreErr != nil && !errors.Is(err, coreErr):
-		a.log.Error("not all parts of the agent ended well", "err", coreErr)
+		if asked := new(Interrupt); errors.As(err, &asked) || errors.Is(err, ErrLeft) {
+			err = nil // what went wrong is the news
+		}
+		err = errors.Join(err, coreErr)
 	}
 	a.log.Info("agent ended")
 	return err
