@@ -14,7 +14,6 @@ const (
 	valueCost  = 32
 	maxCost    = 48
 	freeCost   = 4096
-	maxNested  = 128 // log entries nest less
 )
 
 var errMalformed = errors.New("malformed msgpack")
@@ -22,10 +21,9 @@ var errMalformed = errors.New("malformed msgpack")
 // frugal refuses msgpack that would take far more memory than it is long: a list of empty objects can,
 // for each of them is one byte, and hundreds once it is decoded.
 func frugal(data []byte) error {
-	cost, open := 0, make([]int, 1, 16) // values still to come, at each depth
-	open[0] = -1                        // any number of rows
+	cost := 0
 	for at := 0; at < len(data); {
-		size, values, price, ok := token(data[at:])
+		size, price, ok := token(data[at:])
 		if !ok || size > len(data)-at {
 			return errMalformed
 		}
@@ -34,26 +32,13 @@ func frugal(data []byte) error {
 		if cost > maxCost*len(data)+freeCost {
 			return errors.New("it would take far more memory than any real row")
 		}
-		open[len(open)-1]--
-		if values > 0 {
-			open = append(open, values)
-		}
-		for len(open) > 1 && open[len(open)-1] == 0 {
-			open = open[:len(open)-1]
-		}
-		if len(open) > maxNested {
-			return errors.New("it is nested too deeply")
-		}
-	}
-	if len(open) > 1 {
-		return errMalformed
 	}
 	return nil
 }
 
-// token describes what data begins with: how long it is, without the values that it announces, how many
-// these are, and what it costs.
-func token(data []byte) (size, values, price int, ok bool) {
+// token describes what data begins with: how long it is, without the values that it announces, and what
+// it costs.
+func token(data []byte) (size, price int, ok bool) {
 	number := func(bytes int) int {
 		if len(data) <= bytes {
 			return -1
@@ -62,10 +47,10 @@ func token(data []byte) (size, values, price int, ok bool) {
 		copy(b[8-bytes:], data[1:])
 		return int(binary.BigEndian.Uint64(b[:]))
 	}
-	text := func(head, n int) (int, int, int, bool) { return head + n, 0, valueCost + n, n >= 0 }
-	list := func(head, n int) (int, int, int, bool) { return head, n, listCost, n >= 0 }
-	object := func(head, n int) (int, int, int, bool) { return head, 2 * n, objectCost + n*pairCost, n >= 0 }
-	plain := func(n int) (int, int, int, bool) { return n, 0, valueCost, true }
+	text := func(head, n int) (int, int, bool) { return head + n, valueCost + n, n >= 0 }
+	list := func(head, n int) (int, int, bool) { return head, listCost, n >= 0 }
+	object := func(head, n int) (int, int, bool) { return head, objectCost + n*pairCost, n >= 0 }
+	plain := func(n int) (int, int, bool) { return n, valueCost, true }
 	switch b := data[0]; {
 	case b < 0x80, b >= 0xe0, b == 0xc0, b == 0xc2, b == 0xc3:
 		return plain(1)
@@ -98,5 +83,5 @@ func token(data []byte) (size, values, price int, ok bool) {
 	case b == 0xdf:
 		return object(5, number(4))
 	}
-	return 0, 0, 0, false // extensions, which we never write
+	return 0, 0, false // extensions, which we never write
 }

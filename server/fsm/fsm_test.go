@@ -140,8 +140,8 @@ func TestFailedBatch(t *testing.T) {
 	late := c.logged(t, api.TxnApply.Name, &api.TxnRequest{Ops: []api.TxnOp{
 		{KV: &api.TxnKV{Verb: api.KVSet, Key: "given up"}}, {KV: &api.TxnKV{Verb: api.KVGet, Key: "none"}},
 	}})
-	out := c.batch(t, [][]byte{set("a"), []byte("bad"), set("b"), late, set("c"), late, late})
-	for i, want := range []bool{true, false, true, false, true, false, false} {
+	out := c.batch(t, [][]byte{set("a"), []byte("bad"), set("b"), late, set("c"), late, late, append(set("d"), 0)})
+	for i, want := range []bool{true, false, true, false, true, false, false, false} {
 		if o := out[i].(fsm.Outcome); (o.Err == nil) != want {
 			t.Errorf("entry %d: %+v", i, o)
 		}
@@ -150,7 +150,7 @@ func TestFailedBatch(t *testing.T) {
 	if len(pairs) != 3 || pairs[0].ModifyIndex != 1 || pairs[1].ModifyIndex != 3 || pairs[2].ModifyIndex != 5 {
 		t.Errorf("the store holds %+v", pairs)
 	}
-	if out := c.fsm.ApplyBatch([]*raft.Log{{Index: 8, Type: raft.LogNoop, Data: []byte("x")}}); out[0] != nil || c.fsm.Applied() != 8 {
+	if out := c.fsm.ApplyBatch([]*raft.Log{{Index: 9, Type: raft.LogNoop, Data: []byte("x")}}); out[0] != nil || c.fsm.Applied() != 9 {
 		t.Errorf("an entry that is no command: %v, applied %d", out, c.fsm.Applied())
 	}
 }

@@ -3,6 +3,7 @@ package fsm_test
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"runtime"
@@ -131,6 +132,83 @@ func framed(table string, rows uint32, body []byte) []byte {
 	out := sealed(binary.BigEndian.AppendUint64([]byte("CURIASN1"), 9), nil)
 	out = append(out, sealed(part(table, rows, uint32(len(body))), body)...)
 	return append(out, sealed(part("", 1, 0), nil)...)
+}
+
+// TestCrafted: snapshots with right sums and wrong contents.
+func TestCrafted(t *testing.T) {
+	pair := func(key string) string { return "\x83\xa3Key\xa1" + key + "\xa5Value\xc0\xabModifyIndex\x05" }
+	load := func(data []byte) (*state.Store, error) {
+		store := state.New()
+		var start, end runtime.MemStats
+		runtime.ReadMemStats(&start)
+		_, _, err := fsm.Load(bytes.NewReader(data), store)
+		runtime.ReadMemStats(&end)
+		if took := end.TotalAlloc - start.TotalAlloc; took > uint64(64*len(data)+1<<20) {
+			t.Errorf("%d bytes took %d to load: %v", len(data), took, err)
+		}
+		return store, err
+	}
+	if _, err := load(framed("kv", 2, []byte(pair("a")+pair("b")))); err != nil {
+		t.Error("two pairs:", err)
+	}
+	claim := framed("kv", 1, nil)
+	binary.BigEndian.PutUint32(claim[20+3+4:], 60<<20)
+	huge := framed("kv", 1, make([]byte, 64<<20+1))
+	for what, data := range map[string][]byte{
+		"more bytes than rows": framed("kv", 1, []byte(pair("a")+pair("b"))),
+		"more rows than bytes": framed("kv", 3, []byte(pair("a")+pair("b"))),
+		"rows of nothing":      framed("kv", 1<<31, []byte(pair("a"))),
+		"60 MiB that are not":  claim,
+		"65 MiB that are":      huge,
+		"unknown table":        framed("none", 1, []byte(pair("a"))),
+		"service without node": framed("instances", 1, []byte("\x82\xa4Node\xa2n1\xa7Service\x81\xa7Service\xa3web")),
+		"node of a service":    framed("instances", 1, []byte("\x81\xa4Node\xa2n1      ")),
+	} {
+		if _, err := load(data); err == nil {
+			t.Errorf("%s: loaded", what)
+		}
+	}
+}
+
+// TestSparse: rows that leave out what normal ones have, as another version may write them, are as good
+// as normal ones, and share what is equal.
+func TestSparse(t *testing.T) {
+	store := state.New()
+	l := store.Load()
+	for _, row := range []struct{ table, text string }{
+		{"nodes", `{"Node":"n1"}`}, {"checks", `{"Node":"n1","CheckID":"a","ServiceID":"i"}`}, {"checks", `{"Node":"n1","CheckID":"b","Definition":{}}`},
+		{"instances", `{"Node":"n1","Service":{"ID":"i","Service":"web"}}`}, {"names", `{"Name":"web"}`}, {"kv", `{"Key":"k"}`},
+		{"sessions", `{"ID":"s","Node":"n1"}`}, {"coordinates", `{"Node":"n1"}`}, {"indexes", `{"Key":"names"}`}, {"settings", `{"Name":"autopilot"}`},
+	} {
+		blank := state.Blank(row.table)
+		if err := json.Unmarshal([]byte(row.text), blank); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Row(row.table, blank); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Finish()
+	tx := store.Read()
+	a, b := state.Check(tx, nil, "n1", "a"), state.Check(tx, nil, "n1", "b")
+	if a.Definition == nil || a.Definition != b.Definition || a.Status != catalog.Critical {
+		t.Errorf("checks are %+v and %+v", a, b)
+	}
+	if critical, _ := state.StateChecks(tx, nil, catalog.Critical, nil); len(critical) != 2 {
+		t.Errorf("%d checks are critical", len(critical))
+	}
+	write := store.Write(10)
+	s := &catalog.Service{ID: "i", Service: "web"}
+	s.Normalize()
+	if _, err := state.EnsureService(write, "n1", s); err != nil {
+		t.Error(err)
+	}
+	state.CoordinateSet(write, []*catalog.NodeCoordinate{{Node: "n1", Coord: &catalog.Coordinate{}}})
+	state.DeleteNode(write, "n1")
+	write.Commit()
+	for _, wrong := range store.Check() {
+		t.Error("invariant:", wrong)
+	}
 }
 
 // FuzzRestore: whatever rows a snapshot holds, loading them ends, takes memory in proportion, and either

@@ -291,3 +291,21 @@ func TestNeeds(t *testing.T) {
 	f("renewal", api.SessionRenew.Name, &api.SessionQuery{ID: session()}, "session:write n1")
 	f("new session with an id of another", api.SessionApply.Name, &api.SessionWrite{Op: api.SessionCreate, Session: catalog.Session{ID: session(), Node: "n2"}}, "session:write n2")
 }
+
+// TestOwners: reverse look-ups know who has left an address, though no index tells.
+func TestOwners(t *testing.T) {
+	s := newServer(state.New())
+	for _, n := range []string{"n1", "n2"} {
+		s.do(t, api.Register.Name, &api.RegisterRequest{Node: n, Address: "10.0.0.1", Service: &catalog.Service{Service: "web", Address: "10.0.0.9"}})
+	}
+	owners := func(address string) string {
+		found := s.do(t, api.AddressOwners.Name, &api.AddressQuery{Address: address}).(*api.Owners)
+		return fmt.Sprint(len(found.Nodes), len(found.Instances))
+	}
+	before := owners("10.0.0.1") + owners("10.0.0.9")
+	s.do(t, api.Register.Name, &api.RegisterRequest{Node: "n1", Address: "10.0.0.2"})
+	s.do(t, api.Deregister.Name, &api.DeregisterRequest{Node: "n1", ServiceID: "web"})
+	if after := owners("10.0.0.1") + owners("10.0.0.9"); before != "2 00 2" || after != "1 00 1" {
+		t.Errorf("owners were %s, are %s", before, after)
+	}
+}
