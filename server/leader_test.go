@@ -173,6 +173,30 @@ func TestServerKeepsItsNodeWhateverItsNameLooksLike(t *testing.T) {
 	}
 }
 
+func TestBackupOfAnotherMachineOfTheSameNameIsTakenOver(t *testing.T) {
+	other, _ := start(t, "", func(c *server.Config) {
+		m := member("one", gossip.StatusAlive)
+		m.Tags["id"], c.NodeID = "9e0e0bd1-0000-4000-8000-0000000000ff", "9e0e0bd1-0000-4000-8000-0000000000ff"
+		c.Members = func() []gossip.Member { return []gossip.Member{m} }
+	})
+	saved, _ := save(t, other)
+	s, _ := start(t, "")
+	if err := restore(t, s, saved); err != nil {
+		t.Fatal(err)
+	}
+	for index := uint64(0); ; {
+		nodes, meta, err := api.Nodes.Call(t.Context(), s.Caller(), rpc.Header{MinIndex: index}, &api.NodeQuery{Node: "one"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(*nodes) == 1 && (*nodes)[0].ID == member("one", gossip.StatusAlive).Tags["id"] {
+			break
+		}
+		index = meta.Index
+	}
+	health(t, s, "one", catalog.Passing)
+}
+
 func TestServerEndsWhileItStarts(t *testing.T) {
 	for _, after := range []time.Duration{0, 50 * time.Microsecond, time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond} {
 		s, err := server.Open(config(t.TempDir()))

@@ -85,6 +85,13 @@ func (r *reconciler) memberAlive(ctx context.Context, m gossip.Member) error {
 	if same {
 		return nil
 	}
+	if node != nil && node.ID != "" && !strings.EqualFold(node.ID, m.Tags["id"]) {
+		// Such as after the restore of another machine's backup. Gossip has one member of a name: whoever had
+		// it in the catalog is gone, and the name is free once that is known there.
+		if _, err := r.markCritical(ctx, m.Name); err != nil {
+			return err
+		}
+	}
 	req := &api.RegisterRequest{
 		ID: m.Tags["id"], Node: m.Name, Address: m.Addr.String(), Service: service,
 		Checks: []*catalog.Check{serfHealth(m.Name, catalog.Passing, aliveOutput)},
@@ -132,15 +139,21 @@ func serverService(m gossip.Member) *catalog.Service {
 	return s
 }
 
-func (r *reconciler) memberFailed(ctx context.Context, m gossip.Member) error {
-	check := state.Check(r.store.Read(), nil, m.Name, catalog.SerfHealth)
+// markCritical reports whether the node was not critical before.
+func (r *reconciler) markCritical(ctx context.Context, name string) (bool, error) {
+	check := state.Check(r.store.Read(), nil, name, catalog.SerfHealth)
 	if check == nil || check.Status == catalog.Critical {
-		return nil
+		return false, nil
 	}
 	_, _, err := api.Register.Call(ctx, r.registry, rpc.Header{}, &api.RegisterRequest{
-		Node: m.Name, SkipNodeUpdate: true, Checks: []*catalog.Check{serfHealth(m.Name, catalog.Critical, failedOutput)},
+		Node: name, SkipNodeUpdate: true, Checks: []*catalog.Check{serfHealth(name, catalog.Critical, failedOutput)},
 	})
-	if err == nil {
+	return err == nil, err
+}
+
+func (r *reconciler) memberFailed(ctx context.Context, m gossip.Member) error {
+	failed, err := r.markCritical(ctx, m.Name)
+	if failed {
 		r.log.Warn("member failed, its health is critical", "node", m.Name)
 	}
 	return err

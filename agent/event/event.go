@@ -105,6 +105,9 @@ func (r *Ring) Receive(name string, ltime uint64, payload []byte) (*catalog.Even
 		ID: w.ID, Name: w.Name, Payload: w.Payload, NodeFilter: w.NodeFilter, ServiceFilter: w.ServiceFilter,
 		TagFilter: w.TagFilter, Version: w.Version, LTime: ltime,
 	}
+	if e.Name != name[len(prefix):] || Validate(e) != nil { // it decides about who may read it
+		return nil, fmt.Errorf("user event %q: it is malformed, or its sender is no agent of this kind", name)
+	}
 	concerns, err := r.concerns(e)
 	if err != nil || !concerns {
 		return nil, err
