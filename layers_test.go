@@ -19,6 +19,8 @@ var may = map[string][]string{
 	"catalog/acl":                {"catalog"},
 	"catalog/filter":             {"catalog"},
 	"catalog/state":              {"catalog"},
+	"connect":                    {"catalog"},
+	"connect/ca":                 {"connect", "catalog"},
 	"rpc":                        {},
 	"rpc/memnet":                 {},
 	"rpc/gossip":                 {},

@@ -1,0 +1,108 @@
+package connect
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"slices"
+
+	"github.com/curia-mesh/curia/catalog"
+)
+
+// Trust is what a side of a connection believes. It is never changed.
+type Trust struct {
+	// Domain is the trust domain of the cluster.
+	Domain string
+	Roots  *x509.CertPool
+}
+
+// NewTrust makes a Trust of root certificates in PEM.
+func NewTrust(domain string, roots ...string) (*Trust, error) {
+	t := &Trust{Domain: domain, Roots: x509.NewCertPool()}
+	for _, text := range roots {
+		cert, err := ParseCertificate(text)
+		if err != nil {
+			return nil, err
+		}
+		t.Roots.AddCert(cert)
+	}
+	return t, nil
+}
+
+// Verify checks the certificates that a peer showed, its own first, and returns its identity. A chain to
+// one of the roots is not enough: the identity must be of the trust domain, whatever a root's key signed.
+func (t *Trust) Verify(shown []*x509.Certificate, usage x509.ExtKeyUsage) (ID, error) {
+	if len(shown) == 0 {
+		return ID{}, catalog.Errorf(catalog.Denied, "peer: it shows no certificate")
+	}
+	leaf, between := shown[0], x509.NewCertPool()
+	for _, cert := range shown[1:] {
+		between.AddCert(cert)
+	}
+	if leaf.IsCA {
+		return ID{}, catalog.Errorf(catalog.Denied, "peer: it shows the certificate of an authority as its own")
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: t.Roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
+		return ID{}, catalog.Errorf(catalog.Denied, "peer: %w", err)
+	}
+	id, err := IDOf(leaf)
+	if err != nil {
+		return ID{}, catalog.Errorf(catalog.Denied, "peer: %w", err)
+	}
+	if id.TrustDomain != t.Domain || id.Kind == KindTrustDomain {
+		return ID{}, catalog.Errorf(catalog.Denied, "peer: %s is no identity of trust domain %s", id, t.Domain)
+	}
+	return id, nil
+}
+
+// Source gives a side of a connection what it shows and what it believes, as both are at the moment.
+// Neither method blocks; many goroutines call them at once.
+type Source interface {
+	Certificate() (*tls.Certificate, error)
+	Trust() (*Trust, error)
+}
+
+// ServerTLS accepts connections of every identity of the trust domain. Whoever serves decides by PeerID
+// what that identity may do.
+func ServerTLS(s Source) *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		ClientAuth:     tls.RequireAnyClientCert, // and VerifyConnection says whose
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.Certificate() },
+		VerifyConnection: func(c tls.ConnectionState) error {
+			_, err := verify(s, c, x509.ExtKeyUsageClientAuth)
+			return err
+		},
+	}
+}
+
+// ClientTLS connects to one of the identities that are wanted, and to nobody else.
+func ClientTLS(s Source, want ...ID) *tls.Config {
+	return &tls.Config{
+		MinVersion:           tls.VersionTLS12,
+		InsecureSkipVerify:   true, // of host names: VerifyConnection checks the identity, in every handshake
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return s.Certificate() },
+		VerifyConnection: func(c tls.ConnectionState) error {
+			id, err := verify(s, c, x509.ExtKeyUsageServerAuth)
+			if err == nil && !slices.Contains(want, id) {
+				err = catalog.Errorf(catalog.Denied, "peer: it is %s, wanted %v", id, want)
+			}
+			return err
+		},
+	}
+}
+
+func verify(s Source, c tls.ConnectionState, usage x509.ExtKeyUsage) (ID, error) {
+	trust, err := s.Trust()
+	if err != nil {
+		return ID{}, err
+	}
+	return trust.Verify(c.PeerCertificates, usage)
+}
+
+// PeerID is the identity at the other end of a connection that ServerTLS or ClientTLS has let through.
+func PeerID(c tls.ConnectionState) (ID, error) {
+	if len(c.PeerCertificates) == 0 {
+		return ID{}, catalog.Errorf(catalog.Denied, "peer: it shows no certificate")
+	}
+	return IDOf(c.PeerCertificates[0])
+}
