@@ -31,6 +31,7 @@ var may = map[string][]string{
 	"server/raftstore":           {},
 	"server/boltstore":           {"server/raftstore"},
 	"server/raftstore/storetest": {"server/raftstore"},
+	"server/snapstore":           {"server/raftstore"},
 	"server/snapshot":            {},
 	"server":                     {"catalog", "catalog/...", "rpc", "rpc/...", "server/..."},
 	"agent/decode":               {"catalog"},

@@ -18,6 +18,7 @@ import (
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/fsm"
 	"github.com/curia-mesh/curia/server/raftstore"
+	"github.com/curia-mesh/curia/server/snapstore"
 )
 
 // raftNode is Raft with what it stands on.
@@ -73,8 +74,12 @@ func (n *raftNode) start(machine *fsm.FSM) error {
 	if err := n.bootstrap(settings, logs, stable); err != nil {
 		return err
 	}
-	if n.Raft, err = raft.NewRaft(settings, machine, logs, stable, n.snapshots, n.transport); err != nil {
-		return fmt.Errorf("starting raft in %s: %w; if its newest snapshot is damaged, the log says why: put back raft from a backup, or start with an empty data_dir and restore a snapshot archive", n.cfg.DataDir, err)
+	guarded := &loading{FSM: machine}
+	n.Raft, err = raft.NewRaft(settings, guarded, logs, stable, n.snapshots, n.transport)
+	if err != nil && guarded.err != nil {
+		return fmt.Errorf("loading the newest snapshot in %s: %w; run the version that wrote it, or put back raft from a backup, or start with an empty data_dir and restore a snapshot archive", filepath.Join(n.cfg.DataDir, "raft", "snapshots"), guarded.err)
+	} else if err != nil {
+		return fmt.Errorf("starting raft in %s: %w", n.cfg.DataDir, err)
 	}
 	return nil
 }
@@ -108,40 +113,12 @@ func (n *raftNode) openStores() (raft.LogStore, raft.StableStore, error) {
 		return nil, nil, err
 	}
 	n.disk = disk
-	n.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, keptSnapshots, n.cfg.RaftLog)
+	snapshots, err := snapstore.Open(filepath.Join(dir, "snapshots"), snapstore.Options{Keep: keptSnapshots, Doubt: disk.Refuse, Logger: n.cfg.Log})
 	if err != nil {
-		return nil, nil, fmt.Errorf("snapshots in %s: %w", dir, err)
+		return nil, nil, err
 	}
-	n.snapshots = wholePast{n.snapshots, disk}
-	return disk, disk, nil // which keeps the newest entries in memory itself
-}
-
-// wholePast keeps from Raft the snapshots that would lose something: when the newest is damaged, Raft takes
-// an older one, behind which the log may be gone.
-type wholePast struct {
-	raft.SnapshotStore
-	logs raft.LogStore
-}
-
-// List implements raft.SnapshotStore.
-func (p wholePast) List() ([]*raft.SnapshotMeta, error) {
-	taken, err := p.SnapshotStore.List()
-	if err != nil || len(taken) < 2 {
-		return taken, err
-	}
-	first, err := p.logs.FirstIndex()
-	if err != nil {
-		return nil, err
-	}
-	// A restore by an operator leaves a hole where its snapshot is: what is before it is not the past.
-	covered := p.logs.GetLog(taken[0].Index, new(raft.Log)) == nil
-	whole := taken[:1:1]
-	for _, older := range taken[1:] {
-		if covered && first <= older.Index+1 {
-			whole = append(whole, older)
-		}
-	}
-	return whole, nil
+	n.snapshots = snapshots
+	return disk, disk, n.settlePast(snapshots, disk) // a log which keeps the newest entries in memory itself
 }
 
 // bootstrap makes a server without a past a cluster of its own, when it is told to.

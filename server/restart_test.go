@@ -167,7 +167,7 @@ func TestDamagedSnapshotIsNeverPassedOver(t *testing.T) {
 	if err := os.WriteFile(newest(t, dir), []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := open(t, config(dir)); !strings.Contains(got, "snapshot is damaged") {
+	if got := open(t, config(dir)); !strings.Contains(got, "is damaged: it has 7 bytes") {
 		t.Errorf("the start failed because of %q", got)
 	}
 }

@@ -203,6 +203,9 @@ func TestDamagedData(t *testing.T) {
 		{"no log", "raft/log/wal/wal-*1.log", nil},
 		{"a flipped bit in the snapshot", "raft/snapshots/*/state.bin", flip(0.5)},
 		{"a snapshot cut short", "raft/snapshots/*/state.bin", half},
+		{"a flipped bit in what a snapshot is of", "raft/snapshots/*/meta.json", flip(0.5)},
+		{"a snapshot of nothing", "raft/snapshots/*/meta.json", func([]byte) []byte { return nil }},
+		{"half a snapshot", "raft/snapshots/*/meta.json", nil},
 		{"a node id of nonsense", "node-id", func([]byte) []byte { return []byte("me") }},
 		{"a keyring of nonsense", "serf/local.keyring", func([]byte) []byte { return []byte("[") }},
 	} {
@@ -226,10 +229,7 @@ func TestDamagedData(t *testing.T) {
 		}
 		before := contents(t, n.Data())
 		says := path
-		switch {
-		case strings.Contains(path, "snapshots"):
-			says = "snapshots" // Raft tries them all
-		case c.damage == nil:
+		if c.damage == nil {
 			says = filepath.Dir(path)
 		}
 		refuses(t, n, c.what, says)

@@ -21,6 +21,8 @@ type Log interface {
 	// Failed is closed when the first write fails; Err then tells why.
 	Failed() <-chan struct{}
 	Err() error
+	// Refuse makes err the answer to every write from now on, as a failed write does.
+	Refuse(err error)
 	// Size returns the bytes on disk.
 	Size() int64
 	// Stats returns the figures of this moment without waiting for the disk.

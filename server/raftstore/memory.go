@@ -120,6 +120,10 @@ func (m *Memory) usable() error {
 	return m.err
 }
 
+// Refuse makes err the answer to every write from now on, as a failed write does: what is beside the log
+// may be lost in a way that the log must not go on from.
+func (m *Memory) Refuse(err error) { _ = m.fail(m.dir, err) }
+
 // fail makes err, unless there was one before, the answer to every write from
 // now on, and returns that answer.
 func (m *Memory) fail(path string, err error) error {
