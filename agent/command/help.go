@@ -126,12 +126,13 @@ func Reference(w io.Writer) error {
 	return err
 }
 
-// markdown fences a text's examples.
+// markdown fences a text's examples. They show how a command is called and not what it prints, so they are
+// no console blocks, which are replayed.
 func markdown(text string) string {
 	paragraphs := strings.Split(text, "\n\n")
 	for i, p := range paragraphs {
 		if strings.HasPrefix(p, " ") {
-			paragraphs[i] = "```console\n" + strings.ReplaceAll(strings.TrimPrefix(p, "  "), "\n  ", "\n") + "\n```"
+			paragraphs[i] = "```sh\n" + strings.ReplaceAll(strings.TrimPrefix(p, "  $ "), "\n  $ ", "\n") + "\n```"
 		}
 	}
 	return strings.Join(paragraphs, "\n\n")

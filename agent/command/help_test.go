@@ -83,7 +83,7 @@ func TestReference(t *testing.T) {
 	if err := Reference(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"## curia kv get\n", "| `-separator=<text>` |", "```console\n$ curia kv put app/port", "## Options to reach the agent", "| `-http-addr=<address>` |"} {
+	for _, want := range []string{"## curia kv get\n", "| `-separator=<text>` |", "```sh\ncuria kv put app/port", "## Options to reach the agent", "| `-http-addr=<address>` |"} {
 		if strings.Count(b.String(), want) != 1 {
 			t.Errorf("the reference holds %q %d times", want, strings.Count(b.String(), want))
 		}

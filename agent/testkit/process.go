@@ -46,6 +46,9 @@ func run(m *testing.M) int {
 	return code
 }
 
+// Program is the path of the built program, a file called curia, for tests that run it in their own way.
+func Program() string { return program }
+
 // Process is an agent in a process of its own.
 type Process struct {
 	*Node
