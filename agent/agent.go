@@ -108,6 +108,7 @@ func Open(opts Options) (*Agent, error) {
 		return nil, err
 	}
 	opened.add(a.sockets.close)
+	a.banner(cfg)
 	a.warnHTTPS(cfg)
 	if err := a.openPools(cfg, &opened); err != nil {
 		return nil, err
@@ -192,7 +193,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	if cfg.PidFile != "" {
 		defer os.Remove(cfg.PidFile)
 	}
-	a.banner(cfg)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	lasting, endLasting := context.WithCancel(context.WithoutCancel(ctx))
@@ -338,19 +338,6 @@ func (a *Agent) announce(ctx context.Context) error {
 		a.log.Info("ready: this server leads the datacenter", "dc", a.config.get().Datacenter)
 	}
 	return nil
-}
-
-// banner tells an operator at the terminal what runs and where.
-func (a *Agent) banner(cfg *config.Config) {
-	kind := "client"
-	if cfg.Server {
-		kind = "server"
-	}
-	fmt.Fprintf(a.opts.Out, "==> Curia %s: %s %q in datacenter %q, node id %s\n", a.build.Version, kind, cfg.NodeName, cfg.Datacenter, a.id)
-	for _, line := range a.sockets.describe() {
-		fmt.Fprintf(a.opts.Out, "    %s\n", line)
-	}
-	fmt.Fprintln(a.opts.Out, "==> Log data will now stream in as it occurs:")
 }
 
 func writePid(path string) error {

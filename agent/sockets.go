@@ -27,7 +27,7 @@ type sockets struct {
 	https   certificates
 	dns     []net.Listener
 	packets []net.PacketConn
-	text    []string
+	bound   []config.Listener
 	// perClient is how many HTTP connections one address may hold.
 	perClient atomic.Int64
 }
@@ -81,7 +81,7 @@ func (s *sockets) open(cfg *config.Config, l config.Listener) error {
 	default:
 		return nil
 	}
-	s.text = append(s.text, fmt.Sprintf("%-5s %s %s", l.Name, l.Network, l.Address))
+	s.bound = append(s.bound, l)
 	return nil
 }
 
@@ -163,8 +163,6 @@ func socketError(l config.Listener, err error) error {
 	}
 	return fmt.Errorf("%s: listening on %s (%s): %w", l.Name, l.Address, l.Network, err)
 }
-
-func (s *sockets) describe() []string { return s.text }
 
 func (s *sockets) close() {
 	for _, l := range append(s.http, s.dns...) {

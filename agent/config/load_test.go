@@ -82,7 +82,7 @@ func TestDefaultsOfClientServerAndDev(t *testing.T) {
 		[]int{8600, 8500, -1, -1, 8503, 8301, 8302, 8300, 21000, 21255, 21500, 21755},
 		[]int{8600, 8500, -1, 8502, 8503, 8301, 8302, 8300, 21000, 21255, 21500, 21755})
 	f("leave", func(c *config.Config) any { return []bool{c.LeaveOnTerminate, c.SkipLeaveOnInterrupt} }, []bool{true, false}, []bool{false, true}, []bool{false, true})
-	f("log", func(c *config.Config) any { return c.LogLevel }, "info", "info", "debug")
+	f("log", func(c *config.Config) any { return c.LogLevel }, "info", "info", "info")
 	f("ui", func(c *config.Config) any { return c.UI.Enabled }, false, false, true)
 	f("connect", func(c *config.Config) any { return c.Connect.Enabled }, true, true, true)
 	f("domain", func(c *config.Config) any { return c.Domain + c.AltDomain }, "consul.", "consul.", "consul.")

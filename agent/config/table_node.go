@@ -158,7 +158,7 @@ func httpSettings() []setting {
 
 func telemetrySettings() []setting {
 	return []setting{
-		{Key: "log_level", Flag: "log-level", Def: "info", Dev: "debug", Reload: true, Check: oneOf("trace", "debug", "info", "warn", "err", "error"), Help: "Least level that is logged: trace, debug, info, warn or error."},
+		{Key: "log_level", Flag: "log-level", Def: "info", Reload: true, Check: oneOf("trace", "debug", "info", "warn", "err", "error"), Help: "Least level that is logged: trace, debug, info, warn or error."},
 		{Key: "log_json", Flag: "log-json", Help: "Log JSON."},
 		{Key: "log_file", Flag: "log-file", Help: "File, or directory with a slash behind it, that gets the log too."},
 		{Key: "log_rotate_duration", Flag: "log-rotate-duration", Def: 24 * time.Hour, Check: spanOf(time.Second), Help: "Age at which a new log file is begun."},

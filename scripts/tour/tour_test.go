@@ -143,18 +143,16 @@ func replay(t *testing.T, w world, name, text string) {
 				t.Fatalf("%s: %v", name, err)
 			}
 			if b.title != "" {
-				beside(t, s, name, steps)
+				beside(t, w, s, name, steps)
 				continue
 			}
 			for _, step := range steps {
+				place := fmt.Sprintf("%s:%d: $ %s", name, step.line, step.command)
 				got, err := s.run(step.command)
 				if err != nil {
-					t.Fatalf("%s:%d: $ %s\n%v; it printed:\n%s", name, step.line, step.command, err, strings.Join(got, "\n"))
+					t.Fatalf("%s\n%v; it printed:\n%s", place, err, strings.Join(got, "\n"))
 				}
-				if want, have := comparable(step.prints, w.host), comparable(got, w.host); !slices.Equal(want, have) {
-					t.Errorf("%s:%d: $ %s\nthe page says:\n%s\nit printed:\n%s", name, step.line, step.command,
-						strings.Join(step.prints, "\n"), strings.Join(got, "\n"))
-				}
+				same(t, w, place, step.prints, got)
 			}
 		}
 	}
@@ -168,19 +166,27 @@ func write(t *testing.T, path, text string) {
 }
 
 // beside runs a block as a second terminal, and waits as long as a reader would: until the agent is there.
-func beside(t *testing.T, s *shell, name string, steps []step) {
-	var commands []string
+// What it prints goes on, so the page shows how it begins.
+func beside(t *testing.T, w world, s *shell, name string, steps []step) {
+	var commands, prints []string
 	for _, step := range steps {
-		if len(step.prints) > 0 {
-			t.Fatalf("%s:%d: what a command beside the others prints is not compared, so the page must not say it", name, step.line)
-		}
-		commands = append(commands, step.command)
+		commands, prints = append(commands, step.command), append(prints, step.prints...)
 	}
-	terminal := fmt.Sprintf("{ %s\n} >$TMPDIR/terminal 2>&1 &\n", strings.Join(commands, "\n"))
-	got, err := s.run(terminal + ready)
+	place := fmt.Sprintf("%s:%d: $ %s", name, steps[0].line, strings.Join(commands, "\n$ "))
+	got, err := s.run(fmt.Sprintf("{ %s\n} >$TMPDIR/terminal 2>&1 &\n", strings.Join(commands, "\n")) + ready)
+	text, _ := os.ReadFile(filepath.Join(s.temporary, "terminal")) // without it there is nothing to show
 	if err != nil || strings.Join(got, "") != "" {
-		log, _ := os.ReadFile(filepath.Join(s.temporary, "terminal")) // it may not be there
-		t.Fatalf("%s:%d: no agent came up: %v\n%s\n%s", name, steps[0].line, err, strings.Join(got, "\n"), log)
+		t.Fatalf("%s\nno agent came up: %v\n%s\n%s", place, err, strings.Join(got, "\n"), text)
+	}
+	lines := strings.Split(string(text), "\n")
+	same(t, w, place, prints, lines[:min(len(prints), len(lines))])
+}
+
+// same compares what a page says with what was printed.
+func same(t *testing.T, w world, place string, says, printed []string) {
+	t.Helper()
+	if !slices.Equal(comparable(says, w.host), comparable(printed, w.host)) {
+		t.Errorf("%s\nthe page says:\n%s\nit printed:\n%s", place, strings.Join(says, "\n"), strings.Join(printed, "\n"))
 	}
 }
 
