@@ -77,7 +77,7 @@ func TestSnapshot(t *testing.T) {
 		answer = whole[:n]
 		run(1, "save", "s.snap")
 		flipped := bytes.Clone(whole)
-		flipped[n] ^= 0x40
+		flipped[n] ^= 0xff // all bits, as some of a byte may be padding of the compression
 		if err := os.WriteFile("bad.snap", flipped, 0o600); err != nil {
 			t.Fatal(err)
 		}
