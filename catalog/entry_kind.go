@@ -120,7 +120,17 @@ func AnyOf(e ConfigEntry) *AnyEntry {
 	panic(fmt.Sprintf("catalog: %T is no registered config entry", e)) // a programming error
 }
 
-// Entry is what is in the box, nil when nothing is. Kind is set to what the type says.
+// Kind is the kind that the type of what is in the box stands for, "" when nothing is.
+func (a *AnyEntry) Kind() EntryKind {
+	for _, t := range entryTypes {
+		if t.get(a) != nil {
+			return t.kind
+		}
+	}
+	return ""
+}
+
+// Entry is what is in the box, nil when nothing is.
 func (a *AnyEntry) Entry() ConfigEntry {
 	if a == nil {
 		return nil

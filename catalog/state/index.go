@@ -70,6 +70,7 @@ const (
 	graveNodeCheck    = "node-check"    // a node that lost a check
 	graveNodeSession  = "node-session"  // a node that lost a session
 	graveSession      = "session"       // a session
+	graveEntry        = "config-entry"  // a config entry
 )
 
 func bury(tx *Txn, kind, key string) {

@@ -17,6 +17,7 @@ import (
 // it refers to.
 var tables = []erased{
 	nodes, savedChecks{checks}, savedInstances{instances}, names, pairs, graves, sessions, coordinates, indexes, settings,
+	savedEntries{entries},
 }
 
 // version is what the tables hold at one time.
@@ -31,6 +32,7 @@ type version struct {
 	coordinates rows[coordinateRow]
 	indexes     rows[indexRow]
 	settings    rows[settingRow]
+	entries     rows[catalog.AnyEntry]
 }
 
 // Store holds one version after another of the tables.

@@ -23,6 +23,7 @@ func (s *Store) Check() []error {
 	v.names()
 	v.locks()
 	v.orphans()
+	v.entries()
 	return v.wrong
 }
 
