@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/curia-mesh/curia/agent/testkit"
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/server/fsm"
@@ -77,13 +78,14 @@ func TestSnapshot(t *testing.T) {
 		answer = whole[:n]
 		run(1, "save", "s.snap")
 		flipped := bytes.Clone(whole)
-		flipped[n] ^= 0xff // all bits, as some of a byte may be padding of the compression
+		flipped[n] ^= 0x40
+		if testkit.Unpacked(flipped) == testkit.Unpacked(whole) {
+			continue // the gzip header's time and system, or padding between two blocks: no damage
+		}
 		if err := os.WriteFile("bad.snap", flipped, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if n >= 10 { // the gzip header's time and system are free
-			run(1, "restore", "bad.snap")
-		}
+		run(1, "restore", "bad.snap")
 	}
 	if kept, err := os.ReadFile("s.snap"); err != nil || !bytes.Equal(kept, whole) {
 		t.Error("a damaged snapshot replaced a good one")
