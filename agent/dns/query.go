@@ -188,10 +188,14 @@ func (q *query) key(buf *[maxKeyLen]byte) []byte {
 		binary.BigEndian.PutUint16(k, q.qtype)
 	}
 	for _, c := range q.name { // lengths are below 64, so never taken for letters
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		k = append(k, c)
+		k = append(k, lowerByte(c))
 	}
 	return k
+}
+
+func lowerByte(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
 }

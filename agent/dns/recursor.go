@@ -10,13 +10,66 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
 )
 
+// asking holds the queries that recursors are asked at the moment. All who send the same one meanwhile wait
+// for its reply: more of them would only give who guesses IDs more of them to guess (RFC 5452 section 5),
+// and one that comes back to us, from a recursor that asks us in turn, goes round no further.
+type asking struct {
+	mu      sync.Mutex
+	queries map[string]*asked
+}
+
+type asked struct {
+	done  chan struct{}
+	reply []byte // shared: read it only
+	err   error
+}
+
+// once returns the reply to a query, with the query's ID; ask gets it unless somebody else does already.
+func (a *asking) once(ctx context.Context, pkt []byte, tcp bool, ask func() ([]byte, error)) ([]byte, error) {
+	key := string(pkt[2:])
+	if tcp {
+		key += "tcp"
+	}
+	a.mu.Lock()
+	q, under := a.queries[key]
+	if !under {
+		if a.queries == nil {
+			a.queries = map[string]*asked{}
+		}
+		q = &asked{done: make(chan struct{})}
+		a.queries[key] = q
+	}
+	a.mu.Unlock()
+	if under {
+		select {
+		case <-q.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	} else {
+		q.reply, q.err = ask()
+		a.mu.Lock()
+		delete(a.queries, key)
+		a.mu.Unlock()
+		close(q.done)
+	}
+	if q.err != nil {
+		return nil, q.err
+	}
+	reply := bytes.Clone(q.reply)
+	copy(reply, pkt[:2])
+	return reply, nil
+}
+
 // forward sends a well-formed query to the recursors, by the protocol it came by, until one answers
-// that there is such a name or that there is none. The reply has the query's ID.
+// that there is such a name or that there is none. The reply's ID is of no meaning.
 func (s *settings) forward(ctx context.Context, pkt []byte, tcp bool) ([]byte, error) {
 	order := make([]int, len(s.recursors))
 	for i := range order {
@@ -67,12 +120,7 @@ func (s *settings) exchange(ctx context.Context, to netip.AddrPort, pkt []byte, 
 	if _, err := conn.Write(out); err != nil {
 		return nil, err
 	}
-	reply, err := s.readReply(conn, query, tcp)
-	if err != nil {
-		return nil, err
-	}
-	copy(reply, pkt[:2])
-	return reply, nil
+	return s.readReply(conn, query, tcp)
 }
 
 func (s *settings) readReply(conn net.Conn, query []byte, tcp bool) ([]byte, error) {
@@ -110,11 +158,16 @@ func readMessage(conn net.Conn, buf []byte, tcp bool) (int, error) {
 
 // answers reports whether a message is a reply to the query: same ID, same question.
 func answers(reply, query []byte) bool {
-	end := wireName(query, headerLen) + 4
-	if len(reply) < end || !bytes.Equal(reply[:2], query[:2]) || reply[2]&0x80 == 0 || !bytes.Equal(reply[4:6], query[4:6]) {
+	end := wireName(query, headerLen)
+	if len(reply) < end+4 || !bytes.Equal(reply[:2], query[:2]) || reply[2]&0x80 == 0 || !bytes.Equal(reply[4:6], query[4:6]) {
 		return false
 	}
-	return bytes.EqualFold(reply[headerLen:end], query[headerLen:end])
+	return sameName(reply[headerLen:end], query[headerLen:end]) && bytes.Equal(reply[end:end+4], query[end:end+4])
+}
+
+// sameName compares two names in wire form as RFC 4343 section 3 has it: only ASCII letters have a case.
+func sameName(a, b []byte) bool {
+	return slices.EqualFunc(a, b, func(x, y byte) bool { return lowerByte(x) == lowerByte(y) })
 }
 
 // recurse resolves a name that an answer of ours mentions. Failing that, the client has the name.

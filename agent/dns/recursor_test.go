@@ -1,11 +1,17 @@
 package dns
 
 import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/miekg/dns"
@@ -179,4 +185,109 @@ func TestAliasesAreResolved(t *testing.T) {
 	f(dns.TypeA, "ext.service.consul. 0 IN CNAME www.example.test.", "www.example.test. 77 IN A 192.0.2.7")
 	f(dns.TypeAAAA, "ext.service.consul. 0 IN CNAME www.example.test.")
 	f(dns.TypeSRV, "ext.service.consul. 0 IN SRV 1 1 80 www.example.test.", "www.example.test. 77 IN A 192.0.2.7")
+}
+
+// TestRecursorsMayComeBack checks that a question which a recursor sends to us again goes round once.
+func TestRecursorsMayComeBack(t *testing.T) {
+	c := Defaults()
+	c.RecursorTimeout = time.Second
+	one, other := start(t, c, fleet(1)), start(t, c, fleet(1))
+	for from, to := range map[*running]*running{one: other, other: one} {
+		c.Recursors = []string{to.addr}
+		if err := from.Reload(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reply := exchange(t, "udp", one.addr, new(dns.Msg).SetQuestion("www.example.test.", dns.TypeA))
+	if asked := one.Stats().Recursed + other.Stats().Recursed; reply.Rcode != dns.RcodeServerFailure || asked != 2 {
+		t.Errorf("the question went round %d times, and then %v", asked, reply)
+	}
+}
+
+// TestRecursorIsAskedOnce checks that all who ask the same at a time wait for one reply, each with his own
+// ID, and that who asks later is asked for anew.
+func TestRecursorIsAskedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a asking
+		var asked atomic.Int32
+		answer := make(chan error)
+		ask := func(ctx context.Context, pkt string, tcp bool, want string) {
+			reply, err := a.once(ctx, []byte(pkt), tcp, func() ([]byte, error) {
+				asked.Add(1)
+				return []byte("??reply"), <-answer
+			})
+			if got := fmt.Sprint(string(reply), err); got != want {
+				t.Errorf("query %s: got %s, want %s", pkt, got, want)
+			}
+		}
+		for _, pkt := range []string{"11same", "22same", "33same"} {
+			go ask(t.Context(), pkt, false, pkt[:2]+"reply<nil>")
+		}
+		go ask(t.Context(), "44other", false, "44reply<nil>")
+		go ask(t.Context(), "55same", true, "55reply<nil>")
+		synctest.Wait()
+		if n := asked.Load(); n != 3 {
+			t.Errorf("%d queries for 3 questions", n)
+		}
+		gone, leave := context.WithCancel(t.Context())
+		go ask(gone, "66same", false, "context canceled")
+		synctest.Wait()
+		leave()
+		for range 3 {
+			answer <- nil
+		}
+		synctest.Wait()
+		go ask(t.Context(), "77same", false, "broken")
+		answer <- errors.New("broken")
+		synctest.Wait()
+		if n := asked.Load(); n != 4 || len(a.queries) > 0 {
+			t.Errorf("%d queries, %d left under way", n, len(a.queries))
+		}
+	})
+}
+
+// TestLongRepliesOfRecursors checks that a reply of more bytes than the client takes by UDP does not go to it.
+func TestLongRepliesOfRecursors(t *testing.T) {
+	up := recursor(t, func(q *dns.Msg) *dns.Msg {
+		reply := world(q)
+		for range 300 {
+			reply.Answer = append(reply.Answer, reply.Answer[0])
+		}
+		return reply
+	})
+	c := Defaults()
+	c.Recursors = []string{up.addr}
+	server := start(t, c, fleet(1))
+	for _, size := range []uint16{0, 512, 1232, 4096, 65535} {
+		msg := new(dns.Msg).SetQuestion("www.example.test.", dns.TypeA)
+		if size > 0 {
+			msg.SetEdns0(size, false)
+		}
+		reply := exchange(t, "udp", server.addr, msg)
+		if !reply.Truncated || len(reply.Answer) > 0 || reply.Rcode != dns.RcodeSuccess || (reply.IsEdns0() != nil) != (size > 0) {
+			t.Errorf("with a size of %d: %d answers, %v", size, len(reply.Answer), reply.MsgHdr)
+		}
+	}
+	reply := exchange(t, "tcp", server.addr, new(dns.Msg).SetQuestion("www.example.test.", dns.TypeA))
+	if len(reply.Answer) != 301 {
+		t.Errorf("over TCP: %d answers", len(reply.Answer))
+	}
+}
+
+func TestAnswersSayTheSameQuestion(t *testing.T) {
+	query := func(name string, qtype uint16) []byte {
+		return binary.BigEndian.AppendUint32(append(append(make([]byte, headerLen), name...), byte(qtype>>8), byte(qtype)), 1<<16)[:headerLen+len(name)+4]
+	}
+	f := func(want bool, a string, atype uint16, b string, btype uint16) {
+		t.Helper()
+		reply := query(b, btype)
+		reply[2] |= 0x80
+		if got := answers(reply, query(a, atype)); got != want {
+			t.Errorf("%q type %d, %q type %d: %v", a, atype, b, btype, got)
+		}
+	}
+	f(true, "\x01a\x00", 65, "\x01A\x00", 65)
+	f(false, "\x01a\x00", 65, "\x01a\x00", 97) // A and a, were they letters
+	f(false, "\x01\xfe\x00", 1, "\x01\xff\x00", 1)
+	f(false, "\x01k\x00", 1, "\x01b\x00", 1)
 }

@@ -33,6 +33,7 @@ type Server struct {
 
 	lookups    chan struct{}
 	recursions chan struct{}
+	asking     asking
 	writers    sync.Pool
 }
 
@@ -257,19 +258,26 @@ func (s *Server) recurse(ctx context.Context, w *writer, g *generation, q *query
 		w.fail(q, dns.RcodeServerFailure, true)
 		return
 	}
+	if !q.tcp && len(reply) > q.size { // more than the client said it takes, or than we send anybody
+		w.fail(q, int(reply[3]&0xf), true)
+		w.buf[prefixLen+2] |= 0x02
+		return
+	}
 	w.buf = append(w.buf[:prefixLen], reply...)
 }
 
 // forward asks the recursors. Slow ones hold up a part of all look-ups only.
 func (s *Server) forward(ctx context.Context, g *generation, pkt []byte, tcp bool) ([]byte, error) {
-	select {
-	case s.recursions <- struct{}{}:
-		defer func() { <-s.recursions }()
-	default:
-		return nil, errors.New("too many questions wait for recursors")
-	}
-	s.stats.recursed.Add(1)
-	return g.forward(ctx, pkt, tcp)
+	return s.asking.once(ctx, pkt, tcp, func() ([]byte, error) {
+		select {
+		case s.recursions <- struct{}{}:
+			defer func() { <-s.recursions }()
+		default:
+			return nil, errors.New("too many questions wait for recursors")
+		}
+		s.stats.recursed.Add(1)
+		return g.forward(ctx, pkt, tcp)
+	})
 }
 
 // warn logs a failed look-up, at most one a second: floods of questions must not become floods of logs.
