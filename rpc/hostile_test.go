@@ -233,7 +233,7 @@ func TestCallsWithoutEnd(t *testing.T) {
 
 // TestHeldRequests bounds the bytes of requests over all connections, and gives them back.
 func TestHeldRequests(t *testing.T) {
-	inWorld(t, rpc.ServerOptions{MaxHeld: 100 << 10}, rpc.ListenerOptions{}, func(t *testing.T, w *world) {
+	inWorld(t, rpc.ServerOptions{MaxHeld: 150 << 10}, rpc.ListenerOptions{}, func(t *testing.T, w *world) {
 		c := w.raw(t, "j")
 		for id := range uint64(10) { // what is refused is not given back twice
 			c.Write(frame(kindCall, id, bytes.Repeat([]byte{0xc1}, 50<<10)))
@@ -265,6 +265,40 @@ func TestHeldRequests(t *testing.T) {
 			p.Close() // given back by a connection's death too
 			synctest.Wait()
 		}
+	})
+}
+
+// TestUnfinishedRequests checks that those who send what they never finish leave room for others.
+func TestUnfinishedRequests(t *testing.T) {
+	inWorld(t, rpc.ServerOptions{MaxHeld: 1 << 20}, rpc.ListenerOptions{}, func(t *testing.T, w *world) {
+		p := w.pool(t, "h", rpc.PoolOptions{})
+		f := func(size int, code string) {
+			t.Helper()
+			_, err := p.To("s:8300").Call(t.Context(), &rpc.Call{Method: "m", Body: rpc.Raw(make([]byte, size))})
+			if code == "" {
+				must(t, err)
+			} else {
+				hasCode(t, err, code, "unanswered requests")
+			}
+		}
+		greedy := func() {
+			c := w.raw(t, "greedy")
+			for n := range uint64(100) {
+				if _, err := c.Write(frame(kindChunk, n%8, make([]byte, 16000))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			synctest.Wait()
+		}
+		f(500<<10, "")
+		greedy()
+		f(200<<10, "")
+		f(500<<10, "limited")
+		for range 7 {
+			greedy()
+		}
+		f(40<<10, "")
+		f(200<<10, "limited")
 	})
 }
 

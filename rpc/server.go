@@ -41,7 +41,9 @@ type ServerOptions struct {
 	MaxCalls int
 	// MaxStreams bounds the streams of one connection; default 128. Each may hold 512 KiB.
 	MaxStreams int
-	// MaxHeld bounds the bytes of unanswered requests of all connections together; default 192 MiB.
+	// MaxHeld bounds the bytes of unanswered requests of all connections together; default 192 MiB. Each
+	// connection may have as much of it as is left for the others: the half when it is alone, and however many
+	// take what they get, for example with requests that they never finish, whoever comes next finds some.
 	MaxHeld int64
 	// MaxUnsent bounds the bytes of answers that a connection's peer has not read yet; default 256 MiB. What
 	// exceeds it is answered with code "limited".

@@ -88,7 +88,7 @@ func (c *serverConn) extend(r *request, piece []byte) {
 	case r.code != "":
 	case len(r.data)+len(piece) > c.limits.MaxMessage:
 		c.refuse(r, codeTooLarge, "request exceeds %d bytes", c.limits.MaxMessage)
-	case c.server.held.Load()+int64(len(piece)) > o.MaxHeld:
+	case c.server.held.Load()+c.held.Load()+int64(len(piece)) > o.MaxHeld: // one may have as much as is left for others
 		c.refuse(r, codeLimited, "unanswered requests exceed %d bytes", o.MaxHeld)
 	default:
 		r.data = append(r.data, piece...)
