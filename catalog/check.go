@@ -149,7 +149,7 @@ func (c *Check) Same(o *Check) bool {
 	return c.Node == o.Node && c.CheckID == o.CheckID && c.Name == o.Name && c.Status == o.Status && c.Notes == o.Notes &&
 		c.Output == o.Output && c.ServiceID == o.ServiceID && c.ServiceName == o.ServiceName && slices.Equal(c.ServiceTags, o.ServiceTags) &&
 		c.Type == o.Type && c.Interval == o.Interval && c.Timeout == o.Timeout && c.ExposedPort == o.ExposedPort &&
-		c.Definition.Same(o.Definition)
+		c.PeerName == o.PeerName && c.Definition.Same(o.Definition)
 }
 
 // Same reports whether two definitions define the same check.

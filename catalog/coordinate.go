@@ -43,8 +43,8 @@ func (c *Coordinate) Same(o *Coordinate) bool {
 	return c != nil && o != nil && slices.Equal(c.Vec, o.Vec) && c.Error == o.Error && c.Adjustment == o.Adjustment && c.Height == o.Height
 }
 
-// Distance is the estimated round-trip time between two coordinates; nil or unlike ones are infinitely
-// far apart.
+// Distance is the estimated round-trip time between two coordinates, never negative; nil or unlike ones are
+// infinitely far apart.
 func (c *Coordinate) Distance(o *Coordinate) time.Duration {
 	if c == nil || o == nil || len(c.Vec) != len(o.Vec) {
 		return math.MaxInt64
@@ -58,5 +58,8 @@ func (c *Coordinate) Distance(o *Coordinate) time.Duration {
 	if adjusted := rtt + c.Adjustment + o.Adjustment; adjusted > 0 {
 		rtt = adjusted
 	}
-	return time.Duration(rtt * float64(time.Second))
+	if rtt *= float64(time.Second); rtt < math.MaxInt64 {
+		return max(0, time.Duration(rtt))
+	}
+	return math.MaxInt64 // infinite, or as good as
 }

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -50,12 +51,9 @@ func (d *ServiceDefinition) Service() *Service {
 }
 
 // AllChecks returns the definition's checks in the order they were written, each with an id and a name:
-// "service:<id>" and, from the second on, ":<number>" behind it.
+// "service:<id>" and, where there are several, ":<number>" behind it. Those that are null are none.
 func (d *ServiceDefinition) AllChecks() []*AgentCheck {
-	given := d.Checks
-	if d.Check != nil {
-		given = append([]*AgentCheck{d.Check}, d.Checks...)
-	}
+	given := slices.DeleteFunc(append([]*AgentCheck{d.Check}, d.Checks...), func(c *AgentCheck) bool { return c == nil })
 	id := d.ID
 	if id == "" {
 		id = d.Name

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 )
@@ -33,7 +34,7 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 		return d.UnmarshalString(text)
 	}
 	n, err := strconv.ParseFloat(string(b), 64)
-	if err != nil {
+	if err != nil || !(n >= math.MinInt64 && n < math.MaxInt64) { // the bounds as floats: the second is one too many
 		return fmt.Errorf("invalid duration %s: want text such as \"10s\"", b)
 	}
 	*d = Duration(n)

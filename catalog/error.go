@@ -39,15 +39,15 @@ type Error struct {
 	err  error
 }
 
-// Errorf makes an error with a code; %w in format keeps the cause.
+// Errorf makes an error with a code; each %w in format keeps a cause.
 func Errorf(code Code, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Code: code, Msg: err.Error(), err: errors.Unwrap(err)}
+	return &Error{Code: code, Msg: err.Error(), err: err}
 }
 
 func (e *Error) Error() string { return e.Msg }
 
-// Unwrap returns the cause, if there is one.
+// Unwrap leads to the causes, if there are any.
 func (e *Error) Unwrap() error { return e.err }
 
 // CodeOf returns the code of err: of the outermost Error in its chain, Internal when there is none.

@@ -29,7 +29,8 @@ type Node struct {
 // Same reports whether two nodes say the same, their indexes left aside.
 func (n *Node) Same(o *Node) bool {
 	return n.ID == o.ID && n.Node == o.Node && n.Address == o.Address && n.Datacenter == o.Datacenter &&
-		maps.Equal(n.TaggedAddresses, o.TaggedAddresses) && maps.Equal(n.Meta, o.Meta) && sameLocality(n.Locality, o.Locality)
+		maps.Equal(n.TaggedAddresses, o.TaggedAddresses) && maps.Equal(n.Meta, o.Meta) && sameLocality(n.Locality, o.Locality) &&
+		n.PeerName == o.PeerName
 }
 
 func sameLocality(a, b *Locality) bool {

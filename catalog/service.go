@@ -123,6 +123,11 @@ func (s *Service) Validate() error {
 	case isWildcardIP(s.Address):
 		return Errorf(Invalid, "service %q: address %s is no address that others can dial", s.ID, s.Address)
 	}
+	for tag, a := range s.TaggedAddresses {
+		if a.Port < 0 || a.Port > 65535 {
+			return Errorf(Invalid, "service %q: port %d of its tagged address %q is not between 0 and 65535", s.ID, a.Port, tag)
+		}
+	}
 	if err := s.Weights.Validate(); err != nil {
 		return Errorf(Invalid, "service %q: %w", s.ID, err)
 	}
