@@ -21,6 +21,7 @@ var may = map[string][]string{
 	"catalog/state":              {"catalog"},
 	"connect":                    {"catalog"},
 	"connect/ca":                 {"connect", "catalog"},
+	"connect/chain":              {"catalog"},
 	"rpc":                        {},
 	"rpc/memnet":                 {},
 	"rpc/gossip":                 {},
