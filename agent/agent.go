@@ -169,7 +169,7 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 	}
 	a.events = event.NewRing(eventLocal{a})
 	a.cache = watch.New(watch.Options{Caller: a.caller, Datacenter: cfg.Datacenter, Log: logging.Named(a.log, "cache")})
-	a.dns, err = dns.New(dnsConfig(cfg), &source{cache: a.cache, header: a.dnsHeader}, logging.Named(a.log, "dns"))
+	a.dns, err = dns.New(dnsConfig(cfg), &source{cache: a.cache, caller: a.caller, node: cfg.NodeName, header: a.dnsHeader}, logging.Named(a.log, "dns"))
 	if err != nil {
 		return err
 	}

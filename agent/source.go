@@ -13,7 +13,9 @@ import (
 
 // source is what DNS names mean: the answers of the servers, shared with all others who ask the same.
 type source struct {
-	cache *watch.Cache
+	cache  *watch.Cache
+	caller rpc.Caller
+	node   string // the agent's own
 	// header gives the consistency and the token of DNS questions.
 	header func(datacenter string) rpc.Header
 }
@@ -38,9 +40,32 @@ func (s *source) Service(ctx context.Context, q dns.ServiceQuery) (dns.Instances
 	return dns.Instances{Freshness: freshness(answer), Instances: *answer.Value().(*[]*catalog.Instance)}, nil
 }
 
-// PreparedQuery implements dns.Source.
-func (s *source) PreparedQuery(_ context.Context, q dns.PreparedQuery) (dns.Instances, error) {
-	return dns.Instances{}, catalog.Errorf(catalog.NotFound, "no prepared query %q", q.Name)
+// PreparedQuery implements dns.Source. What the order of the answer or another datacenter decides nobody
+// watches, so it is asked anew.
+func (s *source) PreparedQuery(ctx context.Context, q dns.PreparedQuery) (dns.Instances, error) {
+	run := api.QueryRun{Name: q.Name, Agent: s.node}
+	answer, _, err := watch.Get(ctx, s.cache, api.QueryExecute, s.header(q.Datacenter), &run)
+	if err != nil {
+		return dns.Instances{}, err
+	}
+	found, fresh := answer.Value().(*api.QueryResult), freshness(answer)
+	if found.Ordered || found.More {
+		run.Client = q.Origin.Client.Unmap().String()
+		if q.Origin.Subnet.IsValid() {
+			run.Client = q.Origin.Subnet.Addr().Unmap().String()
+		}
+		fresh = dns.Freshness{}
+		ask := api.QueryExecute
+		if found.More {
+			ask = api.QueryFailover
+		}
+		if found, _, err = ask.Call(ctx, s.caller, s.header(q.Datacenter), &run); err != nil {
+			return dns.Instances{}, err
+		}
+	}
+	out := dns.Instances{Freshness: fresh, Instances: found.Nodes, Ordered: found.Ordered, PerClient: found.PerClient}
+	out.TTL, out.HasTTL = found.DNS.Lifetime()
+	return out, nil
 }
 
 // Node implements dns.Source.

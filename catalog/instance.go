@@ -1,5 +1,7 @@
 package catalog
 
+import "slices"
+
 // Instance is one running copy of a service with all that decides whether it is used: its node, itself
 // and the checks of both. It is what health queries answer with.
 type Instance struct {
@@ -10,6 +12,14 @@ type Instance struct {
 
 // Status is the worst of the instance's checks.
 func (i *Instance) Status() Status { return Aggregate(i.Checks) }
+
+// StatusWithout is the worst of the instance's checks but those with the ids.
+func (i *Instance) StatusWithout(ids []string) Status {
+	if len(ids) == 0 {
+		return i.Status()
+	}
+	return Aggregate(slices.DeleteFunc(slices.Clone(i.Checks), func(c *Check) bool { return slices.Contains(ids, c.CheckID) }))
+}
 
 // Address is where the instance is reached: its own address, else its node's.
 func (i *Instance) Address() string {

@@ -43,6 +43,16 @@ const (
 	maxMetaValue = 512
 )
 
+// HasPairs reports whether meta has all the pairs.
+func HasPairs(meta, pairs map[string]string) bool {
+	for k, v := range pairs {
+		if have, ok := meta[k]; !ok || have != v {
+			return false
+		}
+	}
+	return true
+}
+
 // ValidateMeta checks the key/value pairs of a node or service. Keys that begin with "consul-" are
 // reserved unless reserved is true.
 // Source: https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/node

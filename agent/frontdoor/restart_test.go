@@ -27,8 +27,9 @@ func TestRestartKeepsAll(t *testing.T) {
 	p.Put(t, "/v1/session/create", `{"Name": "s", "TTL": "1h"}`).JSON(t, &session)
 	p.Put(t, "/v1/kv/lock?acquire="+session.ID, "held")
 	p.Put(t, "/v1/catalog/register", `{"Node": "outside", "Address": "10.0.0.9", "Service": {"Service": "db", "Port": 5432}}`)
+	p.Do(t, "POST", "/v1/query", `{"Name": "find-db", "Session": "`+session.ID+`", "Service": {"Service": "db", "Tags": ["!old"]}, "DNS": {"TTL": "9s"}}`).Want(t, http.StatusOK)
 	paths := []string{
-		"/v1/kv/?recurse", "/v1/session/list", "/v1/agent/services", "/v1/agent/checks", "/v1/catalog/services", "/v1/health/service/web",
+		"/v1/query", "/v1/kv/?recurse", "/v1/session/list", "/v1/agent/services", "/v1/agent/checks", "/v1/catalog/services", "/v1/health/service/web",
 		"/v1/health/node/n1", "/v1/catalog/node/outside", "/v1/catalog/nodes",
 	}
 	state := func() map[string]string {

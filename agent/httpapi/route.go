@@ -21,6 +21,8 @@ type Route struct {
 	Methods []Method
 	// Effective answers tell the consistency they really have in a header.
 	Effective bool
+	// NoOptions leaves OPTIONS out of the Allow header, as Consul does where it tells methods apart by itself.
+	NoOptions bool
 }
 
 // Method is one HTTP method of a route.
@@ -35,7 +37,10 @@ func post(h Handler) []Method { return []Method{{http.MethodPost, h}} }
 
 // allow is the value of the Allow header.
 func (r *Route) allow() string {
-	names := []string{http.MethodOptions}
+	var names []string
+	if !r.NoOptions {
+		names = append(names, http.MethodOptions)
+	}
 	for _, m := range r.Methods {
 		names = append(names, m.Name)
 	}
@@ -52,7 +57,7 @@ func (r *Route) handler(method string) Handler {
 // Routes is the one table of everything that is served under /v1.
 func Routes() []Route {
 	return slices.Concat(
-		agentRoutes(), checkRoutes(), catalogRoutes(), healthRoutes(), kvRoutes(), sessionRoutes(), txnRoutes(),
+		agentRoutes(), checkRoutes(), catalogRoutes(), healthRoutes(), kvRoutes(), sessionRoutes(), txnRoutes(), queryRoutes(),
 		eventRoutes(), coordinateRoutes(), statusRoutes(), snapshotRoutes(), operatorRoutes(), keyringRoutes(), aclRoutes(),
 	)
 }

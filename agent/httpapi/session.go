@@ -173,13 +173,7 @@ func txnStatus(rep *api.TxnReply) int {
 // about the answer.
 type txnReadReply struct {
 	*api.TxnReply
-	Index                 uint64
-	LastContact           int64
-	KnownLeader           bool
-	ConsistencyLevel      string
-	NotModified           bool
-	Backend               int
-	ResultsFilteredByACLs bool
+	answered
 }
 
 func txnRead(c *call, req *api.TxnRequest) error {
@@ -188,7 +182,5 @@ func txnRead(c *call, req *api.TxnRequest) error {
 		return err
 	}
 	c.contact(meta)
-	return c.jsonWith(txnStatus(rep), txnReadReply{
-		TxnReply: rep, Index: max(meta.Index, 1), KnownLeader: meta.KnownLeader, LastContact: int64(meta.LastContact),
-	})
+	return c.jsonWith(txnStatus(rep), txnReadReply{rep, answeredBy(meta)})
 }

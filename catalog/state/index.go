@@ -23,6 +23,7 @@ const (
 	instancesIndex   = "instances"   // the last removal of an instance
 	sessionsIndex    = "sessions"    // the last removal of a session
 	coordinatesIndex = "coordinates" // the last removal of a coordinate
+	queriesIndex     = "queries"     // the last change of a prepared query
 	locksIndex       = "locks"       // no index: the highest LockIndex whose grave was reaped
 )
 

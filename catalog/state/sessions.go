@@ -82,7 +82,8 @@ func sessionChecks(s *catalog.Session) []string {
 	return ids
 }
 
-// SessionDestroy ends a session if it is there: its locks are released or its keys removed.
+// SessionDestroy ends a session if it is there: its locks are released or its keys removed, and its
+// prepared queries go.
 func SessionDestroy(tx *Txn, id string) {
 	if s, _ := Session(tx, nil, id); s != nil {
 		endSession(tx, s)
@@ -105,6 +106,9 @@ func endSession(tx *Txn, s *catalog.Session) {
 		row := *held
 		row.Session = ""
 		putPair(tx, held, &row)
+	}
+	for _, q := range queries.all(tx, queryBySession, tx.key(s.ID)) {
+		DeleteQuery(tx, q.ID)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // it refers to.
 var tables = []erased{
 	nodes, savedChecks{checks}, savedInstances{instances}, names, pairs, graves, sessions, coordinates, indexes, settings,
-	savedEntries{entries},
+	savedEntries{entries}, queries,
 }
 
 // version is what the tables hold at one time.
@@ -33,6 +33,7 @@ type version struct {
 	indexes     rows[indexRow]
 	settings    rows[settingRow]
 	entries     rows[catalog.AnyEntry]
+	queries     rows[catalog.PreparedQuery]
 }
 
 // Store holds one version after another of the tables.

@@ -160,6 +160,11 @@ func (v *verifier) orphans() {
 			}
 		}
 	}
+	for q := range queries.scan(v.tx, nil, queryBySession, nil) {
+		if sessions.get(v.tx, nil, primary, v.tx.key(q.Session)) == nil {
+			v.report("prepared query %s: session %s is missing", q.ID, q.Session)
+		}
+	}
 	for c := range coordinates.scan(v.tx, nil, primary, nil) {
 		if nodeNamed(v.tx, nil, c.Node) == nil {
 			v.report("coordinate of node %s, which is missing", c.Node)

@@ -52,6 +52,8 @@ type Query[Req, Rep any] struct {
 	// Read answers from one version of the store and says in w what the answer depends on. The index is
 	// that of the answer's last change, at least 1.
 	Read func(tx *state.Txn, w *state.Watch, req *Req) (*Rep, uint64, error)
+	// As returns the token whose view counts instead of the caller's, empty for the caller's. May be nil.
+	As func(tx *state.Txn, req *Req) string
 	// Visible returns the reply without what az may not see, and whether it left anything out. May be nil.
 	Visible func(az acl.Authorizer, rep *Rep) (*Rep, bool)
 	// Filter returns the reply with only the elements that keep accepts. Nil means that the reply cannot

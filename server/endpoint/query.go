@@ -8,7 +8,6 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/filter"
-	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 )
 
@@ -32,7 +31,8 @@ func AddQuery[Req, Rep any](r *Registry, q Query[Req, Rep]) {
 		if err != nil {
 			return rpc.Answer{}, err
 		}
-		read := func() (*result, error) { return q.read(r.store, az, req, keep) }
+		later := context.WithoutCancel(ctx) // who waits reads anew after the call that asked first has ended
+		read := func() (*result, error) { return q.read(later, r, az, req, keep) }
 		if q.Plain || call.Header.MinIndex == 0 && q.Unshared != nil && q.Unshared(req) {
 			found, err := read()
 			if err != nil {
@@ -50,11 +50,19 @@ func AddQuery[Req, Rep any](r *Registry, q Query[Req, Rep]) {
 }
 
 // read makes the answer from the store as it is now.
-func (q *Query[Req, Rep]) read(store *state.Store, az acl.Authorizer, req *Req, keep filter.Keep) (*result, error) {
-	out := &result{abandoned: store.Abandoned()}
-	rep, index, err := q.Read(store.Read(), &out.watch, req)
+func (q *Query[Req, Rep]) read(ctx context.Context, r *Registry, az acl.Authorizer, req *Req, keep filter.Keep) (*result, error) {
+	out := &result{abandoned: r.store.Abandoned()}
+	tx := r.store.Read()
+	rep, index, err := q.Read(tx, &out.watch, req)
 	if err != nil {
 		return nil, err
+	}
+	if q.As != nil {
+		if token := q.As(tx, req); token != "" {
+			if az, err = r.host.Authorize(ctx, token); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if q.Visible != nil {
 		rep, out.filtered = q.Visible(az, rep)

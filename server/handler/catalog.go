@@ -138,7 +138,7 @@ func readServices(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*map[stri
 	}
 	found := map[string][]string{}
 	index := state.AllInstances(tx, w, func(i *catalog.Instance) {
-		if !hasMeta(i.Node.Meta, q.NodeMeta) {
+		if !catalog.HasPairs(i.Node.Meta, q.NodeMeta) {
 			return
 		}
 		tags, ok := found[i.Service.Service]
@@ -180,7 +180,7 @@ func matching(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (found []*cata
 	}
 	kept := make([]*catalog.Instance, 0, len(found))
 	for _, i := range found {
-		if i.Service.HasTags(q.Tags) && hasMeta(i.Node.Meta, q.NodeMeta) && (q.Address == "" || q.Address == i.Address()) && (!q.Passing || i.Status() == catalog.Passing) {
+		if i.Service.HasTags(q.Tags) && catalog.HasPairs(i.Node.Meta, q.NodeMeta) && (q.Address == "" || q.Address == i.Address()) && (!q.Passing || i.Status() == catalog.Passing) {
 			kept = append(kept, i)
 		}
 	}

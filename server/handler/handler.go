@@ -2,11 +2,13 @@
 package handler
 
 import (
+	"log/slog"
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/endpoint"
 )
@@ -20,6 +22,12 @@ type Deps struct {
 	Sessions SessionTimers
 	// MinSessionTTL is the shortest TTL of a session; 0 is catalog.MinSessionTTL.
 	MinSessionTTL time.Duration
+	// Remote is a way to a server of another datacenter, an error with code no_path when there is none.
+	Remote func(datacenter string) (rpc.Caller, error)
+	// Abroad lists the other datacenters, nearest first.
+	Abroad func() []string
+	// Log may be nil.
+	Log *slog.Logger
 }
 
 // SessionTimers ends sessions that are not renewed in time. It keeps time on the leader only.
@@ -32,12 +40,16 @@ type SessionTimers interface {
 
 // Register adds every verb that the store answers.
 func Register(r *endpoint.Registry, d Deps) {
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
 	registerCatalog(r, d)
 	registerHealth(r, d)
 	registerKV(r, d)
 	registerSessions(r, d)
 	registerTxn(r, d)
 	registerCoordinates(r)
+	registerQueries(r, d)
 	registerOperator(r, d)
 }
 
@@ -67,20 +79,10 @@ func seesService(az acl.Authorizer, name string) bool {
 	return az.Allows(acl.Need{Resource: acl.Service, Name: name, Access: acl.Read})
 }
 
-// hasMeta reports whether meta has all the pairs.
-func hasMeta(meta, pairs map[string]string) bool {
-	for k, v := range pairs {
-		if have, ok := meta[k]; !ok || have != v {
-			return false
-		}
-	}
-	return true
-}
-
 // nodeWith selects nodes by metadata; nil selects all.
 func nodeWith(pairs map[string]string) func(*catalog.Node) bool {
 	if len(pairs) == 0 {
 		return nil
 	}
-	return func(n *catalog.Node) bool { return hasMeta(n.Meta, pairs) }
+	return func(n *catalog.Node) bool { return catalog.HasPairs(n.Meta, pairs) }
 }

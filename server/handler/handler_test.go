@@ -71,7 +71,12 @@ func (s *server) Allows(n acl.Need) bool {
 }
 
 // View implements acl.Authorizer.
-func (s *server) View() string { return "" }
+func (s *server) View() string {
+	if s.allowed == nil {
+		return ""
+	}
+	return fmt.Sprint(s.allowed)
+}
 
 func (s *server) do(t testing.TB, method string, req any) any {
 	t.Helper()
@@ -123,6 +128,11 @@ func questions() map[string]*rpc.Call {
 		add(api.KVList.Name, &api.KVQuery{Key: key})
 		add(api.KVKeys.Name, &api.KVQuery{Key: key, Separator: "/"})
 	}
+	add(api.QueryList.Name, &api.Nothing{})
+	for _, name := range []string{"find", "find-db", "FIND-web"} {
+		add(api.QueryExplain.Name, &api.QueryRun{Name: name})
+		add(api.QueryExecute.Name, &api.QueryRun{Name: name})
+	}
 	add(api.CoordinateNodes.Name, &api.NodeQuery{})
 	add(api.UsageRead.Name, &api.Nothing{})
 	add(api.GatewayServices.Name, &api.ServiceQuery{Service: "web"})
@@ -151,7 +161,7 @@ func TestAnswers(t *testing.T) {
 				if err != nil {
 					t.Fatal(name, err)
 				}
-				text, _ := json.Marshal(a.Value())
+				text, _ := json.Marshal(sorted(a.Value()))
 				found[name] = answer{a, string(text)}
 			}
 			return found
@@ -182,6 +192,20 @@ func TestAnswers(t *testing.T) {
 	})
 }
 
+// sorted is a reply without the random order of what a prepared query finds.
+func sorted(reply any) any {
+	rep, ok := reply.(*api.QueryResult)
+	if !ok {
+		return reply
+	}
+	out := *rep
+	out.Nodes = slices.Clone(rep.Nodes)
+	slices.SortFunc(out.Nodes, func(a, b *catalog.Instance) int {
+		return strings.Compare(a.Node.Node+" "+a.Service.ID, b.Node.Node+" "+b.Service.ID)
+	})
+	return &out
+}
+
 func drawWrite(t *rapid.T) (string, any) {
 	pick := func(what string, from ...string) string { return rapid.SampledFrom(from).Draw(t, what) }
 	node := pick("node", "n1", "n1", "n2")
@@ -191,7 +215,7 @@ func drawWrite(t *rapid.T) (string, any) {
 	} else if kind == "native" {
 		service.Connect = &catalog.Connect{Native: true}
 	}
-	switch pick("write", "register", "register", "register", "deregister", "deregister", "kv", "coordinate", "session", "reap") {
+	switch pick("write", "register", "register", "register", "deregister", "deregister", "kv", "coordinate", "session", "query", "reap") {
 	case "register":
 		r := &api.RegisterRequest{Node: node, ID: pick("node id", "", "", ids[0], ids[1]), Address: pick("address", "10.0.0.1", "10.0.0.2"), SkipNodeUpdate: rapid.Bool().Draw(t, "skip")}
 		if rack := pick("rack", "", "a", "b"); rack != "" {
@@ -210,6 +234,12 @@ func drawWrite(t *rapid.T) (string, any) {
 		return api.KVApply.Name, &api.KVWrite{Op: api.KVOp(pick("op", "set", "set", "delete", "delete-tree")), Pair: catalog.KVPair{Key: pick("key", "a", "a/b", "a/b/c", "b"), Value: []byte(pick("value", "x", "y"))}}
 	case "session":
 		return api.SessionApply.Name, &api.SessionWrite{Op: api.SessionCreate, Session: catalog.Session{Node: node}}
+	case "query":
+		q := catalog.PreparedQuery{Name: pick("query", "find", "find-"), Service: catalog.QueryService{Service: pick("finds", "web", "db", "${name.suffix}"), Tags: []string{pick("wants", "v1", "!v1")}}}
+		if rapid.Bool().Draw(t, "template") {
+			q.Template.Type = catalog.NamePrefixMatch
+		}
+		return api.QueryApply.Name, &api.QueryWrite{Op: api.QueryCreate, Query: q}
 	case "coordinate":
 		return api.CoordinateSet.Name, &api.CoordinateUpdate{Updates: []*catalog.NodeCoordinate{{Node: node, Coord: &catalog.Coordinate{Vec: make([]float64, 8), Height: float64(rapid.IntRange(0, 2).Draw(t, "height"))}}}}
 	}

@@ -1,0 +1,85 @@
+package api
+
+import (
+	"encoding/binary"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+)
+
+// QueryOp is what a write does to a prepared query.
+type QueryOp string
+
+// The operations on prepared queries.
+const (
+	QueryCreate QueryOp = "create"
+	QueryUpdate QueryOp = "update"
+	QueryDelete QueryOp = "delete"
+)
+
+// QueryWrite changes prepared queries.
+type QueryWrite struct {
+	Op    QueryOp
+	Query catalog.PreparedQuery
+}
+
+// QueryID asks for one prepared query.
+type QueryID struct{ ID string }
+
+// AppendKey implements endpoint.Keyed.
+func (q *QueryID) AppendKey(key []byte) []byte { return appendString(key, q.ID) }
+
+// QueryRun asks for what a prepared query finds.
+type QueryRun struct {
+	Name    string // or id
+	Near    string // in place of the query's own
+	Limit   int    // how many instances at most; 0 is all
+	Connect bool   // what mesh connections to the service reach, whatever the query says
+	Agent   string // the node of the agent that asks
+	Client  string // the address of who asks that agent; may be empty when no query is near to that
+}
+
+// AppendKey implements endpoint.Keyed.
+func (q *QueryRun) AppendKey(key []byte) []byte {
+	key = appendString(appendString(key, q.Name), q.Near)
+	key = appendBool(binary.AppendUvarint(key, uint64(q.Limit)), q.Connect)
+	return appendString(appendString(key, q.Agent), q.Client)
+}
+
+// QueryResult is what a prepared query found.
+type QueryResult struct {
+	Service    string
+	Nodes      []*catalog.Instance
+	DNS        catalog.QueryDNS
+	Datacenter string // that they are in
+	PeerName   string // that they come from
+	Failovers  int    // how many other datacenters and peers were asked
+	// Found is whether there is such a query at all.
+	Found bool `json:"-" codec:"Found"`
+	// Ordered instances are in order of round-trip times, which nobody watches.
+	Ordered bool `json:"-" codec:"Ordered"`
+	// PerClient results hold for QueryRun.Client only.
+	PerClient bool `json:"-" codec:"PerClient"`
+	// More is whether nothing was found here and there are others to ask.
+	More bool `json:"-" codec:"More"`
+}
+
+// QueryRemote asks another datacenter for what a prepared query finds there.
+type QueryRemote struct {
+	Query catalog.PreparedQuery // made ready for the name it is run for
+	Limit int
+}
+
+// QueryExplained is a prepared query as it would be run for a name; nil when there is none.
+type QueryExplained struct{ Query *catalog.PreparedQuery }
+
+// Verbs of prepared queries. The reply to a write is the id of the query.
+var (
+	QueryApply    = rpc.Method[QueryWrite, string]{Name: "PreparedQuery.Apply"}
+	QueryRead     = rpc.Method[QueryID, []*catalog.PreparedQuery]{Name: "PreparedQuery.Get"}
+	QueryList     = rpc.Method[Nothing, []*catalog.PreparedQuery]{Name: "PreparedQuery.List"}
+	QueryExplain  = rpc.Method[QueryRun, QueryExplained]{Name: "PreparedQuery.Explain"}
+	QueryExecute  = rpc.Method[QueryRun, QueryResult]{Name: "PreparedQuery.Execute"}
+	QueryFailover = rpc.Method[QueryRun, QueryResult]{Name: "PreparedQuery.Failover"}
+	QueryAbroad   = rpc.Method[QueryRemote, QueryResult]{Name: "PreparedQuery.ExecuteRemote"}
+)

@@ -1,0 +1,213 @@
+package handler
+
+import (
+	"cmp"
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/endpoint"
+)
+
+func registerQueryRuns(r *endpoint.Registry, d Deps) {
+	endpoint.AddQuery(r, endpoint.Query[api.QueryRun, api.QueryResult]{
+		Method:   api.QueryExecute,
+		Check:    checkRun,
+		Unshared: func(*api.QueryRun) bool { return true }, // its order is another each time
+		As: func(tx *state.Txn, run *api.QueryRun) string {
+			if q, _ := state.FindQuery(tx, nil, run.Name); q != nil {
+				return q.Token
+			}
+			return ""
+		},
+		Read: func(tx *state.Txn, w *state.Watch, run *api.QueryRun) (*api.QueryResult, uint64, error) {
+			q, index, err := renderQuery(tx, w, run)
+			if err != nil || q == nil {
+				return &api.QueryResult{Nodes: []*catalog.Instance{}}, index, err
+			}
+			rep, health := runQuery(tx, w, d.Datacenter, q, run)
+			return rep, max(index, health), nil
+		},
+		Visible: visibleResult,
+	})
+	endpoint.AddQuery(r, endpoint.Query[api.QueryRemote, api.QueryResult]{
+		Method:   api.QueryAbroad,
+		Check:    func(req *api.QueryRemote) error { return req.Query.Validate() },
+		Unshared: func(*api.QueryRemote) bool { return true },
+		Read: func(tx *state.Txn, w *state.Watch, req *api.QueryRemote) (*api.QueryResult, uint64, error) {
+			rep, index := runQuery(tx, w, d.Datacenter, &req.Query, &api.QueryRun{Limit: req.Limit})
+			return rep, index, nil
+		},
+		Visible: visibleResult,
+	})
+	endpoint.AddAction(r, endpoint.Action[api.QueryRun, api.QueryResult]{
+		Method:   api.QueryFailover,
+		Anywhere: true,
+		Do: func(ctx context.Context, h rpc.Header, run *api.QueryRun) (*api.QueryResult, rpc.Meta, error) {
+			return failover(ctx, r, d, h, run)
+		},
+	})
+}
+
+func checkRun(run *api.QueryRun) error {
+	switch {
+	case run.Name == "":
+		return catalog.Errorf(catalog.Invalid, "missing name or id of a prepared query")
+	case run.Limit < 0:
+		return catalog.Errorf(catalog.Invalid, "limit %d is below zero", run.Limit)
+	}
+	return nil
+}
+
+// renderQuery returns the query that answers for a name as it is run for it, nil when there is none.
+func renderQuery(tx *state.Txn, w *state.Watch, run *api.QueryRun) (*catalog.PreparedQuery, uint64, error) {
+	q, index := state.FindQuery(tx, w, run.Name)
+	if q == nil {
+		return nil, index, nil
+	}
+	rendered, err := q.Render(run.Name, "")
+	if err != nil {
+		return nil, index, catalog.Errorf(catalog.Invalid, "prepared query %s for %q: %w", q.ID, run.Name, err)
+	}
+	if run.Connect && !rendered.Service.Connect {
+		changed := *rendered
+		changed.Service.Connect = true
+		rendered = &changed
+	}
+	return rendered, index, nil
+}
+
+// runQuery runs a query on what is registered here.
+func runQuery(tx *state.Txn, w *state.Watch, datacenter string, q *catalog.PreparedQuery, run *api.QueryRun) (*api.QueryResult, uint64) {
+	s := &q.Service
+	rep := &api.QueryResult{Service: s.Service, DNS: q.DNS, Datacenter: datacenter, PeerName: s.Peer, Nodes: []*catalog.Instance{}, Found: true}
+	find := state.ServiceInstances
+	if s.Connect {
+		find = state.ConnectInstances
+	}
+	found, _, index := find(tx, w, s.Service)
+	for _, i := range found {
+		if s.Peer == i.Service.PeerName && s.Selects(i) {
+			rep.Nodes = append(rep.Nodes, i)
+		}
+	}
+	order(tx, rep, cmp.Or(run.Near, s.Near), run)
+	if run.Limit > 0 && len(rep.Nodes) > run.Limit {
+		rep.Nodes = rep.Nodes[:run.Limit]
+	}
+	rep.More = len(rep.Nodes) == 0 && (s.Failover.NearestN > 0 || len(s.Failover.Datacenters)+len(s.Failover.Targets) > 0)
+	return rep, index
+}
+
+// order puts instances in order of round-trip times from a place, what is on the place itself first, and
+// otherwise in a random one.
+func order(tx *state.Txn, rep *api.QueryResult, near string, run *api.QueryRun) {
+	rand.Shuffle(len(rep.Nodes), func(i, j int) { rep.Nodes[i], rep.Nodes[j] = rep.Nodes[j], rep.Nodes[i] })
+	switch near {
+	case "":
+		return
+	case catalog.NearAgent:
+		near = run.Agent
+	case catalog.NearIP:
+		rep.PerClient = true
+		near = ""
+		for _, n := range state.NodesAt(tx, nil, run.Client) {
+			near = n.Node
+		}
+	}
+	rep.Ordered = true
+	sortNear(tx, near, rep.Nodes, func(i *catalog.Instance) string { return i.Node.Node })
+	away := func(i *catalog.Instance) int {
+		if strings.EqualFold(i.Node.Node, near) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(rep.Nodes, func(a, b *catalog.Instance) int { return away(a) - away(b) })
+}
+
+func visibleResult(az acl.Authorizer, rep *api.QueryResult) (*api.QueryResult, bool) {
+	kept, filtered := visible(func(az acl.Authorizer, i *catalog.Instance) bool {
+		return seesNode(az, i.Node.Node) && seesService(az, i.Service.Service)
+	})(az, &rep.Nodes)
+	if !filtered {
+		return rep, false
+	}
+	out := *rep
+	out.Nodes = *kept
+	return &out, true
+}
+
+// failover asks the datacenters and peers that a query names, one after the other, until one knows healthy
+// instances. When none does, the answer is that there are none here.
+func failover(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, run *api.QueryRun) (*api.QueryResult, rpc.Meta, error) {
+	local, meta, err := api.QueryExecute.Call(ctx, r, h, run)
+	if err != nil || !local.More {
+		return local, meta, err
+	}
+	tx := d.Store.Read()
+	q, _, err := renderQuery(tx, nil, run)
+	if err != nil || q == nil {
+		return local, meta, err
+	}
+	h.Token = cmp.Or(q.Token, h.Token)
+	tried := 0
+	for _, target := range targets(d, &q.Service.Failover) {
+		tried++
+		found, err := askTarget(ctx, r, d, h, q, target, run.Limit)
+		if err != nil {
+			d.Log.Warn("a prepared query cannot fail over to a target", "query", cmp.Or(q.Name, q.ID), "dc", target.Datacenter, "peer", target.Peer, "err", err)
+			continue
+		}
+		if len(found.Nodes) > 0 {
+			out := *found
+			out.Failovers = tried
+			return &out, meta, nil
+		}
+	}
+	out := *local
+	out.Failovers = tried
+	return &out, meta, nil
+}
+
+// targets lists where a query fails over to, each datacenter once.
+func targets(d Deps, f *catalog.QueryFailover) []catalog.QueryTarget {
+	if len(f.Targets) > 0 {
+		return f.Targets
+	}
+	abroad := d.Abroad()
+	near := abroad[:min(f.NearestN, len(abroad))]
+	var all []catalog.QueryTarget
+	for _, dc := range slices.Concat(near, f.Datacenters) {
+		t := catalog.QueryTarget{Datacenter: dc}
+		if dc != d.Datacenter && !slices.Contains(all, t) {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+func askTarget(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, q *catalog.PreparedQuery, target catalog.QueryTarget, limit int) (*api.QueryResult, error) {
+	there := *q
+	there.Token, there.Template, there.Service.Failover = "", catalog.QueryTemplate{}, catalog.QueryFailover{}
+	there.Name = cmp.Or(there.Name, "failover") // a catch-all template has none
+	h.Datacenter, h.MinIndex = target.Datacenter, 0
+	if target.Peer != "" {
+		there.Service.Peer = target.Peer
+	}
+	var way rpc.Caller = r
+	if target.Datacenter != "" && target.Datacenter != d.Datacenter {
+		var err error
+		if way, err = d.Remote(target.Datacenter); err != nil {
+			return nil, err
+		}
+	}
+	found, _, err := api.QueryAbroad.Call(ctx, way, h, &api.QueryRemote{Query: there, Limit: limit})
+	return found, err
+}
