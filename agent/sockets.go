@@ -159,7 +159,11 @@ func numeric(name string, look func(string) (string, error)) (int, error) {
 
 func socketError(l config.Listener, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%s: address %s (%s) is in use by another process: stop it or set ports.%s to a free port", l.Name, l.Address, l.Network, l.Name)
+		way := fmt.Sprintf("set ports.%s (-%s-port) to a free port", l.Name, l.Name)
+		if l.Network == "unix" {
+			way = fmt.Sprintf("set addresses.%s to another path", l.Name)
+		}
+		return fmt.Errorf("%s: address %s (%s) is in use by another process: stop it or %s", l.Name, l.Address, l.Network, way)
 	}
 	return fmt.Errorf("%s: listening on %s (%s): %w", l.Name, l.Address, l.Network, err)
 }

@@ -26,9 +26,6 @@ func processRows() []row {
 func runAgent(f *flag.FlagSet) action {
 	flags := config.BindFlags(f)
 	return func(ctx context.Context, c *call) error {
-		if len(c.args) > 0 {
-			return usage("the agent takes no arguments, got %q", c.args[0])
-		}
 		revision, date := build()
 		reload := make(chan struct{}, 1)
 		a, err := agent.Open(agent.Options{

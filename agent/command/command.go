@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/cli"
@@ -41,6 +42,11 @@ func Run(args []string, std IO) int {
 	app := &cli.CLI{
 		Name: program, Version: human(), Args: args, Commands: commands, Autocomplete: true,
 		HelpFunc: overview(rows), HelpWriter: std.Out, ErrorWriter: std.Err,
+	}
+	completing := std.Getenv("COMP_LINE") != "" // a shell asks how to go on, and its arguments are no commands
+	if name, wrong := unknown(args, rows); wrong && !completing {
+		fmt.Fprintln(std.Err, red(std.Err, std.Getenv, noCommand("", name, rows)))
+		return unknownCode
 	}
 	code, err := app.Run()
 	if err != nil {
@@ -100,15 +106,19 @@ func (c *command) Help() string { return c.row.text() }
 func (c *command) Run(args []string) int {
 	r := c.row
 	if r.bind == nil {
+		if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+			fmt.Fprintln(c.std.Err, red(c.std.Err, c.std.Getenv, noCommand(r.name, args[0], table())))
+			return 1
+		}
 		return cli.RunResultHelp
 	}
 	flags, api := r.flags()
 	act := r.bind(flags)
 	if err := flags.Parse(args); err != nil {
-		return c.fail(usage("%v", err))
+		return c.fail(misused(flags, err))
 	}
 	call := &call{IO: c.std, args: flags.Args()}
-	if err := r.arity(len(call.args)); err != nil {
+	if err := r.arity(call.args); err != nil {
 		return c.fail(err)
 	}
 	if api != nil {
@@ -129,16 +139,6 @@ func (r *row) flags() (*flag.FlagSet, *apiOptions) {
 	flags := flag.NewFlagSet(r.name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	return flags, bindAPI(flags, r.reach)
-}
-
-func (r *row) arity(n int) error {
-	switch {
-	case n < r.min:
-		return usage("too few arguments: want %s", r.args)
-	case r.max >= 0 && n > r.max:
-		return usage("too many arguments: want %s (options go before them)", r.args)
-	}
-	return nil
 }
 
 // interruptible runs f until it ends. The first signal ends f's context; the second closes hurry and gives
@@ -176,7 +176,8 @@ type interrupted struct{ signal os.Signal }
 
 func (i interrupted) Error() string { return "interrupted (" + i.signal.String() + ")" }
 
-// fail prints err, if there is one, and returns the exit code.
+// fail prints err, if there is one, in one line, or in a line for each error that is joined in it, and
+// returns the exit code.
 func (c *command) fail(err error) int {
 	if err == nil {
 		return 0
@@ -186,14 +187,16 @@ func (c *command) fail(err error) int {
 		e = &exit{code: 1, err: err}
 	}
 	if e.err != nil {
-		line := "Error: " + clean(e.err.Error())
+		tail := ""
 		if advice := advise(e.err); advice != "" {
-			line += ". " + advice
+			tail = ". " + advice
 		}
 		if e.usage {
-			line += fmt.Sprintf(" (see %s %s -h)", program, c.row.name)
+			tail += fmt.Sprintf(" (see %s %s -h)", program, c.row.name)
 		}
-		fmt.Fprintln(c.std.Err, red(c.std.Err, c.std.Getenv, line))
+		for _, text := range each(e.err) {
+			fmt.Fprintln(c.std.Err, red(c.std.Err, c.std.Getenv, "Error: "+clean(text)+tail))
+		}
 	}
 	return e.code
 }

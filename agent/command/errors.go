@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -39,6 +40,7 @@ func advise(err error) string {
 	var authority x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var record tls.RecordHeaderError
+	var lookup *net.DNSError
 	text := err.Error()
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -49,6 +51,10 @@ func advise(err error) string {
 		return "Name the CA that signed the agent's certificate with -ca-file or CURIA_CACERT"
 	case errors.As(err, &host):
 		return "Name the server that the certificate is for with -tls-server-name or CURIA_TLS_SERVER_NAME"
+	case errors.As(err, &lookup), strings.Contains(text, "invalid port"):
+		return "Name the agent's address with -http-addr or CURIA_HTTP_ADDR"
+	case errors.Is(err, syscall.ECONNRESET):
+		return "What listens there may be no HTTP API: look at the port of the address"
 	case errors.As(err, &record), strings.Contains(text, "server gave HTTP response to HTTPS client"):
 		return "The address does not speak HTTPS: use http:// or the agent's HTTPS port"
 	case strings.Contains(text, "HTTP request to an HTTPS server"), strings.Contains(text, "malformed HTTP response"):

@@ -96,6 +96,20 @@ func list(dir, format string) ([]string, error) {
 	return names, nil
 }
 
+// empty returns the directories among the paths that hold no configuration.
+func empty(paths []string, format string) []string {
+	var found []string
+	for _, path := range paths {
+		if info, err := os.Stat(path); err != nil || !info.IsDir() {
+			continue
+		}
+		if names, err := list(path, format); err == nil && len(names) == 0 {
+			found = append(found, path)
+		}
+	}
+	return found
+}
+
 // readFile reads a file, or a pipe as a shell makes for <(command), within maxFile and readTime.
 func readFile(path string) ([]byte, error) {
 	// Opening a pipe that nobody writes to would wait for ever without O_NONBLOCK.

@@ -46,6 +46,13 @@ func Load(args Args) (*Config, []Warning, error) {
 		l.resolve()
 	}
 	l.validate()
+	for _, dir := range empty(args.Paths, args.Format) {
+		text := fmt.Sprintf("the directory %s holds no configuration: files there are read if they are called *.hcl or *.json", dir)
+		l.warnings = append(l.warnings, Warning{Text: text})
+		if len(l.errs) > 0 { // it may be why
+			l.fail(errors.New(text))
+		}
+	}
 	if err := errors.Join(l.errs...); err != nil {
 		return nil, l.warnings, err
 	}
