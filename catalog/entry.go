@@ -84,7 +84,7 @@ func (h *EntryHead) Key() string {
 // String names the entry for people: service-defaults/web.
 func (h *EntryHead) String() string { return string(h.Kind) + "/" + h.Key() }
 
-// SameEntry reports whether two normalized entries say the same, their indexes left aside.
+// SameEntry reports whether two normalized entries say the same, their indexes and status left aside.
 func SameEntry(a, b ConfigEntry) bool {
 	if a.Head().Hash != b.Head().Hash {
 		return false
@@ -92,31 +92,26 @@ func SameEntry(a, b ConfigEntry) bool {
 	return string(content(a)) == string(content(b))
 }
 
-// EntryHash is a hash of what a normalized entry says: of its JSON without indexes.
+// EntryHash is a hash of what a normalized entry says: of its JSON without indexes and status.
 func EntryHash(e ConfigEntry) uint64 {
 	h := fnv.New64a()
 	h.Write(content(e))
 	return h.Sum64()
 }
 
-// content is the JSON of an entry without its indexes and hash.
+// content is the JSON of an entry without its indexes, hash and status.
 func content(e ConfigEntry) []byte {
 	plain := e.Clone()
 	h := plain.Head()
 	h.Hash, h.CreateIndex, h.ModifyIndex = 0, 0, 0
+	if s := StatusOf(plain); s != nil {
+		*s = EntryStatus{}
+	}
 	b, err := json.Marshal(plain)
 	if err != nil {
 		panic("catalog: " + h.String() + " cannot be encoded: " + err.Error()) // it holds only what was decoded
 	}
 	return b
-}
-
-// named checks what all kinds need.
-func (h *EntryHead) named() error {
-	if h.Key() == "" {
-		return Errorf(Invalid, "%s: set Name", h.Kind)
-	}
-	return ValidateMeta(h.Meta, true)
 }
 
 // clone is a deep copy of what e points to: of pointers, maps and slices as of values.

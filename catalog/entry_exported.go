@@ -1,5 +1,9 @@
 package catalog
 
+import (
+	"fmt"
+)
+
 // ExportedServices says which services other clusters may reach.
 // Source: https://developer.hashicorp.com/consul/docs/reference/config-entry/exported-services
 type ExportedServices struct {
@@ -20,10 +24,36 @@ type ServiceConsumer struct {
 }
 
 // Normalize implements ConfigEntry.
-func (e *ExportedServices) Normalize() { e.Hash = EntryHash(e) }
+func (e *ExportedServices) Normalize() {
+	if e.Name == "" {
+		e.Name = DefaultTenancy
+	}
+	e.Hash = EntryHash(e)
+}
 
 // Validate implements ConfigEntry.
-func (e *ExportedServices) Validate() error { return e.named() }
+func (e *ExportedServices) Validate() error {
+	c := e.check()
+	if e.Name != DefaultTenancy {
+		c.fail("Name", "%.64q: there is only %q", e.Name, DefaultTenancy)
+	}
+	for i, s := range e.Services {
+		at := fmt.Sprintf("Services[%d]", i)
+		c.wild(at+".Name", s.Name)
+		if len(s.Consumers) == 0 {
+			c.fail(at+".Consumers", "is empty")
+		}
+		for k, to := range s.Consumers {
+			at := fmt.Sprintf("%s.Consumers[%d]", at, k)
+			if count(to.Peer != "", to.SamenessGroup != "") != 1 {
+				c.fail(at, "must have exactly one of Peer and SamenessGroup")
+			}
+			c.target(at+".Peer", to.Peer)
+			c.target(at+".SamenessGroup", to.SamenessGroup)
+		}
+	}
+	return c.err()
+}
 
 // Clone implements ConfigEntry.
 func (e *ExportedServices) Clone() ConfigEntry { return clone(e) }

@@ -1,5 +1,10 @@
 package catalog
 
+import (
+	"fmt"
+	"strings"
+)
+
 // TerminatingGateway says which services outside of the mesh a gateway stands for.
 // Source: https://developer.hashicorp.com/consul/docs/reference/config-entry/terminating-gateway
 type TerminatingGateway struct {
@@ -79,16 +84,103 @@ type IngressServiceLimits struct {
 func (e *TerminatingGateway) Normalize() { e.Hash = EntryHash(e) }
 
 // Validate implements ConfigEntry.
-func (e *TerminatingGateway) Validate() error { return e.named() }
+func (e *TerminatingGateway) Validate() error {
+	c := e.check()
+	seen := map[string]bool{}
+	for i, s := range e.Services {
+		at := fmt.Sprintf("Services[%d]", i)
+		c.wild(at+".Name", s.Name)
+		if seen[s.Name] {
+			c.fail(at+".Name", "%q is there twice", s.Name)
+		}
+		seen[s.Name] = true
+		if (s.CertFile != "" || s.KeyFile != "") && (s.CAFile == "" || s.CertFile == "" || s.KeyFile == "") {
+			c.fail(at, "needs CAFile, CertFile and KeyFile together, or CAFile alone")
+		}
+		c.shown(at+".SNI", s.SNI)
+	}
+	return c.err()
+}
 
 // Clone implements ConfigEntry.
 func (e *TerminatingGateway) Clone() ConfigEntry { return clone(e) }
 
 // Normalize implements ConfigEntry.
-func (e *IngressGateway) Normalize() { e.Hash = EntryHash(e) }
+func (e *IngressGateway) Normalize() {
+	for i := range e.Listeners {
+		l := &e.Listeners[i]
+		if l.Protocol = strings.ToLower(l.Protocol); l.Protocol == "" {
+			l.Protocol = "tcp"
+		}
+	}
+	e.Hash = EntryHash(e)
+}
 
 // Validate implements ConfigEntry.
-func (e *IngressGateway) Validate() error { return e.named() }
+func (e *IngressGateway) Validate() error {
+	c := e.check()
+	c.gatewayTLS("TLS", &e.TLS)
+	ports := map[int]bool{}
+	for i, l := range e.Listeners {
+		at := fmt.Sprintf("Listeners[%d]", i)
+		c.port(at+".Port", l.Port, 1)
+		if ports[l.Port] {
+			c.fail(at+".Port", "%d is there twice", l.Port)
+		}
+		ports[l.Port] = true
+		c.oneOf(at+".Protocol", l.Protocol, "tcp", "http", "http2", "grpc")
+		c.gatewayTLS(at+".TLS", l.TLS)
+		l.validate(c, at, e.TLS.Enabled || l.TLS != nil && l.TLS.Enabled)
+	}
+	if e.Defaults != nil {
+		c.passive("Defaults.PassiveHealthCheck", e.Defaults.PassiveHealthCheck)
+	}
+	return c.err()
+}
 
 // Clone implements ConfigEntry.
 func (e *IngressGateway) Clone() ConfigEntry { return clone(e) }
+
+func (l *IngressListener) validate(c *checker, at string, encrypted bool) {
+	switch {
+	case len(l.Services) == 0:
+		c.fail(at+".Services", "is empty")
+	case l.Protocol == "tcp" && len(l.Services) > 1:
+		c.fail(at+".Services", "has %d services: a listener of protocol tcp can have only one", len(l.Services))
+	}
+	names, hosts := map[string]bool{}, map[string]bool{}
+	for i, s := range l.Services {
+		at := fmt.Sprintf("%s.Services[%d]", at, i)
+		c.wild(at+".Name", s.Name)
+		if names[s.Name] {
+			c.fail(at+".Name", "%q is there twice", s.Name)
+		}
+		names[s.Name] = true
+		switch {
+		case l.Protocol == "tcp" && s.Name == Wildcard:
+			c.fail(at+".Name", "%s needs a listener of protocol http", Wildcard)
+		case l.Protocol == "tcp" && len(s.Hosts) > 0:
+			c.fail(at+".Hosts", "need a listener of protocol http")
+		case l.Protocol == "tcp" && (s.RequestHeaders != nil || s.ResponseHeaders != nil):
+			c.fail(at+".RequestHeaders", "and ResponseHeaders need a listener of protocol http")
+		case s.Name == Wildcard && len(s.Hosts) > 0:
+			c.fail(at+".Hosts", "are not allowed for %s", Wildcard)
+		}
+		for _, h := range s.Hosts {
+			c.host(at+".Hosts", h)
+			switch {
+			case hosts[h]:
+				c.fail(at+".Hosts", "%q is there twice", h)
+			case h == Wildcard && encrypted:
+				c.fail(at+".Hosts", "%s is not allowed with TLS: no certificate is for it", Wildcard)
+			}
+			hosts[h] = true
+		}
+		c.modifiers(at+".RequestHeaders", s.RequestHeaders)
+		c.modifiers(at+".ResponseHeaders", s.ResponseHeaders)
+		c.passive(at+".PassiveHealthCheck", s.PassiveHealthCheck)
+		if s.TLS != nil {
+			c.sds(at+".TLS", s.TLS.SDS)
+		}
+	}
+}

@@ -101,9 +101,7 @@ func (e *ServiceIntentions) Normalize() {
 		s.Precedence = IntentionPrecedence(s.Name, e.Name)
 		for _, p := range s.Permissions {
 			if p != nil && p.HTTP != nil {
-				for i, m := range p.HTTP.Methods {
-					p.HTTP.Methods[i] = strings.ToUpper(m)
-				}
+				upper(p.HTTP.Methods)
 			}
 		}
 	}
@@ -137,7 +135,7 @@ const maxDescription = 512
 
 // Validate implements ConfigEntry.
 func (e *ServiceIntentions) Validate() error {
-	if err := e.named(); err != nil {
+	if err := e.check().err(); err != nil {
 		return err
 	}
 	wrong := func(format string, args ...any) error {

@@ -1,6 +1,12 @@
 package catalog
 
-import "time"
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"time"
+)
 
 // JWTProvider says which tokens are believed, and where they are found.
 // Source: https://developer.hashicorp.com/consul/docs/reference/config-entry/jwt-provider
@@ -114,10 +120,103 @@ type JWTCacheConfig struct {
 }
 
 // Normalize implements ConfigEntry.
-func (e *JWTProvider) Normalize() { e.Hash = EntryHash(e) }
+func (e *JWTProvider) Normalize() {
+	if e.ClockSkewSeconds == 0 {
+		e.ClockSkewSeconds = defaultClockSkew
+	}
+	e.Hash = EntryHash(e)
+}
 
 // Validate implements ConfigEntry.
-func (e *JWTProvider) Validate() error { return e.named() }
+func (e *JWTProvider) Validate() error {
+	c := e.check()
+	e.JSONWebKeySet.validate(c)
+	for i, l := range e.Locations {
+		l.validate(c, fmt.Sprintf("Locations[%d]", i))
+	}
+	if e.Forwarding != nil {
+		c.header("Forwarding.HeaderName", e.Forwarding.HeaderName)
+	}
+	atLeast0(c, "ClockSkewSeconds", e.ClockSkewSeconds)
+	if e.CacheConfig != nil {
+		atLeast0(c, "CacheConfig.Size", e.CacheConfig.Size)
+	}
+	return c.err()
+}
 
 // Clone implements ConfigEntry.
 func (e *JWTProvider) Clone() ConfigEntry { return clone(e) }
+
+// defaultClockSkew is in seconds.
+const defaultClockSkew = 30
+
+func (s *JSONWebKeySet) validate(c *checker) {
+	if s == nil || count(s.Local != nil, s.Remote != nil) != 1 {
+		c.fail("JSONWebKeySet", "must have exactly one of Local and Remote")
+		return
+	}
+	if l := s.Local; l != nil {
+		keys, err := base64.StdEncoding.DecodeString(l.JWKS)
+		switch {
+		case count(l.JWKS != "", l.Filename != "") != 1:
+			c.fail("JSONWebKeySet.Local", "must have exactly one of JWKS and Filename")
+		case err != nil:
+			c.fail("JSONWebKeySet.Local.JWKS", "is not in base64: %v", err)
+		case l.JWKS != "" && json.Unmarshal(keys, &map[string]any{}) != nil:
+			c.fail("JSONWebKeySet.Local.JWKS", "is no set of keys: want an object in JSON, in base64")
+		}
+		return
+	}
+	s.Remote.validate(c, "JSONWebKeySet.Remote")
+}
+
+func (r *RemoteJWKS) validate(c *checker, at string) {
+	u, err := url.Parse(r.URI)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		c.fail(at+".URI", "%.128q is no URL of http or https", r.URI)
+	}
+	atLeast0(c, at+".RequestTimeoutMs", r.RequestTimeoutMs)
+	atLeast0(c, at+".CacheDuration", r.CacheDuration)
+	if p := r.RetryPolicy; p != nil {
+		atLeast0(c, at+".RetryPolicy.NumRetries", p.NumRetries)
+		if b := p.RetryPolicyBackOff; b != nil {
+			atLeast0(c, at+".RetryPolicy.RetryPolicyBackOff.BaseInterval", b.BaseInterval)
+			if b.MaxInterval != 0 && b.MaxInterval < b.BaseInterval {
+				c.fail(at+".RetryPolicy.RetryPolicyBackOff.MaxInterval", "%v is below BaseInterval %v", b.MaxInterval, b.BaseInterval)
+			}
+		}
+	}
+	if k := r.JWKSCluster; k != nil {
+		k.validate(c, at+".JWKSCluster")
+	}
+}
+
+func (k *JWKSCluster) validate(c *checker, at string) {
+	c.oneOf(at+".DiscoveryType", k.DiscoveryType, "", "STRICT_DNS", "STATIC", "LOGICAL_DNS", "EDS", "ORIGINAL_DST")
+	atLeast0(c, at+".ConnectTimeout", k.ConnectTimeout)
+	t := k.TLSCertificates
+	if t == nil {
+		return
+	}
+	if count(t.CaCertificateProviderInstance != nil, t.TrustedCA != nil) != 1 {
+		c.fail(at+".TLSCertificates", "must have exactly one of CaCertificateProviderInstance and TrustedCA")
+	}
+	if a := t.TrustedCA; a != nil && count(a.Filename != "", a.EnvironmentVariable != "", a.InlineString != "", len(a.InlineBytes) > 0) != 1 {
+		c.fail(at+".TLSCertificates.TrustedCA", "must have exactly one of Filename, EnvironmentVariable, InlineString and InlineBytes")
+	}
+}
+
+func (l *JWTLocation) validate(c *checker, at string) {
+	if l == nil || count(l.Header != nil, l.QueryParam != nil, l.Cookie != nil) != 1 {
+		c.fail(at, "must have exactly one of Header, QueryParam and Cookie")
+		return
+	}
+	switch {
+	case l.Header != nil:
+		c.header(at+".Header.Name", l.Header.Name)
+	case l.QueryParam != nil && l.QueryParam.Name == "":
+		c.fail(at+".QueryParam.Name", "is missing")
+	case l.Cookie != nil && !isToken(l.Cookie.Name):
+		c.fail(at+".Cookie.Name", "%.64q is no name of a cookie", l.Cookie.Name)
+	}
+}

@@ -1,5 +1,10 @@
 package catalog
 
+import (
+	"iter"
+	"reflect"
+)
+
 // RequestLimit bounds the requests that each client address may make of the servers, by family of
 // endpoints.
 // Source: https://developer.hashicorp.com/consul/docs/reference/config-entry/control-plane-request-limit
@@ -40,10 +45,38 @@ type ReadWriteRate struct {
 }
 
 // Normalize implements ConfigEntry.
-func (e *RequestLimit) Normalize() { e.Hash = EntryHash(e) }
+func (e *RequestLimit) Normalize() {
+	if e.Mode == "" {
+		e.Mode = "permissive"
+	}
+	e.Hash = EntryHash(e)
+}
 
 // Validate implements ConfigEntry.
-func (e *RequestLimit) Validate() error { return e.named() }
+func (e *RequestLimit) Validate() error {
+	c := e.check()
+	c.oneOf("Mode", e.Mode, "permissive", "enforcing", "disabled")
+	atLeast0(c, "ReadRate", e.ReadRate)
+	atLeast0(c, "WriteRate", e.WriteRate)
+	for name, r := range e.Families() {
+		atLeast0(c, name+".ReadRate", r.ReadRate)
+		atLeast0(c, name+".WriteRate", r.WriteRate)
+	}
+	return c.err()
+}
 
 // Clone implements ConfigEntry.
 func (e *RequestLimit) Clone() ConfigEntry { return clone(e) }
+
+// Families yields the families of endpoints that have limits of their own, by name.
+func (e *RequestLimit) Families() iter.Seq2[string, *ReadWriteRate] {
+	return func(yield func(string, *ReadWriteRate) bool) {
+		v := reflect.ValueOf(e).Elem()
+		for i := range v.NumField() {
+			rate, ok := v.Field(i).Interface().(*ReadWriteRate)
+			if ok && rate != nil && !yield(v.Type().Field(i).Name, rate) {
+				return
+			}
+		}
+	}
+}

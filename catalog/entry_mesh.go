@@ -55,10 +55,38 @@ type MeshPeering struct {
 }
 
 // Normalize implements ConfigEntry.
-func (e *Mesh) Normalize() { e.Hash = EntryHash(e) }
+func (e *Mesh) Normalize() {
+	if e.Name == MeshName {
+		e.Name = ""
+	}
+	e.Hash = EntryHash(e)
+}
 
 // Validate implements ConfigEntry.
-func (e *Mesh) Validate() error { return e.named() }
+func (e *Mesh) Validate() error {
+	c := e.check()
+	if e.Name != "" {
+		c.fail("Name", "%.64q: there is only %q", e.Name, MeshName)
+	}
+	if t := e.TLS; t != nil {
+		c.meshTLS("TLS.Incoming", t.Incoming)
+		c.meshTLS("TLS.Outgoing", t.Outgoing)
+	}
+	if e.HTTP != nil && e.HTTP.Incoming != nil && e.HTTP.Incoming.RequestNormalization != nil {
+		n := e.HTTP.Incoming.RequestNormalization
+		at := "HTTP.Incoming.RequestNormalization"
+		c.oneOf(at+".PathWithEscapedSlashesAction", n.PathWithEscapedSlashesAction, "", "IMPLEMENTATION_SPECIFIC_DEFAULT", "KEEP_UNCHANGED",
+			"REJECT_REQUEST", "UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD")
+		c.oneOf(at+".HeadersWithUnderscoresAction", n.HeadersWithUnderscoresAction, "", "ALLOW", "REJECT_REQUEST", "DROP_HEADER")
+	}
+	return c.err()
+}
 
 // Clone implements ConfigEntry.
 func (e *Mesh) Clone() ConfigEntry { return clone(e) }
+
+func (c *checker) meshTLS(field string, b *TLSBounds) {
+	if b != nil {
+		c.tls(field, b.TLSMinVersion, b.TLSMaxVersion, b.CipherSuites)
+	}
+}

@@ -1,6 +1,12 @@
 package catalog
 
-import "time"
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
 
 // ServiceResolver says which instances stand for a service, and which when those fail.
 // Source: https://developer.hashicorp.com/consul/docs/reference/config-entry/service-resolver
@@ -108,7 +114,150 @@ type CookieConfig struct {
 func (e *ServiceResolver) Normalize() { e.Hash = EntryHash(e) }
 
 // Validate implements ConfigEntry.
-func (e *ServiceResolver) Validate() error { return e.named() }
+func (e *ServiceResolver) Validate() error {
+	c := e.check()
+	for _, name := range slices.Sorted(maps.Keys(e.Subsets)) {
+		if !IsDNSLabel(name) || name != strings.ToLower(name) {
+			c.fail("Subsets", "%.64q is no name of a subset: use lower-case letters, digits and dashes, at most 63", name)
+		}
+	}
+	if _, ok := e.Subsets[e.DefaultSubset]; e.DefaultSubset != "" && !ok {
+		c.fail("DefaultSubset", "%q is none of the Subsets", e.DefaultSubset)
+	}
+	e.validateRedirect(c)
+	for _, subset := range slices.Sorted(maps.Keys(e.Failover)) {
+		e.validateFailover(c, subset, e.Failover[subset])
+	}
+	atLeast0(c, "ConnectTimeout", e.ConnectTimeout)
+	atLeast0(c, "RequestTimeout", e.RequestTimeout)
+	c.locality(e.PrioritizeByLocality)
+	e.LoadBalancer.validate(c)
+	return c.err()
+}
 
 // Clone implements ConfigEntry.
 func (e *ServiceResolver) Clone() ConfigEntry { return clone(e) }
+
+func (e *ServiceResolver) validateRedirect(c *checker) {
+	r := e.Redirect
+	if r == nil {
+		return
+	}
+	c.target("Redirect.Service", r.Service)
+	_, own := e.Subsets[r.ServiceSubset]
+	switch {
+	case *r == ServiceRedirect{}:
+		c.fail("Redirect", "is empty")
+	case len(e.Failover) > 0:
+		c.fail("Redirect", "and Failover exclude each other")
+	case r.SamenessGroup != "" && (r.Service != "" || r.ServiceSubset != "" || r.Datacenter != "" || r.Peer != ""):
+		c.fail("Redirect.SamenessGroup", "excludes Service, ServiceSubset, Datacenter and Peer")
+	case r.Peer != "" && (r.ServiceSubset != "" || r.Datacenter != ""):
+		c.fail("Redirect.Peer", "excludes ServiceSubset and Datacenter")
+	case r.ServiceSubset != "" && r.Service == "":
+		c.fail("Redirect.ServiceSubset", "needs Service")
+	case r.Service == e.Name && r.ServiceSubset != "" && !own:
+		c.fail("Redirect.ServiceSubset", "%q is none of the Subsets", r.ServiceSubset)
+	}
+}
+
+func (e *ServiceResolver) validateFailover(c *checker, subset string, f ServiceFailover) {
+	at := fmt.Sprintf("Failover[%s]", subset)
+	if _, ok := e.Subsets[subset]; !ok && subset != Wildcard {
+		c.fail(at, "is for none of the Subsets")
+	}
+	single := f.Service != "" || f.ServiceSubset != "" || len(f.Datacenters) > 0
+	switch n := count(single, len(f.Targets) > 0, f.SamenessGroup != ""); {
+	case n == 0:
+		c.fail(at, "is empty: set Service, ServiceSubset, Datacenters, Targets or SamenessGroup")
+	case n > 1 && len(f.Targets) > 0:
+		c.fail(at+".Targets", "exclude Service, ServiceSubset, Datacenters and SamenessGroup")
+	case n > 1 && (f.ServiceSubset != "" || len(f.Datacenters) > 0):
+		c.fail(at+".SamenessGroup", "excludes ServiceSubset and Datacenters")
+	}
+	c.target(at+".Service", f.Service)
+	e.ownSubset(c, at+".ServiceSubset", f.Service, f.ServiceSubset)
+	if slices.Contains(f.Datacenters, "") {
+		c.fail(at+".Datacenters", "holds an empty name")
+	}
+	for i, t := range f.Targets {
+		at := fmt.Sprintf("%s.Targets[%d]", at, i)
+		c.target(at+".Service", t.Service)
+		switch {
+		case t == FailoverTarget{}:
+			c.fail(at, "is empty")
+		case t.Peer != "" && (t.ServiceSubset != "" || t.Datacenter != ""):
+			c.fail(at+".Peer", "excludes ServiceSubset and Datacenter")
+		}
+		e.ownSubset(c, at+".ServiceSubset", t.Service, t.ServiceSubset)
+	}
+	c.failoverPolicy(at+".Policy", f.Policy)
+}
+
+// ownSubset checks a reference to a subset if it is to one of the service itself.
+func (e *ServiceResolver) ownSubset(c *checker, field, service, subset string) {
+	if _, ok := e.Subsets[subset]; subset != "" && !ok && (service == "" || service == e.Name) {
+		c.fail(field, "%q is none of the Subsets", subset)
+	}
+}
+
+func (c *checker) failoverPolicy(field string, p *FailoverPolicy) {
+	if p == nil {
+		return
+	}
+	c.oneOf(field+".Mode", p.Mode, "", "sequential", "order-by-locality")
+	if slices.Contains(p.Regions, "") {
+		c.fail(field+".Regions", "holds an empty name")
+	}
+}
+
+func (c *checker) locality(p *PrioritizeByLocality) {
+	if p != nil {
+		c.oneOf("PrioritizeByLocality.Mode", p.Mode, "", "none", "failover")
+	}
+}
+
+// maxRing is the largest size of a ring.
+const maxRing = 8 << 20
+
+func (l *LoadBalancer) validate(c *checker) {
+	if l == nil {
+		return
+	}
+	c.oneOf("LoadBalancer.Policy", l.Policy, "", BalanceRandom, BalanceRoundRobin, BalanceLeastRequest, BalanceRingHash, BalanceMaglev)
+	hashes := l.Policy == BalanceRingHash || l.Policy == BalanceMaglev
+	switch r := l.RingHashConfig; {
+	case r != nil && l.Policy != BalanceRingHash:
+		c.fail("LoadBalancer.RingHashConfig", "is only for policy %s", BalanceRingHash)
+	case r != nil && (r.MinimumRingSize > maxRing || r.MaximumRingSize > maxRing):
+		c.fail("LoadBalancer.RingHashConfig", "has a ring of more than %d", maxRing)
+	case r != nil && r.MaximumRingSize > 0 && r.MinimumRingSize > r.MaximumRingSize:
+		c.fail("LoadBalancer.RingHashConfig", "has MinimumRingSize %d above MaximumRingSize %d", r.MinimumRingSize, r.MaximumRingSize)
+	case l.LeastRequestConfig != nil && l.Policy != BalanceLeastRequest:
+		c.fail("LoadBalancer.LeastRequestConfig", "is only for policy %s", BalanceLeastRequest)
+	case len(l.HashPolicies) > 0 && !hashes:
+		c.fail("LoadBalancer.HashPolicies", "are only for policies %s and %s", BalanceRingHash, BalanceMaglev)
+	}
+	for i, h := range l.HashPolicies {
+		h.validate(c, fmt.Sprintf("LoadBalancer.HashPolicies[%d]", i))
+	}
+}
+
+func (h *HashPolicy) validate(c *checker, at string) {
+	if h.Field != "" {
+		c.oneOf(at+".Field", h.Field, "header", "cookie", "query_parameter")
+	}
+	k := h.CookieConfig
+	switch {
+	case h.SourceIP && (h.Field != "" || h.FieldValue != ""):
+		c.fail(at+".SourceIP", "excludes Field and FieldValue")
+	case !h.SourceIP && (h.Field == "" || h.FieldValue == ""):
+		c.fail(at, "needs Field and FieldValue, or SourceIP")
+	case k != nil && h.Field != "cookie":
+		c.fail(at+".CookieConfig", "is only for Field cookie")
+	case k != nil && k.Session && k.TTL != 0:
+		c.fail(at+".CookieConfig", "has both Session and TTL: set one")
+	case k != nil && k.TTL < 0:
+		c.fail(at+".CookieConfig.TTL", "%v is negative", k.TTL)
+	}
+}

@@ -1,5 +1,10 @@
 package catalog
 
+import (
+	"fmt"
+	"strings"
+)
+
 // ServiceRouter sends requests for a service to others, by what is in them. The first route that matches
 // counts; behind the last stands one to the service itself.
 // Source: https://developer.hashicorp.com/consul/docs/reference/config-entry/service-router
@@ -72,10 +77,77 @@ type HeaderModifiers struct {
 }
 
 // Normalize implements ConfigEntry.
-func (e *ServiceRouter) Normalize() { e.Hash = EntryHash(e) }
+func (e *ServiceRouter) Normalize() {
+	for _, r := range e.Routes {
+		if r.Match != nil && r.Match.HTTP != nil {
+			upper(r.Match.HTTP.Methods)
+		}
+	}
+	e.Hash = EntryHash(e)
+}
 
 // Validate implements ConfigEntry.
-func (e *ServiceRouter) Validate() error { return e.named() }
+func (e *ServiceRouter) Validate() error {
+	c := e.check()
+	for i, r := range e.Routes {
+		at := fmt.Sprintf("Routes[%d]", i)
+		if r.Match != nil && r.Match.HTTP != nil {
+			r.Match.HTTP.validate(c, at+".Match.HTTP")
+		}
+		if d := r.Destination; d != nil {
+			d.validate(c, at+".Destination")
+			if d.PrefixRewrite != "" && !r.Match.rewritable() {
+				c.fail(at+".Destination.PrefixRewrite", "needs PathPrefix or PathExact in the route's match")
+			}
+		}
+	}
+	return c.err()
+}
 
 // Clone implements ConfigEntry.
 func (e *ServiceRouter) Clone() ConfigEntry { return clone(e) }
+
+// upper writes HTTP methods as HTTP does.
+func upper(methods []string) {
+	for i, m := range methods {
+		methods[i] = strings.ToUpper(m)
+	}
+}
+
+func (m *ServiceRouteMatch) rewritable() bool {
+	return m != nil && m.HTTP != nil && (m.HTTP.PathPrefix != "" || m.HTTP.PathExact != "")
+}
+
+func (m *HTTPRequestMatch) validate(c *checker, at string) {
+	c.onePath(at, m.PathExact, m.PathPrefix, m.PathRegex)
+	for i, h := range m.Header {
+		at := fmt.Sprintf("%s.Header[%d]", at, i)
+		c.header(at+".Name", h.Name)
+		if count(h.Present, h.Exact != "", h.Prefix != "", h.Suffix != "", h.Regex != "") != 1 {
+			c.fail(at, "must have exactly one of Present, Exact, Prefix, Suffix and Regex")
+		}
+		c.regex(at+".Regex", h.Regex)
+	}
+	for i, q := range m.QueryParam {
+		at := fmt.Sprintf("%s.QueryParam[%d]", at, i)
+		if q.Name == "" {
+			c.fail(at+".Name", "is missing")
+		}
+		if count(q.Present, q.Exact != "", q.Regex != "") > 1 {
+			c.fail(at, "has more than one of Present, Exact and Regex: set one")
+		}
+		c.regex(at+".Regex", q.Regex)
+	}
+	c.methods(at+".Methods", m.Methods)
+}
+
+func (d *ServiceRouteDestination) validate(c *checker, at string) {
+	c.target(at+".Service", d.Service)
+	c.path(at+".PrefixRewrite", d.PrefixRewrite)
+	atLeast0(c, at+".RequestTimeout", d.RequestTimeout)
+	atLeast0(c, at+".IdleTimeout", d.IdleTimeout)
+	c.retryOn(at+".RetryOn", d.RetryOn)
+	c.statusCodes(at+".RetryOnStatusCodes", d.RetryOnStatusCodes)
+	c.modifiers(at+".RequestHeaders", d.RequestHeaders)
+	c.modifiers(at+".ResponseHeaders", d.ResponseHeaders)
+}

@@ -1,5 +1,9 @@
 package catalog
 
+import (
+	"fmt"
+)
+
 // SamenessGroup names clusters whose services of the same name are the same.
 // Source: https://developer.hashicorp.com/consul/docs/reference/config-entry/sameness-group
 type SamenessGroup struct {
@@ -18,7 +22,22 @@ type SamenessMember struct {
 func (e *SamenessGroup) Normalize() { e.Hash = EntryHash(e) }
 
 // Validate implements ConfigEntry.
-func (e *SamenessGroup) Validate() error { return e.named() }
+func (e *SamenessGroup) Validate() error {
+	c := e.check()
+	if len(e.Members) == 0 {
+		c.fail("Members", "is empty")
+	}
+	seen := map[string]bool{}
+	for i, m := range e.Members {
+		at := fmt.Sprintf("Members[%d].Peer", i)
+		c.target(at, m.Peer)
+		if seen[m.Peer] {
+			c.fail(at, "%q is there twice", m.Peer)
+		}
+		seen[m.Peer] = true
+	}
+	return c.err()
+}
 
 // Clone implements ConfigEntry.
 func (e *SamenessGroup) Clone() ConfigEntry { return clone(e) }

@@ -34,6 +34,7 @@ type Option func(*options)
 type options struct {
 	strict bool
 	file   bool
+	weak   bool // scalars of another type are converted, and durations need no unit
 	seen   func(Field)
 	line   func(offset int) int
 }
@@ -102,7 +103,7 @@ func run(data []byte, into any, o *options) error {
 		return o.fail(data, e)
 	}
 	// A value does not fit its field, a number too large for instance: look again, for the field's path.
-	w = walker{in: data, options: &options{file: o.file}, diagnose: true}
+	w = walker{in: data, options: &options{file: o.file, weak: o.weak}, diagnose: true}
 	if e := w.document(p); e != nil {
 		return o.fail(data, e)
 	}

@@ -73,10 +73,10 @@ func (w *walker) integer() error {
 func (w *walker) duration(p *plan, c byte) error {
 	start := w.pos
 	switch {
-	case number(c) && p.kind == kindSpan && !w.file:
+	case number(c) && p.kind == kindSpan && (w.weak || !w.file):
 		return w.integer()
 	case number(c):
-		if n := w.number(); w.file && string(n) != "0" {
+		if n := w.number(); w.file && !w.weak && string(n) != "0" {
 			return &Error{Msg: "want " + p.want() + ", got number without a unit", offset: start}
 		}
 		return nil
@@ -91,7 +91,7 @@ func (w *walker) duration(p *plan, c byte) error {
 	var d catalog.Duration
 	err = d.UnmarshalString(string(said))
 	unitless := false
-	if w.file && err == nil && d != 0 {
+	if w.file && !w.weak && err == nil && d != 0 {
 		_, nerr := strconv.ParseInt(string(said), 10, 64)
 		unitless = nerr == nil
 	}

@@ -82,6 +82,9 @@ func (w *walker) value(p *plan) error {
 		return w.single(p)
 	}
 	start := w.pos
+	if w.weak && w.convert(p, c) {
+		return nil
+	}
 	var err error
 	switch {
 	case c == 'n':

@@ -57,7 +57,7 @@ func (r *Route) handler(method string) Handler {
 // Routes is the one table of everything that is served under /v1.
 func Routes() []Route {
 	return slices.Concat(
-		agentRoutes(), checkRoutes(), catalogRoutes(), healthRoutes(), kvRoutes(), sessionRoutes(), txnRoutes(), queryRoutes(),
+		agentRoutes(), checkRoutes(), catalogRoutes(), healthRoutes(), kvRoutes(), configRoutes(), sessionRoutes(), txnRoutes(), queryRoutes(),
 		eventRoutes(), coordinateRoutes(), statusRoutes(), snapshotRoutes(), operatorRoutes(), keyringRoutes(), aclRoutes(),
 	)
 }

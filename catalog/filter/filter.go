@@ -66,7 +66,13 @@ func (f *Cache) Compile(expression string) (Keep, error) {
 // program is an expression, compiled for each type of element that it is asked about.
 type program struct {
 	expression string
-	byType     sync.Map // reflect.Type to *bexpr.Evaluator
+	byType     sync.Map // reflect.Type to *evaluator
+}
+
+// evaluator is an expression for elements of one type.
+type evaluator struct {
+	*bexpr.Evaluator
+	shape shape
 }
 
 func (p *program) check() error {
@@ -82,19 +88,27 @@ func (p *program) check() error {
 func (p *program) keep(element any) (bool, error) {
 	t := reflect.TypeOf(element)
 	if e, ok := p.byType.Load(t); ok {
-		return e.(*bexpr.Evaluator).Evaluate(element)
+		return e.(*evaluator).evaluate(element)
 	}
-	text, err := spread(p.expression, t)
+	shape := shapeOf(t)
+	seen := t
+	if shape.typ != nil {
+		seen = shape.typ
+	}
+	text, err := spread(p.expression, seen)
 	if err != nil {
 		return false, err
 	}
-	e, err := bexpr.CreateEvaluator(text, bexpr.WithMaxExpressions(maxSteps))
+	compiled, err := bexpr.CreateEvaluator(text, bexpr.WithMaxExpressions(maxSteps))
 	if err != nil {
 		return false, err
 	}
+	e := &evaluator{compiled, shape}
 	p.byType.Store(t, e)
-	return e.Evaluate(element)
+	return e.evaluate(element)
 }
+
+func (e *evaluator) evaluate(element any) (bool, error) { return e.Evaluate(e.shape.show(element)) }
 
 // Compile returns an expression as a function, nil for the empty one, for those who ask seldom.
 func Compile(expression string) (Keep, error) { return new(Cache).Compile(expression) }

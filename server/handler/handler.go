@@ -51,6 +51,7 @@ func Register(r *endpoint.Registry, d Deps) {
 	registerCoordinates(r)
 	registerQueries(r, d)
 	registerOperator(r, d)
+	registerConfig(r, d)
 }
 
 var nothing = &api.Nothing{}
