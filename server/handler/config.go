@@ -195,7 +195,8 @@ func applyConfig(tx *state.Txn, req *api.ConfigWrite) (*bool, error) {
 		return nil, catalog.Errorf(catalog.Internal, "config entry is empty")
 	}
 	h, done := e.Head(), true
-	if old, _ := state.ConfigEntry(tx, nil, h.Kind, h.Key()); old != nil {
+	old, _ := state.ConfigEntry(tx, nil, h.Kind, h.Key())
+	if old != nil {
 		if s := catalog.StatusOf(e); s != nil {
 			*s = *catalog.StatusOf(old)
 		}
@@ -213,5 +214,5 @@ func applyConfig(tx *state.Txn, req *api.ConfigWrite) (*bool, error) {
 	if !done {
 		return &done, nil
 	}
-	return &done, checkGraph(tx, h.Kind, h.Key())
+	return &done, checkGraph(tx, h.Kind, h.Key(), old)
 }
