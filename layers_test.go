@@ -27,7 +27,7 @@ var may = map[string][]string{
 	"rpc/gossip":                 {},
 	"server/api":                 {"catalog", "rpc"},
 	"server/endpoint":            {"catalog", "catalog/...", "rpc"},
-	"server/handler":             {"catalog", "catalog/...", "rpc", "server/api", "server/endpoint"},
+	"server/handler":             {"catalog", "catalog/...", "connect/chain", "rpc", "server/api", "server/endpoint"},
 	"server/fsm":                 {"catalog", "catalog/state", "server/endpoint"},
 	"server/raftstore":           {},
 	"server/boltstore":           {"server/raftstore"},

@@ -15,6 +15,11 @@ func ForRequests(protocol string) bool {
 	return protocol == "http" || protocol == "http2" || protocol == "grpc"
 }
 
+// Protocol is what a service speaks by the entries.
+func Protocol(service string, from Entries) string {
+	return protocolOf(entry[catalog.ServiceDefaults](from, catalog.EntryServiceDefaults, service), entry[catalog.ProxyDefaults](from, catalog.EntryProxyDefaults, catalog.GlobalName))
+}
+
 // protocolOf is what a service speaks: what its own defaults say counts before those of all proxies.
 func protocolOf(defaults *catalog.ServiceDefaults, proxy *catalog.ProxyDefaults) string {
 	if defaults != nil && defaults.Protocol != "" {

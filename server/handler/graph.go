@@ -1,14 +1,15 @@
 package handler
 
 import (
-	"cmp"
 	"strings"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/connect/chain"
 )
 
-// graph is the config entries of a transaction, for those who check how they fit together.
+// graph is the config entries of a transaction, for those who check how they fit together. It implements
+// chain.Entries.
 type graph struct{ tx *state.Txn }
 
 // Get returns an entry, nil when there is none.
@@ -67,7 +68,10 @@ func checkGraph(tx *state.Txn, kind catalog.EntryKind, name string, before catal
 			}
 		}
 	}
-	return g.ingress(kind, name)
+	if err := g.ingress(kind, name); err != nil {
+		return err
+	}
+	return chain.Judge(g, kind, name, before)
 }
 
 // permissive checks that the mesh allows proxies to take what does not come from the mesh.
@@ -196,7 +200,7 @@ func (g graph) ingress(kind catalog.EntryKind, name string) error {
 				if s.Name == catalog.Wildcard || kind == catalog.EntryServiceDefaults && !strings.EqualFold(s.Name, name) {
 					continue
 				}
-				if speaks := g.protocol(s.Name); speaks != l.Protocol {
+				if speaks := chain.Protocol(s.Name, g); speaks != l.Protocol {
 					return catalog.Errorf(catalog.Invalid, "config entry %s: service %s speaks %s and the listener at port %d %s: set Protocol of %s/%s",
 						e.Head(), s.Name, speaks, l.Port, l.Protocol, catalog.EntryServiceDefaults, s.Name)
 				}
@@ -204,16 +208,4 @@ func (g graph) ingress(kind catalog.EntryKind, name string) error {
 		}
 	}
 	return nil
-}
-
-// protocol is what a service speaks.
-func (g graph) protocol(service string) string {
-	if d := get[catalog.ServiceDefaults](g, catalog.EntryServiceDefaults, service); d != nil && d.Protocol != "" {
-		return d.Protocol
-	}
-	if p := get[catalog.ProxyDefaults](g, catalog.EntryProxyDefaults, catalog.GlobalName); p != nil {
-		protocol, _ := p.Config["protocol"].(string)
-		return cmp.Or(strings.ToLower(protocol), "tcp")
-	}
-	return "tcp"
 }
