@@ -20,7 +20,7 @@ func (s *Store) begin(size int64) error {
 		s.batch.reset(seg, seg.end, size)
 		return nil
 	}
-	next, err := s.takeNext()
+	next, err := s.takeNext(fileHeaderSize + frameSize(stateSize(s.stateNow(seg.end))) + size + frameSize(0))
 	if err != nil {
 		return s.fail(segmentName(seg.seq+1), fmt.Errorf("create the next segment: %w", err))
 	}
@@ -31,11 +31,15 @@ func (s *Store) begin(size int64) error {
 // beginSegment starts the first batch of seg, with the state frame that lets
 // older segments go.
 func (s *Store) beginSegment(seg *segment, prevEnd, size int64) {
-	st := state{bounds: s.bounds, prevEnd: prevEnd, stable: s.stable}
+	st := s.stateNow(prevEnd)
 	s.batch.reset(seg, seg.end, size+frameSize(stateSize(st)))
 	s.batch.open()
 	s.batch.buf = appendState(s.batch.buf, st)
 	s.batch.close(kindState)
+}
+
+func (s *Store) stateNow(prevEnd int64) state {
+	return state{bounds: s.bounds, prevEnd: prevEnd, stable: s.stable}
 }
 
 // flush makes the batch durable with one write and one sync, then leaves the
@@ -92,18 +96,27 @@ func (s *Store) advance() *segment {
 }
 
 // takeNext returns the segment made in advance, waiting for it if it is being
-// made, or makes it. The caller holds w.
-func (s *Store) takeNext() (*segment, error) {
+// made, or makes it. One without room for a batch is replaced: a file never
+// grows, so that one which is shorter than it was made is damaged. The caller
+// holds w.
+func (s *Store) takeNext(room int64) (*segment, error) {
 	s.mu.Lock()
-	for s.busy && s.next == nil {
+	for s.busy && (s.next == nil || s.next.size < room) {
 		s.idle.Wait()
 	}
-	next := s.next
-	s.mu.Unlock()
-	if next != nil {
-		return next, nil
+	small := s.next
+	if small != nil && small.size >= room {
+		s.mu.Unlock()
+		return small, nil
 	}
-	next, err := s.newSegment(s.active.seq + 1)
+	s.next = nil
+	s.mu.Unlock()
+	if small != nil {
+		if err := small.file.Close(); err != nil {
+			return nil, err
+		}
+	}
+	next, err := s.newSegment(s.active.seq+1, max(room, s.opts.SegmentSize))
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +168,7 @@ func (s *Store) maintain() {
 		}
 		seq := s.active.seq + 1
 		s.mu.Unlock()
-		next, err := s.newSegment(seq)
+		next, err := s.newSegment(seq, s.opts.SegmentSize)
 		if errors.Is(err, errSync) {
 			s.fail(segmentName(seq), err)
 		} else if err != nil {
