@@ -176,6 +176,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.watchLeader(inner) })
 	group.Go(func() error { return s.raft.watchdog(inner) })
 	group.Go(func() error { return s.gauge(inner) })
+	group.Go(func() error { return s.watchVersion(inner) })
 	group.Go(func() error { return s.verifyLog(inner) })
 	s.raft.electSelf()
 	err := group.Wait()
