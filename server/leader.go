@@ -81,6 +81,7 @@ func (s *Server) reign(ctx context.Context) {
 	}
 	catalog.reconcile(ctx)
 	s.ready()
+	s.federate(ctx)
 	tick := time.NewTicker(reconcileInterval)
 	defer tick.Stop()
 	graves := newReaper()
@@ -92,6 +93,7 @@ func (s *Server) reign(ctx context.Context) {
 			catalog.reconcile(ctx)
 		case <-tick.C:
 			catalog.reconcile(ctx)
+			s.federate(ctx)
 			s.reap(ctx, graves)
 		}
 	}

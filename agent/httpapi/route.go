@@ -58,6 +58,7 @@ func (r *Route) handler(method string) Handler {
 func Routes() []Route {
 	return slices.Concat(
 		agentRoutes(), checkRoutes(), catalogRoutes(), healthRoutes(), kvRoutes(), configRoutes(), sessionRoutes(), txnRoutes(), queryRoutes(),
+		peeringRoutes(), internalRoutes(),
 		eventRoutes(), coordinateRoutes(), statusRoutes(), snapshotRoutes(), operatorRoutes(), keyringRoutes(), aclRoutes(),
 	)
 }

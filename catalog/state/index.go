@@ -24,6 +24,7 @@ const (
 	sessionsIndex    = "sessions"    // the last removal of a session
 	coordinatesIndex = "coordinates" // the last removal of a coordinate
 	queriesIndex     = "queries"     // the last change of a prepared query
+	peeringsIndex    = "peerings"    // the last removal of a peering
 	locksIndex       = "locks"       // no index: the highest LockIndex whose grave was reaped
 )
 

@@ -17,7 +17,7 @@ import (
 // it refers to.
 var tables = []erased{
 	nodes, savedChecks{checks}, savedInstances{instances}, names, pairs, graves, sessions, coordinates, indexes, settings,
-	savedEntries{entries}, queries,
+	savedEntries{entries}, queries, peerings, federations,
 }
 
 // version is what the tables hold at one time.
@@ -34,6 +34,8 @@ type version struct {
 	settings    rows[settingRow]
 	entries     rows[catalog.AnyEntry]
 	queries     rows[catalog.PreparedQuery]
+	peerings    rows[catalog.Peering]
+	federations rows[catalog.FederationState]
 }
 
 // Store holds one version after another of the tables.

@@ -50,6 +50,9 @@ func Register(r *endpoint.Registry, d Deps) {
 	registerTxn(r, d)
 	registerCoordinates(r)
 	registerQueries(r, d)
+	registerPeerings(r, d)
+	registerInternal(r)
+	registerFederation(r)
 	registerOperator(r, d)
 	registerConfig(r, d)
 }

@@ -128,6 +128,17 @@ func questions() map[string]*rpc.Call {
 		add(api.KVList.Name, &api.KVQuery{Key: key})
 		add(api.KVKeys.Name, &api.KVQuery{Key: key, Separator: "/"})
 	}
+	for _, name := range []string{"", "n1", "none"} {
+		add(api.NodeDump.Name, &api.NodeQuery{Node: name})
+	}
+	for _, name := range []string{"east", "west"} {
+		add(api.PeeringRead.Name, &api.Named{Name: name})
+		add(api.ExportedServices.Name, &api.Named{Name: name})
+		add(api.FederationRead.Name, &api.Named{Name: name})
+	}
+	add(api.PeeringList.Name, &api.Nothing{})
+	add(api.ServiceDump.Name, &api.Nothing{})
+	add(api.FederationList.Name, &api.Nothing{})
 	add(api.QueryList.Name, &api.Nothing{})
 	for _, name := range []string{"find", "find-db", "FIND-web"} {
 		add(api.QueryExplain.Name, &api.QueryRun{Name: name})
@@ -215,7 +226,7 @@ func drawWrite(t *rapid.T) (string, any) {
 	} else if kind == "native" {
 		service.Connect = &catalog.Connect{Native: true}
 	}
-	switch pick("write", "register", "register", "register", "deregister", "deregister", "kv", "coordinate", "session", "query", "reap") {
+	switch pick("write", "register", "register", "register", "deregister", "deregister", "kv", "coordinate", "session", "query", "peer", "unpeer", "federate", "reap") {
 	case "register":
 		r := &api.RegisterRequest{Node: node, ID: pick("node id", "", "", ids[0], ids[1]), Address: pick("address", "10.0.0.1", "10.0.0.2"), SkipNodeUpdate: rapid.Bool().Draw(t, "skip")}
 		if rack := pick("rack", "", "a", "b"); rack != "" {
@@ -240,6 +251,12 @@ func drawWrite(t *rapid.T) (string, any) {
 			q.Template.Type = catalog.NamePrefixMatch
 		}
 		return api.QueryApply.Name, &api.QueryWrite{Op: api.QueryCreate, Query: q}
+	case "peer":
+		return api.PeeringGenerate.Name, &api.PeeringWrite{Peering: catalog.Peering{Name: pick("peer", "east", "west")}}
+	case "unpeer":
+		return api.PeeringDelete.Name, &api.Named{Name: pick("peer", "east", "west")}
+	case "federate":
+		return api.FederationApply.Name, &catalog.FederationState{Datacenter: pick("dc", "east", "west")}
 	case "coordinate":
 		return api.CoordinateSet.Name, &api.CoordinateUpdate{Updates: []*catalog.NodeCoordinate{{Node: node, Coord: &catalog.Coordinate{Vec: make([]float64, 8), Height: float64(rapid.IntRange(0, 2).Draw(t, "height"))}}}}
 	}

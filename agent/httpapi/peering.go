@@ -1,0 +1,107 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/server/api"
+)
+
+func peeringRoutes() []Route {
+	return []Route{
+		{Path: "/v1/peerings", Doc: "list the cluster peerings", ACL: "peering:read", Methods: get(peeringList)},
+		{Path: "/v1/peering/token", Doc: "make a token for another cluster to peer with this one", ACL: "peering:write", Methods: post(peeringToken)},
+		{Path: "/v1/peering/establish", Doc: "peer with the cluster that made a token", ACL: "peering:write", Methods: post(peeringEstablish)},
+		{Path: "/v1/peering/{name...}", Doc: "show or delete a cluster peering", ACL: "peering:read, peering:write", Methods: []Method{
+			{http.MethodGet, peeringRead}, {http.MethodDelete, peeringDelete},
+		}},
+		{Path: "/v1/exported-services", Doc: "list the services that other clusters may reach", ACL: "service:read", Methods: get(exportedServices)},
+	}
+}
+
+func peeringList(c *call) error { return query(c, api.PeeringList, nothing) }
+
+func exportedServices(c *call) error { return query(c, api.ExportedServices, &api.Named{}) }
+
+func peeringRead(c *call) error {
+	name, err := c.path("name", "name of a peering")
+	if err != nil {
+		return err
+	}
+	rep, meta, err := send(c, api.PeeringRead, &api.Named{Name: name})
+	switch {
+	case err != nil:
+		return err
+	case len(*rep) == 0:
+		return notFound("Peering not found for %q", name)
+	}
+	c.meta(meta)
+	return c.json((*rep)[0])
+}
+
+func peeringDelete(c *call) error {
+	name, err := c.path("name", "name of a peering")
+	if err != nil {
+		return err
+	}
+	if _, _, err := send(c, api.PeeringDelete, &api.Named{Name: name}); err != nil {
+		return err
+	}
+	return c.done()
+}
+
+// peeringBody is what both ways to begin a peering say.
+type peeringBody struct {
+	PeerName                string
+	Partition               string // "default", if any
+	PeeringToken            string
+	Meta                    map[string]string
+	ServerExternalAddresses []string
+}
+
+func (c *call) peeringBody() (*peeringBody, error) {
+	body := &peeringBody{}
+	if err := c.decode(body); err != nil {
+		return nil, err
+	}
+	switch {
+	case body.PeerName == "":
+		return nil, badRequest("missing PeerName: the name that this cluster gives the other")
+	case body.Partition != "" && body.Partition != "default":
+		return nil, badRequest("partition %q does not exist: there is only %q", body.Partition, "default")
+	}
+	return body, nil
+}
+
+func peeringToken(c *call) error {
+	body, err := c.peeringBody()
+	if err != nil {
+		return err
+	}
+	token, _, err := send(c, api.PeeringGenerate, &api.PeeringWrite{
+		Peering: catalog.Peering{Name: body.PeerName, Meta: body.Meta}, Token: catalog.PeeringToken{ManualServerAddresses: body.ServerExternalAddresses},
+	})
+	if err != nil {
+		return err
+	}
+	return c.json(struct{ PeeringToken *string }{token})
+}
+
+func peeringEstablish(c *call) error {
+	body, err := c.peeringBody()
+	if err != nil {
+		return err
+	}
+	if body.PeeringToken == "" {
+		return badRequest("missing PeeringToken: the other cluster makes one with /v1/peering/token")
+	}
+	token, err := catalog.ParsePeeringToken(body.PeeringToken)
+	if err != nil {
+		return err
+	}
+	req := &api.PeeringWrite{Peering: catalog.Peering{Name: body.PeerName, Meta: body.Meta}, Token: *token}
+	if _, _, err := send(c, api.PeeringEstablish, req); err != nil {
+		return err
+	}
+	return c.done()
+}

@@ -1,0 +1,144 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/api"
+)
+
+func internalRoutes() []Route {
+	return []Route{
+		{Path: "/v1/internal/ui/nodes", Doc: "list the nodes with their services and checks", ACL: "node:read, service:read", Methods: get(uiNodes)},
+		{Path: "/v1/internal/ui/node/{node...}", Doc: "show a node with its services and checks", ACL: "node:read, service:read", Methods: get(uiNode)},
+		{Path: "/v1/internal/ui/services", Doc: "list the services with a summary of their health", ACL: "node:read, service:read", Methods: get(uiServices)},
+		{Path: "/v1/internal/ui/exported-services", Doc: "list the services that a peer may reach, with a summary of their health", ACL: "node:read, service:read", Methods: get(uiExported)},
+		{Path: "/v1/internal/ui/catalog-overview", Doc: "count nodes, services and checks by their health", ACL: "node:read, service:read", Methods: get(uiOverview)},
+		{Path: "/v1/internal/federation-states", Doc: "list what datacenters tell the others", ACL: "operator:read", Methods: get(federationList)},
+		{Path: "/v1/internal/federation-states/mesh-gateways", Doc: "list the mesh gateways of all datacenters", ACL: "operator:read", Methods: get(federationGateways)},
+		{Path: "/v1/internal/federation-state/{dc}", Doc: "show what a datacenter tells the others", ACL: "operator:read", Methods: get(federationRead)},
+	}
+}
+
+func uiNodes(c *call) error { return query(c, api.NodeDump, &api.NodeQuery{}) }
+
+func uiNode(c *call) error {
+	name, err := c.path("node", "node name")
+	if err != nil {
+		return err
+	}
+	rep, meta, err := send(c, api.NodeDump, &api.NodeQuery{Node: name})
+	switch {
+	case err != nil:
+		return err
+	case len(*rep) == 0:
+		return c.absent()
+	}
+	c.meta(meta)
+	return c.json((*rep)[0])
+}
+
+func uiServices(c *call) error {
+	rep, meta, err := send(c, api.ServiceDump, nothing)
+	if err != nil {
+		return err
+	}
+	c.meta(meta)
+	return c.json(listed(*rep, c.datacenter()))
+}
+
+// datacenter is the one that answers.
+func (c *call) datacenter() string {
+	if dc := c.param("dc"); dc != "" {
+		return dc
+	}
+	return c.api.config.Load().Datacenter
+}
+
+func uiExported(c *call) error {
+	peer := c.param("peer")
+	if peer == "" {
+		return catalog.Errorf(catalog.Invalid, "missing parameter peer: the cluster peer that may reach the services")
+	}
+	h, err := c.plainHeader()
+	if err != nil {
+		return err
+	}
+	exports, meta, err := api.ExportedServices.Call(c.ctx(), c.api.Caller, h, &api.Named{Name: peer})
+	if err != nil {
+		return err
+	}
+	dump, _, err := api.ServiceDump.Call(c.ctx(), c.api.Caller, h, nothing)
+	if err != nil {
+		return err
+	}
+	exported := map[string]bool{}
+	for _, e := range *exports {
+		exported[e.Service] = true
+	}
+	kept := []*listedService{}
+	for _, s := range listed(*dump, c.datacenter()) {
+		if exported[s.Name] {
+			kept = append(kept, s)
+		}
+	}
+	c.meta(meta)
+	return c.json(kept)
+}
+
+// plainHeader is the header of requests that neither block nor filter.
+func (c *call) plainHeader() (rpc.Header, error) {
+	h, err := c.header()
+	h.MinIndex, h.Filter = 0, ""
+	return h, err
+}
+
+func uiOverview(c *call) error {
+	h, err := c.plainHeader()
+	if err != nil {
+		return err
+	}
+	nodes, _, err := api.NodeDump.Call(c.ctx(), c.api.Caller, h, &api.NodeQuery{})
+	if err != nil {
+		return err
+	}
+	dump, _, err := api.ServiceDump.Call(c.ctx(), c.api.Caller, h, nothing)
+	if err != nil {
+		return err
+	}
+	return c.json(overview(*nodes, *dump))
+}
+
+func federationList(c *call) error { return query(c, api.FederationList, nothing) }
+
+func federationGateways(c *call) error {
+	rep, meta, err := send(c, api.FederationList, nothing)
+	if err != nil {
+		return err
+	}
+	gateways := map[string][]*catalog.Instance{}
+	for _, f := range *rep {
+		if len(f.MeshGateways) > 0 {
+			gateways[f.Datacenter] = f.MeshGateways
+		}
+	}
+	c.meta(meta)
+	return c.json(gateways)
+}
+
+func federationRead(c *call) error {
+	dc := c.r.PathValue("dc")
+	rep, meta, err := send(c, api.FederationRead, &api.Named{Name: dc})
+	switch {
+	case err != nil:
+		return err
+	case rep.State == nil:
+		return withStatus(http.StatusNotFound, "Federation state not found for datacenter %q", dc)
+	}
+	c.meta(meta)
+	return c.json(struct {
+		*api.Federated
+		answered
+	}{rep, answeredBy(meta)})
+}

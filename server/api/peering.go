@@ -1,0 +1,34 @@
+package api
+
+import (
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+)
+
+// PeeringWrite makes a peering, or renews the secret of one. Token lacks what Apply adds: the id.
+type PeeringWrite struct {
+	Peering catalog.Peering
+	Token   catalog.PeeringToken
+}
+
+// ExportedService is a service that other clusters may reach.
+type ExportedService struct {
+	Service   string
+	Consumers ExportConsumers
+}
+
+// ExportConsumers are who may reach an exported service.
+type ExportConsumers struct {
+	Peers []string `json:",omitempty"`
+}
+
+// Verbs of peerings. The reply to PeeringGenerate is the token for the other cluster.
+var (
+	PeeringGenerate  = rpc.Method[PeeringWrite, string]{Name: "Peering.GenerateToken"}
+	PeeringEstablish = rpc.Method[PeeringWrite, Nothing]{Name: "Peering.Establish"}
+	PeeringRead      = rpc.Method[Named, []*catalog.Peering]{Name: "Peering.Read"}
+	PeeringList      = rpc.Method[Nothing, []*catalog.Peering]{Name: "Peering.List"}
+	PeeringDelete    = rpc.Method[Named, Nothing]{Name: "Peering.Delete"}
+
+	ExportedServices = rpc.Method[Named, []ExportedService]{Name: "ConfigEntry.ExportedServices"}
+)

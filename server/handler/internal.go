@@ -1,0 +1,125 @@
+package handler
+
+import (
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/filter"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/endpoint"
+)
+
+// registerInternal adds the verbs behind the web interface.
+func registerInternal(r *endpoint.Registry) {
+	endpoint.AddQuery(r, endpoint.Query[api.NodeQuery, []*api.NodeInfo]{
+		Method:  api.NodeDump,
+		Read:    readNodeDump,
+		Visible: visibleNodeDump,
+		Filter:  filter.List[*api.NodeInfo],
+	})
+	endpoint.AddQuery(r, endpoint.Query[api.Nothing, []*catalog.Instance]{
+		Method: api.ServiceDump,
+		Read: func(tx *state.Txn, w *state.Watch, _ *api.Nothing) (*[]*catalog.Instance, uint64, error) {
+			found := []*catalog.Instance{}
+			index := state.AllInstances(tx, w, func(i *catalog.Instance) { found = append(found, i) })
+			_, checked := state.StateChecks(tx, w, catalog.Any, nil)
+			return &found, max(index, checked), nil
+		},
+		Visible: visible(func(az acl.Authorizer, i *catalog.Instance) bool {
+			return seesNode(az, i.Node.Node) && seesService(az, i.Service.Service)
+		}),
+		Filter: filter.List[*catalog.Instance],
+	})
+}
+
+// readNodeDump answers with one node, or with all of them.
+func readNodeDump(tx *state.Txn, w *state.Watch, q *api.NodeQuery) (*[]*api.NodeInfo, uint64, error) {
+	found := []*api.NodeInfo{}
+	if q.Node != "" {
+		node, services, index := nodeServices(tx, w, q.Node)
+		checks, checked := state.NodeChecks(tx, w, q.Node)
+		if node == nil {
+			return &found, index, nil
+		}
+		info := newNodeInfo(node)
+		for _, i := range services {
+			info.Services = append(info.Services, bare(i.Service))
+		}
+		for _, c := range checks {
+			info.Checks = append(info.Checks, bareCheck(c))
+		}
+		return &[]*api.NodeInfo{info}, max(index, checked), nil
+	}
+	nodes, index := state.Nodes(tx, w, nil)
+	named := make(map[string]*api.NodeInfo, len(nodes))
+	for _, n := range nodes {
+		info := newNodeInfo(n)
+		named[n.Node] = info
+		found = append(found, info)
+	}
+	serviced := state.AllInstances(tx, w, func(i *catalog.Instance) {
+		info := named[i.Node.Node]
+		info.Services = append(info.Services, bare(i.Service))
+	})
+	checks, checked := state.StateChecks(tx, w, catalog.Any, nil)
+	for _, c := range checks {
+		if info := named[c.Node]; info != nil {
+			info.Checks = append(info.Checks, bareCheck(c))
+		}
+	}
+	return &found, max(index, serviced, checked), nil
+}
+
+func newNodeInfo(n *catalog.Node) *api.NodeInfo {
+	return &api.NodeInfo{
+		ID: n.ID, Node: n.Node, Address: n.Address, PeerName: n.PeerName, TaggedAddresses: n.TaggedAddresses, Meta: n.Meta,
+		Services: []*catalog.Service{}, Checks: []*catalog.Check{},
+	}
+}
+
+// bare is a service as the web interface reads it: without tags it has null rather than an empty list.
+func bare(s *catalog.Service) *catalog.Service {
+	if len(s.Tags) > 0 {
+		return s
+	}
+	out := *s
+	out.Tags = nil
+	return &out
+}
+
+func bareCheck(c *catalog.Check) *catalog.Check {
+	if len(c.ServiceTags) > 0 {
+		return c
+	}
+	out := *c
+	out.ServiceTags = nil
+	return &out
+}
+
+func visibleNodeDump(az acl.Authorizer, rep *[]*api.NodeInfo) (*[]*api.NodeInfo, bool) {
+	if az.View() == "" {
+		return rep, false
+	}
+	kept, filtered := []*api.NodeInfo{}, false
+	for _, n := range *rep {
+		if !seesNode(az, n.Node) {
+			filtered = true
+			continue
+		}
+		seen := *n
+		seen.Services, seen.Checks = []*catalog.Service{}, []*catalog.Check{}
+		for _, s := range n.Services {
+			if seesService(az, s.Service) {
+				seen.Services = append(seen.Services, s)
+			}
+		}
+		for _, c := range n.Checks {
+			if c.ServiceName == "" || seesService(az, c.ServiceName) {
+				seen.Checks = append(seen.Checks, c)
+			}
+		}
+		filtered = filtered || len(seen.Services) < len(n.Services) || len(seen.Checks) < len(n.Checks)
+		kept = append(kept, &seen)
+	}
+	return &kept, filtered
+}

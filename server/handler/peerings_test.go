@@ -1,0 +1,103 @@
+package handler_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/api"
+)
+
+func (s *server) entries(entries ...catalog.ConfigEntry) {
+	s.index++
+	tx := s.store.Write(s.index)
+	for _, e := range entries {
+		e.Normalize()
+		state.EntrySet(tx, e)
+	}
+	tx.Commit()
+}
+
+// TestExports: what is exported to whom, wildcards and sameness groups resolved.
+func TestExports(t *testing.T) {
+	s := stage(t)
+	s.do(t, api.Register.Name, &api.RegisterRequest{Node: "n1", SkipNodeUpdate: true, Service: &catalog.Service{Service: "db"}})
+	s.do(t, api.Register.Name, &api.RegisterRequest{Node: "n1", SkipNodeUpdate: true, Service: &catalog.Service{Service: catalog.ServersService}})
+	s.entries(
+		&catalog.SamenessGroup{EntryHead: catalog.EntryHead{Kind: catalog.EntrySamenessGroup, Name: "all"}, Members: []catalog.SamenessMember{{}, {Peer: "north"}, {Peer: "south"}}},
+		&catalog.ExportedServices{EntryHead: catalog.EntryHead{Kind: catalog.EntryExportedServices, Name: "default"}, Services: []catalog.ExportedService{
+			{Name: "web", Consumers: []catalog.ServiceConsumer{{Peer: "west"}, {Peer: "east"}}},
+			{Name: "yet-to-come", Consumers: []catalog.ServiceConsumer{{SamenessGroup: "all"}, {SamenessGroup: "none"}}},
+			{Name: "*", Consumers: []catalog.ServiceConsumer{{Peer: "east"}}},
+		}},
+	)
+	for peer, want := range map[string]string{
+		"":       "[{db {[east]}} {web {[east west]}} {yet-to-come {[north south]}}]",
+		"west":   "[{web {[west]}}]",
+		"south":  "[{yet-to-come {[south]}}]",
+		"nobody": "[]",
+	} {
+		if got := fmt.Sprint(*s.do(t, api.ExportedServices.Name, &api.Named{Name: peer}).(*[]api.ExportedService)); got != want {
+			t.Errorf("exported to %q: %s, want %s", peer, got, want)
+		}
+	}
+}
+
+// TestPeeringToken: a token says how to reach this cluster, and a second one keeps the peering.
+func TestPeeringToken(t *testing.T) {
+	s := stage(t)
+	s.do(t, api.Register.Name, &api.RegisterRequest{Node: "n1", SkipNodeUpdate: true, Service: &catalog.Service{Service: catalog.ServersService, Meta: map[string]string{"grpc_tls_port": "8503"}}})
+	generate := func(meta map[string]string) *catalog.PeeringToken {
+		t.Helper()
+		text := s.do(t, api.PeeringGenerate.Name, &api.PeeringWrite{Peering: catalog.Peering{Name: "east", Meta: meta}}).(*string)
+		token, err := catalog.ParsePeeringToken(*text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	first, second := generate(map[string]string{"env": "test"}), generate(nil)
+	if first.PeerID != second.PeerID || first.EstablishmentSecret == second.EstablishmentSecret || fmt.Sprint(first.ServerAddresses) != "[10.0.0.1:8503]" || first.Remote.Datacenter != "dc1" {
+		t.Errorf("tokens %+v and %+v", first, second)
+	}
+	stored := (*s.do(t, api.PeeringRead.Name, &api.Named{Name: "EAST"}).(*[]*catalog.Peering))[0]
+	if stored.Meta["env"] != "test" || stored.State != catalog.PeeringPending || stored.Secret != second.EstablishmentSecret {
+		t.Errorf("stored %+v", stored)
+	}
+	for what, text := range map[string]string{
+		"no base64": "rubbish!", "no JSON": "cnViYmlzaA==", "no servers": (&catalog.PeeringToken{PeerID: first.PeerID, EstablishmentSecret: "x"}).String(),
+		"no secret": (&catalog.PeeringToken{PeerID: first.PeerID, ServerAddresses: []string{"a:1"}}).String(),
+		"no id":     (&catalog.PeeringToken{EstablishmentSecret: "x", ServerAddresses: []string{"a:1"}}).String(),
+	} {
+		if _, err := catalog.ParsePeeringToken(text); catalog.CodeOf(err) != catalog.Invalid {
+			t.Errorf("%s: %v, want code invalid", what, err)
+		}
+	}
+	for _, name := range []string{"", "East", "a.b", "-a", strings.Repeat("a", 64), "a\x00"} {
+		for _, method := range []string{api.PeeringGenerate.Name, api.PeeringEstablish.Name} {
+			if _, err := s.Call(t.Context(), &rpc.Call{Method: method, Body: &api.PeeringWrite{Peering: catalog.Peering{Name: name}}}); catalog.CodeOf(err) != catalog.Invalid {
+				t.Errorf("%s of %q: %v, want code invalid", method, name, err)
+			}
+		}
+	}
+}
+
+// TestNodeDump: who may not see a service sees the node without it.
+func TestNodeDump(t *testing.T) {
+	s := stage(t)
+	s.allowed = []string{"node:read n1", "node:read n2", "service:read web-proxy"}
+	seen := ""
+	answer, err := s.Call(t.Context(), &rpc.Call{Method: api.NodeDump.Name, Body: &api.NodeQuery{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range *answer.Value().(*[]*api.NodeInfo) {
+		seen += fmt.Sprintf("%s %d services %d checks;", n.Node, len(n.Services), len(n.Checks))
+	}
+	if want := "n1 1 services 0 checks;n2 0 services 0 checks;"; seen != want || !answer.Meta.Filtered {
+		t.Errorf("seen %q, want %q; filtered %v", seen, want, answer.Meta.Filtered)
+	}
+}
