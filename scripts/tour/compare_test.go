@@ -33,6 +33,10 @@ func TestComparable(t *testing.T) {
 	compare("snapshot to index 16", "snapshot to index", false)
 	compare(`"ModifyIndex": 15,`, `"ModifyIndex": 99,`, true)
 	compare(`"LockIndex": 0,`, `"LockIndex": 1,`, false)
+	compare("leader  true   3             6             -", "leader  true   3             12            -", true)
+	compare("leader  true   3             6             -", "leader  false  3             6             -", false)
+	compare("consul_raft_apply 4", "consul_raft_apply 5", true)
+	compare("consul_server_isLeader 1", "consul_server_isLeader 0", false)
 	compare("KVS   1   69B", "KVS  1  1.1KB", true)
 	compare("KVS   1   69B", "KVS  2  69B", false)
 }

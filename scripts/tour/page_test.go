@@ -77,7 +77,8 @@ var varies = []struct {
 	{regexp.MustCompile(`\b((?:Create|Modify|)Index"?:?|index) +\d+`), "$1 <index>"},
 	{regexp.MustCompile(`\b(Size +)\d+`), "$1<size>"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?[KM]?B\b`), "<size>"},
-	{regexp.MustCompile(`\braft_apply \d+`), "raft_apply <count>"},
+	{regexp.MustCompile(`\b(leader|follower)( +true +\d+) +\d+`), "$1$2 <index>"}, // a row of list-peers
+	{regexp.MustCompile(`_raft_apply \d+`), "_raft_apply <count>"},
 	{regexp.MustCompile(`\bgo\d+\.\d+(\.\d+)?\b`), "<go>"},
 	{regexp.MustCompile(` {2,}`), "  "}, // columns are as wide as what varies in them
 }
