@@ -56,7 +56,8 @@ func (w *Weights) Validate() error {
 	return nil
 }
 
-// ServicePort is one named port of a service with several.
+// ServicePort is one named port of a service with several. DNS names it in front of the service.
+// Source: https://developer.hashicorp.com/consul/docs/connect/proxy/multiport
 type ServicePort struct {
 	Name    string
 	Port    int
@@ -109,6 +110,28 @@ func (s *Service) Normalize() {
 	if s.Tags == nil {
 		s.Tags = []string{}
 	}
+	if s.Port == 0 && len(s.Ports) > 0 {
+		s.Port = s.defaultPort()
+	}
+}
+
+// defaultPort is the port of several that stands for the service where no name is given: the one that is
+// marked, else the first.
+func (s *Service) defaultPort() int {
+	if i := slices.IndexFunc(s.Ports, func(p ServicePort) bool { return p.Default }); i >= 0 {
+		return s.Ports[i].Port
+	}
+	return s.Ports[0].Port
+}
+
+// PortNamed returns the port with a name, regardless of case, and whether there is one.
+func (s *Service) PortNamed(name string) (int, bool) {
+	for _, p := range s.Ports {
+		if strings.EqualFold(p.Name, name) {
+			return p.Port, true
+		}
+	}
+	return 0, false
 }
 
 // Validate checks a normalized service.
@@ -128,6 +151,9 @@ func (s *Service) Validate() error {
 			return Errorf(Invalid, "service %q: port %d of its tagged address %q is not between 0 and 65535", s.ID, a.Port, tag)
 		}
 	}
+	if err := s.validatePorts(); err != nil {
+		return err
+	}
 	if err := s.Weights.Validate(); err != nil {
 		return Errorf(Invalid, "service %q: %w", s.ID, err)
 	}
@@ -135,6 +161,31 @@ func (s *Service) Validate() error {
 		return Errorf(Invalid, "service %q: %w", s.ID, err)
 	}
 	return s.validateMesh()
+}
+
+func (s *Service) validatePorts() error {
+	defaults := 0
+	for i, p := range s.Ports {
+		switch {
+		case !IsDNSLabel(p.Name):
+			return Errorf(Invalid, "service %q: port name %q must be fit for DNS: letters, digits and dashes, at most 63", s.ID, p.Name)
+		case p.Port < 1 || p.Port > 65535:
+			return Errorf(Invalid, "service %q: port %q is %d: want 1 to 65535", s.ID, p.Name, p.Port)
+		case slices.ContainsFunc(s.Ports[:i], func(o ServicePort) bool { return strings.EqualFold(o.Name, p.Name) }):
+			return Errorf(Invalid, "service %q: two of its ports are named %q", s.ID, p.Name)
+		case p.Default:
+			defaults++
+		}
+	}
+	switch {
+	case defaults > 1:
+		return Errorf(Invalid, "service %q: %d of its ports are the default: mark one", s.ID, defaults)
+	case len(s.Ports) > 0 && s.Port != s.defaultPort():
+		return Errorf(Invalid, "service %q: port %d is not the default one of its ports, which is %d: leave one of both out", s.ID, s.Port, s.defaultPort())
+	case len(s.Ports) > 0 && s.SocketPath != "":
+		return Errorf(Invalid, "service %q: it has both a socket and ports", s.ID)
+	}
+	return nil
 }
 
 func isWildcardIP(address string) bool {

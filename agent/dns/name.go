@@ -16,7 +16,7 @@ const (
 	nothing  kind = iota // a name of the zone that can never exist
 	apex                 // the zone itself, or one of its fixed branches such as service.consul
 	node                 // <node>.node
-	service              // [tag.]<service>.service, .connect, .ingress
+	service              // [tag or port.]<service>.service, .connect, .ingress
 	virtual              // <service>.virtual
 	prepared             // <query>.query
 	address              // <hex>.addr
@@ -29,7 +29,7 @@ type target struct {
 	kind    kind
 	mesh    Mesh
 	name    string
-	tag     string
+	tag     string // or the name of a port
 	dc      string // "" for the agent's own
 	peer    string
 	group   string // sameness group

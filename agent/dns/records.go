@@ -118,6 +118,9 @@ func (r *resolver) targets(ctx context.Context, q *question, d *draft, instances
 	chased := 0
 	for _, i := range instances {
 		at := r.instanceAddress(i, dns.TypeANY)
+		if port, named := i.Service.PortNamed(q.tag); named {
+			at.port = port
+		}
 		target := r.srvTarget(q, i, at)
 		port := uint16(at.port)
 		if target == "" || seen[endpoint{target, port}] {

@@ -148,7 +148,7 @@ func (r *resolver) service(ctx context.Context, q *question, d *draft) error {
 	for _, i := range result.Instances {
 		status := i.Status()
 		if status == catalog.Passing || status == catalog.Warning && !r.OnlyPassing {
-			if q.tag == "" || i.Service.HasTag(q.tag) {
+			if _, port := i.Service.PortNamed(q.tag); q.tag == "" || port || i.Service.HasTag(q.tag) {
 				healthy = append(healthy, i)
 			}
 		}

@@ -20,7 +20,7 @@ import (
 //
 //	set SETTING VALUE                      before the first question
 //	node NAME ADDRESS [dc=DC] [meta.K=V] [wan=ADDRESS] [lan_ipv6=ADDRESS]
-//	service NAME NODE PORT [address=A] [tags=a,b] [status=S] [weights=P/W] [...]
+//	service NAME NODE PORT [address=A] [tags=a,b] [ports=a:1,b:2] [status=S] [weights=P/W] [...]
 //	query NAME SERVICE [tag=TAG] [ttl=TTL]
 //	virtual SERVICE ADDRESS
 //	ask TYPE NAME [tcp] [edns=SIZE]        then what is to come, up to an empty line:
@@ -201,6 +201,15 @@ func loadService(f *fakeSource, name string, rest []string) error {
 			s.Address = value
 		case "tags":
 			s.Tags = strings.Split(value, ",")
+		case "ports":
+			for _, port := range strings.Split(value, ",") {
+				name, number, _ := strings.Cut(port, ":")
+				n, err := strconv.Atoi(number)
+				if err != nil {
+					return err
+				}
+				s.Ports = append(s.Ports, catalog.ServicePort{Name: name, Port: n})
+			}
 		case "status":
 			check.Status = catalog.Status(value)
 		case "weights":
