@@ -66,6 +66,7 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		Log:  logging.Named(a.log, "server"), RaftLog: logging.HCLog(logging.Named(a.log, "server.raft")),
 	}
 	out.MinSessionTTL, out.ConnsPerClient, out.HandshakeTimeout = cfg.SessionTTLMin, cfg.Limits.RPCMaxConnsPerClient, cfg.Limits.RPCHandshakeTimeout
+	out.DenyIntentions = intentionPolicy(cfg) == "deny"
 	ap := cfg.Autopilot
 	out.Autopilot = catalog.AutopilotConfig{
 		CleanupDeadServers: ap.CleanupDeadServers, LastContactThreshold: catalog.Duration(ap.LastContactThreshold), MaxTrailingLogs: uint64(ap.MaxTrailingLogs),
@@ -81,6 +82,15 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		out.DataDir = cfg.DataDir
 	}
 	return out
+}
+
+// intentionPolicy is what happens to connections that no intention speaks of.
+// Source: https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/acl (default_intention_policy)
+func intentionPolicy(cfg *config.Config) string {
+	if cfg.DefaultIntentionPolicy == "" && cfg.ACL.Enabled {
+		return cfg.ACL.DefaultPolicy
+	}
+	return cfg.DefaultIntentionPolicy
 }
 
 func snapshotPace(cfg *config.Config) server.SnapshotPace {

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -229,39 +228,5 @@ func TestLogOfAnotherTermIsDropped(t *testing.T) {
 	defer log.Close()
 	if first, _ := log.FirstIndex(); first != index+1 {
 		t.Errorf("the log begins with entry %d, want the one behind the snapshot, %d", first, index+1)
-	}
-}
-
-// A server of an older version neither passes over what a newer one wrote nor spoils it.
-func TestLogOfANewerVersion(t *testing.T) {
-	dir := t.TempDir()
-	s, stop := start(t, dir)
-	put(t, s, "kept", "1")
-	stop()
-	log, err := raftstore.Open(filepath.Join(dir, "raft", "log", "wal"), raftstore.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	last, _ := log.LastIndex()
-	newest := new(raft.Log)
-	err = log.GetLog(last, newest)
-	if err == nil {
-		err = log.StoreLog(&raft.Log{Index: last + 1, Term: newest.Term, Type: raft.LogCommand, Data: []byte("\x01\x05Later")})
-	}
-	if err := errors.Join(err, log.Close()); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		s, err := server.Open(config(dir))
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = s.Run(t.Context())
-		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("entry %d of the raft log", last+1)) || !strings.Contains(err.Error(), "Later") || !strings.Contains(err.Error(), dir) {
-			t.Errorf("it ended with %v", err)
-		}
-	}
-	if found := snapshotsOf(t, dir); len(found) > 0 {
-		t.Errorf("a snapshot was taken without the entry: %v", found)
 	}
 }

@@ -64,6 +64,8 @@ type Config struct {
 	Autopilot catalog.AutopilotConfig
 	// MinSessionTTL is the shortest TTL of a session; 0 is catalog.MinSessionTTL.
 	MinSessionTTL time.Duration
+	// DenyIntentions denies the connections that no intention speaks of.
+	DenyIntentions bool
 	// Limits of the server's port.
 	ConnsPerClient   int
 	HandshakeTimeout time.Duration
@@ -117,6 +119,7 @@ func Open(cfg Config) (*Server, error) {
 	s.sessions = newSessionTimers(s.expire)
 	handler.Register(s.registry, handler.Deps{
 		Datacenter: cfg.Datacenter, Store: s.store, Sessions: s.sessions, MinSessionTTL: cfg.MinSessionTTL, Remote: s.host.Remote, Abroad: s.abroad, Log: cfg.Log,
+		DenyIntentions: cfg.DenyIntentions,
 	})
 	s.registerOwn()
 	port, err := net.Listen("tcp", cfg.Bind)
@@ -176,7 +179,6 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.watchLeader(inner) })
 	group.Go(func() error { return s.raft.watchdog(inner) })
 	group.Go(func() error { return s.gauge(inner) })
-	group.Go(func() error { return s.watchVersion(inner) })
 	group.Go(func() error { return s.verifyLog(inner) })
 	s.raft.electSelf()
 	err := group.Wait()

@@ -48,16 +48,6 @@ func (n *raftNode) watchdog(ctx context.Context) error {
 	}
 }
 
-// watchVersion ends the server when its log has what only a newer version knows.
-func (s *Server) watchVersion(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-s.fsm.Unknown():
-		return fmt.Errorf("%w: this server ends so that nothing is lost, run the version that wrote %s", err, s.cfg.DataDir)
-	}
-}
-
 // stall measures how long one write has been hanging in looks at it, one each stallLook: by the clock, a
 // machine that slept would have a disk that hung.
 type stall struct{ last, lasts time.Duration }

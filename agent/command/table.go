@@ -13,7 +13,7 @@ const (
 // table is every subcommand. A parent comes before its children.
 func table() []row {
 	var rows []row
-	for _, part := range [][]row{processRows(), agentRows(), catalogRows(), kvRows(), entryRows(), serverRows(), toolRows()} {
+	for _, part := range [][]row{processRows(), agentRows(), catalogRows(), kvRows(), entryRows(), intentionRows(), serverRows(), toolRows()} {
 		rows = append(rows, part...)
 	}
 	return rows
@@ -100,6 +100,24 @@ func entryRows() []row {
 			help: "Lists the names of the entries of a kind.\n\n  $ curia config list -kind=service-defaults"},
 		{name: "config delete", synopsis: "Deletes an entry", reach: toServers, bind: configDelete,
 			help: "Deletes an entry. It is no error when there is none.\n\n  $ curia config delete -kind=service-defaults -name=web\n  $ curia config delete -filename=web.hcl"},
+	}
+}
+
+func intentionRows() []row {
+	return []row{
+		{name: "intention", group: groupConfig, synopsis: "Says which services may reach which", help: "Says which services may reach which. An intention allows or denies a source the way to a destination; * stands for every service. The most specific one counts.\n\n  $ curia intention create -deny web db\n  $ curia intention check web db"},
+		{name: "intention create", synopsis: "Creates intentions", reach: toServers, args: "SRC DST | -file FILE...", min: 1, max: -1, bind: intentionCreate,
+			help: "Creates an intention, or with -file those of files in JSON. With -replace one that exists is changed; without it is an error.\n\n  $ curia intention create web db\n  $ curia intention create -deny '*' db\n  $ curia intention create -file web-db.json"},
+		{name: "intention check", synopsis: "Tells whether a service may reach another", reach: toServers, args: "SRC DST", max: -1, bind: intentionCheck,
+			help: "Tells whether a service may connect to another. The exit code is 0 when it may and 1 when it may not. One that is allowed or denied by request counts as denied here."},
+		{name: "intention match", synopsis: "Lists the intentions that count for a service", reach: toServers, args: "SRC_OR_DST", min: 1, max: 1, bind: intentionMatch,
+			help: "Lists the intentions that count for a service as the destination, or with -source as the source, in the order in which they do.\n\n  $ curia intention match db\n  $ curia intention match -source web"},
+		{name: "intention list", synopsis: "Lists all intentions", reach: toServers, bind: intentionList,
+			help: "Lists all intentions, the most specific first."},
+		{name: "intention get", synopsis: "Shows an intention", reach: toServers, args: "SRC DST | ID", min: 1, max: 2, bind: intentionGet,
+			help: "Shows an intention, by its source and destination or by its id."},
+		{name: "intention delete", synopsis: "Deletes an intention", reach: toServers, args: "SRC DST | ID", min: 1, max: 2, bind: intentionDelete,
+			help: "Deletes an intention, by its source and destination or by its id. It is no error when there is none."},
 	}
 }
 

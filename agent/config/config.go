@@ -14,14 +14,15 @@ type Config struct {
 	// key in files.
 	Dev bool `json:"-"`
 
-	NodeName          string            `json:"node_name"`
-	NodeID            string            `json:"node_id"`
-	NodeMeta          map[string]string `json:"node_meta"`
-	Datacenter        string            `json:"datacenter"`
-	PrimaryDatacenter string            `json:"primary_datacenter"`
-	DataDir           string            `json:"data_dir"`
-	Server            bool              `json:"server"`
-	Bootstrap         bool              `json:"bootstrap"`
+	NodeName               string            `json:"node_name"`
+	NodeID                 string            `json:"node_id"`
+	NodeMeta               map[string]string `json:"node_meta"`
+	Datacenter             string            `json:"datacenter"`
+	PrimaryDatacenter      string            `json:"primary_datacenter"`
+	DefaultIntentionPolicy string            `json:"default_intention_policy"`
+	DataDir                string            `json:"data_dir"`
+	Server                 bool              `json:"server"`
+	Bootstrap              bool              `json:"bootstrap"`
 	// BootstrapExpect is how many servers elect the first leader. Load sets it to 1 for Bootstrap and Dev.
 	BootstrapExpect int       `json:"bootstrap_expect"`
 	ReadReplica     bool      `json:"read_replica"`

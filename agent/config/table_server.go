@@ -123,6 +123,7 @@ func tlsSettings() []setting {
 
 func aclSettings() []setting {
 	return []setting{
+		{Key: "default_intention_policy", Check: oneOf("allow", "deny"), Help: "What happens to connections in the mesh that no intention speaks of: allow or deny. Default: as acl.default_policy says where tokens are checked, else allow."},
 		{Key: "acl.enabled", Help: "Check tokens."},
 		{Key: "acl.default_policy", Def: "allow", Check: oneOf("allow", "deny"), Help: "What no rule speaks of: allow or deny."},
 		{Key: "acl.down_policy", Def: "extend-cache", Check: oneOf("allow", "deny", "extend-cache", "async-cache"), Help: "What holds while tokens cannot be resolved: allow, deny, extend-cache or async-cache."},

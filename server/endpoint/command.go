@@ -91,26 +91,18 @@ func encodeEntry(name string, req any) []byte {
 	return appendMsgpack(append(entry, name...), req)
 }
 
-// Knows returns nil for a log entry of a verb that this version has, and else an error that says what it is of.
-func (r *Registry) Knows(entry []byte) error {
-	name, _, err := splitEntry(entry)
-	if err != nil {
-		return err
-	}
-	if v := r.verbs[name]; v == nil || v.apply == nil {
-		return fmt.Errorf("log entry of the unknown verb %q", name)
-	}
-	return nil
-}
-
 // Apply applies one log entry in a transaction of its index and settles it. On an error the transaction
 // may hold half of the entry's writes and must be given up.
 func (r *Registry) Apply(tx *state.Txn, entry []byte) (any, error) {
-	if err := r.Knows(entry); err != nil {
-		return nil, catalog.Errorf(catalog.Internal, "%w: was it written by a newer version?", err)
+	name, body, err := splitEntry(entry)
+	if err != nil {
+		return nil, err
 	}
-	name, body, _ := splitEntry(entry) // which Knows has found to be good
-	rep, err := r.verbs[name].apply(tx, body)
+	v := r.verbs[name]
+	if v == nil || v.apply == nil {
+		return nil, catalog.Errorf(catalog.Internal, "log entry of unknown verb %q: was it written by a newer version?", name)
+	}
+	rep, err := v.apply(tx, body)
 	if err != nil {
 		return nil, err
 	}

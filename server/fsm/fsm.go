@@ -22,13 +22,11 @@ type FSM struct {
 	registry *endpoint.Registry
 	log      *slog.Logger
 	applied  atomic.Uint64
-	halted   error      // of Raft's calls
-	unknown  chan error // takes halted once
 }
 
 // New returns a state machine over a store whose commands the registry knows.
 func New(store *state.Store, registry *endpoint.Registry, log *slog.Logger) *FSM {
-	return &FSM{store: store, registry: registry, log: log, unknown: make(chan error, 1)}
+	return &FSM{store: store, registry: registry, log: log}
 }
 
 // Outcome is what applying a log entry came to.
@@ -40,29 +38,6 @@ type Outcome struct {
 // Applied is the index of the last entry in the store.
 func (f *FSM) Applied() uint64 { return f.applied.Load() }
 
-// Unknown gives an error, once, when the log has an entry that this version does not know. To go on without
-// it would lose it for good with the next snapshot, so nothing is applied or saved from there on, and the
-// server must end.
-func (f *FSM) Unknown() <-chan error { return f.unknown }
-
-// known returns how many entries of a batch come before the first that this version does not know.
-func (f *FSM) known(batch []*raft.Log) int {
-	for i, entry := range batch {
-		if f.halted != nil {
-			return 0
-		}
-		if entry.Type != raft.LogCommand {
-			continue
-		}
-		if err := f.registry.Knows(entry.Data); err != nil {
-			f.halted = catalog.Errorf(catalog.Internal, "entry %d of the raft log was written by a newer version: %w", entry.Index, err)
-			f.unknown <- f.halted
-			return i
-		}
-	}
-	return len(batch)
-}
-
 var applyKey = []string{"fsm", "apply"}
 
 // Apply implements raft.FSM.
@@ -73,13 +48,6 @@ func (f *FSM) Apply(entry *raft.Log) any { return f.ApplyBatch([]*raft.Log{entry
 func (f *FSM) ApplyBatch(batch []*raft.Log) []any {
 	defer metrics.MeasureSince(applyKey, time.Now())
 	out := make([]any, len(batch))
-	known := f.known(batch)
-	for i := known; i < len(out); i++ {
-		out[i] = Outcome{Err: f.halted}
-	}
-	if batch = batch[:known]; known == 0 {
-		return out
-	}
 	// Before the commit: whoever reads an index in an answer must find it applied.
 	f.applied.Store(batch[len(batch)-1].Index)
 	for done := 0; done < len(batch); {
@@ -129,9 +97,6 @@ func (f *FSM) apply(tx *state.Txn, entry *raft.Log) (reply any, err error) {
 // Snapshot implements raft.FSM. The version it saves is fixed here; saving it takes place later, beside
 // new writes.
 func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
-	if f.halted != nil {
-		return nil, f.halted
-	}
 	return &snapshot{tx: f.store.Read(), index: f.applied.Load()}, nil
 }
 

@@ -77,7 +77,7 @@ func drawEntry(t *rapid.T, c *cluster) []byte {
 	case "reap":
 		return c.entry(t, api.GravesReap.Name, &api.Reap{Index: uint64(rapid.IntRange(0, 20).Draw(t, "up to"))})
 	case "bad":
-		return []byte(pick("bad", "\x01\x08KV.Apply", "\x01\x08KV.Apply\xc1"))
+		return []byte(pick("bad", "", "\x01", "\x01\x03abc", "\x02\x08KV.Apply", "\x01\x08KV.Apply\xc1", "\x01\x06KV.Get\x80"))
 	}
 	ops := []string{"set", "cas", "lock", "lock", "unlock", "delete", "delete-cas", "delete-tree"}
 	pair.ModifyIndex = uint64(rapid.IntRange(0, 5).Draw(t, "cas"))
@@ -140,7 +140,7 @@ func TestFailedBatch(t *testing.T) {
 	late := c.logged(t, api.TxnApply.Name, &api.TxnRequest{Ops: []api.TxnOp{
 		{KV: &api.TxnKV{Verb: api.KVSet, Key: "given up"}}, {KV: &api.TxnKV{Verb: api.KVGet, Key: "none"}},
 	}})
-	out := c.batch(t, [][]byte{set("a"), []byte("\x01\x08KV.Apply\xc1"), set("b"), late, set("c"), late, late, append(set("d"), 0)})
+	out := c.batch(t, [][]byte{set("a"), []byte("bad"), set("b"), late, set("c"), late, late, append(set("d"), 0)})
 	for i, want := range []bool{true, false, true, false, true, false, false, false} {
 		if o := out[i].(fsm.Outcome); (o.Err == nil) != want {
 			t.Errorf("entry %d: %+v", i, o)
@@ -193,34 +193,3 @@ func (c *cluster) restore(t failer, saved []byte) {
 type readCloser struct{ *bytes.Reader }
 
 func (readCloser) Close() error { return nil }
-
-// An entry of a newer version must not be passed over: the next snapshot would be without it.
-func TestNothingIsAppliedOrSavedAfterAnUnknownEntry(t *testing.T) {
-	for what, unknown := range map[string]string{"nothing": "", "verb": "\x01\x03abc", "version": "\x02\x08KV.Apply", "read": "\x01\x06KV.Get\x80"} {
-		c := newCluster()
-		set := func(key string) []byte {
-			return c.logged(t, api.KVApply.Name, &api.KVWrite{Op: api.KVSet, Pair: catalog.KVPair{Key: key}})
-		}
-		out := c.batch(t, [][]byte{set("a"), []byte(unknown), set("b")})
-		select {
-		case err := <-c.fsm.Unknown():
-			if !strings.Contains(err.Error(), "entry 2 of the raft log") {
-				t.Errorf("%s: %v", what, err)
-			}
-		default:
-			t.Errorf("%s: nobody is told", what)
-		}
-		out = append(out, c.batch(t, [][]byte{set("c")})...)
-		for i, want := range []bool{true, false, false, false} {
-			if got := out[i].(fsm.Outcome).Err == nil; got != want {
-				t.Errorf("%s: entry %d applied: %v", what, i+1, got)
-			}
-		}
-		if text := dump(t, c.store); !strings.Contains(text, `"a"`) || strings.Contains(text, `"b"`) || strings.Contains(text, `"c"`) || c.fsm.Applied() != 1 {
-			t.Errorf("%s: applied up to %d: %s", what, c.fsm.Applied(), text)
-		}
-		if _, err := c.fsm.Snapshot(); err == nil {
-			t.Errorf("%s: a snapshot is taken without it", what)
-		}
-	}
-}

@@ -28,6 +28,8 @@ type Deps struct {
 	Abroad func() []string
 	// Log may be nil.
 	Log *slog.Logger
+	// DenyIntentions denies the connections that no intention speaks of.
+	DenyIntentions bool
 }
 
 // SessionTimers ends sessions that are not renewed in time. It keeps time on the leader only.
@@ -48,6 +50,7 @@ func Register(r *endpoint.Registry, d Deps) {
 	registerKV(r, d)
 	registerSessions(r, d)
 	registerTxn(r, d)
+	registerIntentions(r, d)
 	registerCoordinates(r)
 	registerQueries(r, d)
 	registerPeerings(r, d)

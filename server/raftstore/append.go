@@ -20,7 +20,7 @@ func (s *Store) begin(size int64) error {
 		s.batch.reset(seg, seg.end, size)
 		return nil
 	}
-	next, err := s.takeNext(fileHeaderSize + frameSize(stateSize(s.stateNow(seg.end))) + size + frameSize(0))
+	next, err := s.takeNext()
 	if err != nil {
 		return s.fail(segmentName(seg.seq+1), fmt.Errorf("create the next segment: %w", err))
 	}
@@ -31,15 +31,11 @@ func (s *Store) begin(size int64) error {
 // beginSegment starts the first batch of seg, with the state frame that lets
 // older segments go.
 func (s *Store) beginSegment(seg *segment, prevEnd, size int64) {
-	st := s.stateNow(prevEnd)
+	st := state{bounds: s.bounds, prevEnd: prevEnd, stable: s.stable}
 	s.batch.reset(seg, seg.end, size+frameSize(stateSize(st)))
 	s.batch.open()
 	s.batch.buf = appendState(s.batch.buf, st)
 	s.batch.close(kindState)
-}
-
-func (s *Store) stateNow(prevEnd int64) state {
-	return state{bounds: s.bounds, prevEnd: prevEnd, stable: s.stable}
 }
 
 // flush makes the batch durable with one write and one sync, then leaves the
@@ -96,27 +92,18 @@ func (s *Store) advance() *segment {
 }
 
 // takeNext returns the segment made in advance, waiting for it if it is being
-// made, or makes it. One without room for a batch is replaced: a file never
-// grows, so that one which is shorter than it was made is damaged. The caller
-// holds w.
-func (s *Store) takeNext(room int64) (*segment, error) {
+// made, or makes it. The caller holds w.
+func (s *Store) takeNext() (*segment, error) {
 	s.mu.Lock()
-	for s.busy && (s.next == nil || s.next.size < room) {
+	for s.busy && s.next == nil {
 		s.idle.Wait()
 	}
-	small := s.next
-	if small != nil && small.size >= room {
-		s.mu.Unlock()
-		return small, nil
-	}
-	s.next = nil
+	next := s.next
 	s.mu.Unlock()
-	if small != nil {
-		if err := small.file.Close(); err != nil {
-			return nil, err
-		}
+	if next != nil {
+		return next, nil
 	}
-	next, err := s.newSegment(s.active.seq+1, max(room, s.opts.SegmentSize))
+	next, err := s.newSegment(s.active.seq + 1)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +155,7 @@ func (s *Store) maintain() {
 		}
 		seq := s.active.seq + 1
 		s.mu.Unlock()
-		next, err := s.newSegment(seq, s.opts.SegmentSize)
+		next, err := s.newSegment(seq)
 		if errors.Is(err, errSync) {
 			s.fail(segmentName(seq), err)
 		} else if err != nil {

@@ -212,44 +212,6 @@ func TestBitFlips(t *testing.T) {
 	}
 }
 
-// TestCutShort cuts every file of a log at many lengths, which no crash does: all
-// that was acknowledged is there, or the error names the file. The log ends with
-// its mark, or, as after a power cut, without.
-func TestCutShort(t *testing.T) {
-	for _, ops := range []int{1, 7, 20, 28, len(workload())} { // the 28th makes a segment larger than others
-		d := newDisk()
-		s := mustOpen(t, d)
-		m, failed := run(s, workload()[:ops])
-		if failed != nil {
-			t.Fatal(failed.Name)
-		}
-		last := s.active.name
-		for end, d := range map[string]*disk{"killed": d.clone(), "powerless": d.powerCut(keepNothing)} {
-			for name, n := range d.names {
-				if _, ok := parseSegmentName(name); !ok {
-					continue
-				}
-				refused := 0
-				for size := 0; size < len(n.data); size += 1 + size%97 {
-					d := d.clone()
-					d.names[name].data = d.names[name].data[:size]
-					s, err := openDisk(d)
-					if damage := (*CorruptError)(nil); errors.As(err, &damage) && damage.File == "mem/"+name {
-						refused++
-					} else if err != nil {
-						t.Fatalf("%d operations, %s, %s cut to %d: %v", ops, end, name, size, err)
-					} else if err := m.Differs(s); err != nil {
-						t.Fatalf("%d operations, %s, %s cut to %d of %d: opened, but %v", ops, end, name, size, len(n.data), err)
-					}
-				}
-				if refused == 0 {
-					t.Errorf("%d operations, %s: no cut of %s was refused; the last segment is %s", ops, end, name, last)
-				}
-			}
-		}
-	}
-}
-
 // TestDamageWhileOpen flips a bit under an entry that is not cached.
 func TestDamageWhileOpen(t *testing.T) {
 	d := newDisk()

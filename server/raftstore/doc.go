@@ -28,8 +28,7 @@
 // checksum over its header, which is seeded with the segment's salt, and one
 // over its payload. The frames of one call are one batch: one write, one sync.
 // Entries are found by offsets kept in memory, 8 bytes each, and the newest
-// MiB of entries is kept whole. A batch larger than a segment gets one of its own
-// size.
+// MiB of entries is kept whole. A batch larger than a segment grows it.
 //
 // Each segment begins with a state frame: the bounds of the log, all stable
 // values, and where the segment before it ends. So a segment whose entries are
@@ -64,8 +63,6 @@
 //   - After the write, before the sync: the batch is found. It may be in the
 //     page cache only, or fail to be on the disk after an fsync error, so the
 //     newest batch is written and synced once more before Open returns.
-//   - Never: a file shorter than its header says that it was filled to be. That
-//     size is durable before the file gets its name.
 //   - In the first batch of a segment: without a readable state frame the
 //     segment counts as not begun.
 //   - While a segment is made: it has a temporary name until its header is
@@ -77,8 +74,7 @@
 //
 // Open returns a *CorruptError for a file header, a frame, or a whole file
 // that cannot be read though something written after it can: a later batch,
-// the mark, or the next segment's word about where this one ends. So it does for
-// a file at the end of the log that was cut short and lost the mark. An entry
+// the mark, or the next segment's word about where this one ends. An entry
 // that rots later is found by GetLog. Ways out: move the directory away and
 // let the server rejoin if others have the data; else restore a backup.
 //

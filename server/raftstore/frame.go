@@ -122,21 +122,20 @@ func (b *batch) close(k kind) location {
 // location is where a frame starts in its segment, and its payload's length.
 type location struct{ off, length uint32 }
 
-// File header: 8 bytes of magic, version, zero, sequence, salt, the size that
-// the file was filled to, zeros, and a crc32c of the first 60 bytes.
+// File header: 8 bytes of magic, version, zero, sequence, salt, zeros, and a
+// crc32c of the first 60 bytes.
 const (
 	fileMagic   = "CURIAWAL"
 	fileVersion = 1
 )
 
-// encodeFileHeader returns the header of segment seq in a file of size bytes.
-func encodeFileHeader(seq, salt uint64, size int64) []byte {
+// encodeFileHeader returns the header of segment seq.
+func encodeFileHeader(seq, salt uint64) []byte {
 	h := make([]byte, fileHeaderSize)
 	copy(h, fileMagic)
 	binary.BigEndian.PutUint32(h[8:], fileVersion)
 	binary.BigEndian.PutUint64(h[16:], seq)
 	binary.BigEndian.PutUint64(h[24:], salt)
-	binary.BigEndian.PutUint64(h[32:], uint64(size))
 	binary.BigEndian.PutUint32(h[60:], crc32.Checksum(h[:60], castagnoli))
 	return h
 }
@@ -152,22 +151,22 @@ func frameSeed(seq, salt uint64) uint32 {
 }
 
 // readFileHeader verifies the header of the file that is named as segment
-// seq and returns its salt and the size that the file was filled to.
-func readFileHeader(f io.ReaderAt, name string, seq uint64) (salt uint64, size int64, err error) {
+// seq and returns its salt.
+func readFileHeader(f io.ReaderAt, name string, seq uint64) (uint64, error) {
 	h := make([]byte, fileHeaderSize)
 	if _, err := f.ReadAt(h, 0); err == io.EOF {
-		return 0, 0, corrupt(name, 0, "the file is shorter than its header")
+		return 0, corrupt(name, 0, "the file is shorter than its header")
 	} else if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	if string(h[:8]) != fileMagic || binary.BigEndian.Uint32(h[60:]) != crc32.Checksum(h[:60], castagnoli) {
-		return 0, 0, corrupt(name, 0, "the file header fails its checksum")
+		return 0, corrupt(name, 0, "the file header fails its checksum")
 	}
 	if v := binary.BigEndian.Uint32(h[8:]); v != fileVersion {
-		return 0, 0, fmt.Errorf("raft log %s has format version %d, this binary reads version %d: run the version that wrote it", name, v, fileVersion)
+		return 0, fmt.Errorf("raft log %s has format version %d, this binary reads version %d: run the version that wrote it", name, v, fileVersion)
 	}
 	if got := binary.BigEndian.Uint64(h[16:]); got != seq {
-		return 0, 0, corrupt(name, 16, "the header says segment %d: the file was renamed", got)
+		return 0, corrupt(name, 16, "the header says segment %d: the file was renamed", got)
 	}
-	return binary.BigEndian.Uint64(h[24:]), int64(binary.BigEndian.Uint64(h[32:])), nil
+	return binary.BigEndian.Uint64(h[24:]), nil
 }

@@ -30,7 +30,7 @@ func fuzzDisk(script []byte, raw bool) *disk {
 		seq++
 		seg := &segment{seq: seq, seed: frameSeed(seq, 1)}
 		b = &batch{seg: seg, start: fileHeaderSize}
-		d.names[segmentName(seq)] = &inode{data: encodeFileHeader(seq, 1, 0)}
+		d.names[segmentName(seq)] = &inode{data: encodeFileHeader(seq, 1)}
 	}
 	save := func() {
 		n := d.names[segmentName(seq)]

@@ -63,11 +63,11 @@ func (s *Store) openSegments() error {
 		if seg.size, err = f.Size(); err != nil {
 			return err
 		}
-		salt, filled, err := readFileHeader(f, s.path(name), seq)
+		salt, err := readFileHeader(f, s.path(name), seq)
 		if err != nil {
 			return err
 		}
-		seg.seed, seg.filled = frameSeed(seq, salt), filled
+		seg.seed = frameSeed(seq, salt)
 	}
 	return nil
 }
@@ -215,9 +215,7 @@ func (r *replay) applyEntry(seg *segment, p []byte, at location) string {
 // or damage. A later batch, or the mark, is only ever written once the batch
 // before it is synced: finding one behind an unreadable record proves damage.
 // Remains of a torn batch are wiped, lest a later batch of the same length
-// make them look like its continuation. No crash makes a file shorter than it
-// was filled to be before it got its name: where it is, records may be gone with
-// the rest, unless the mark is there, which the next batch would have overwritten.
+// make them look like its continuation.
 func (r *replay) endOfLog(seg *segment, off int64) error {
 	later, last, err := scan(seg, off)
 	if err != nil {
@@ -225,13 +223,6 @@ func (r *replay) endOfLog(seg *segment, off int64) error {
 	}
 	if later > 0 {
 		return corrupt(r.s.path(seg.name), off, "a record is unreadable, one written later is intact at %d", later)
-	}
-	if seg.size < seg.filled {
-		if marked, err := seg.marked(off); err != nil {
-			return err
-		} else if !marked {
-			return corrupt(r.s.path(seg.name), seg.size, "the file was cut short, it had %d bytes", seg.filled)
-		}
 	}
 	if last == 0 {
 		return nil
@@ -264,7 +255,7 @@ func (r *replay) finish() error {
 // bootstrap begins the first segment.
 func (s *Store) bootstrap() error {
 	if s.next == nil {
-		next, err := s.newSegment(1, s.opts.SegmentSize)
+		next, err := s.newSegment(1)
 		if err != nil {
 			return err
 		}

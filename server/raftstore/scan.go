@@ -50,13 +50,6 @@ func (w *window) frame(off int64) (frameHeader, []byte, error) {
 	return h, nil, nil
 }
 
-// marked says whether the mark is at off.
-func (seg *segment) marked(off int64) (bool, error) {
-	w := window{seg: seg}
-	h, p, err := w.frame(off)
-	return p != nil && h.kind == kindMark, err
-}
-
 // scan looks for headers of seg's frames from off on: the first one that
 // belongs to a batch begun after off, and the last one at all; 0 is none. The
 // mark at off itself, the normal end of a log, does not count.

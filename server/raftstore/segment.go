@@ -21,8 +21,6 @@ type segment struct {
 	file File
 	seed uint32 // of its frame header checksums
 
-	filled int64 // the size that the file was made with, as its header tells; 0 is unknown
-
 	end int64 // of the last batch, where the next one starts; guarded by Store.w
 
 	// Guarded by Store.mu.
@@ -54,19 +52,19 @@ func parseSegmentName(name string) (uint64, bool) {
 	return seq, err == nil && seq > 0 && segmentName(seq) == name
 }
 
-// newSegment makes the file of segment seq, durably: size bytes of zeros written
-// in advance, so that appends change no metadata. A recycled spare keeps its old
-// bytes, which the new salt makes meaningless.
-func (s *Store) newSegment(seq uint64, size int64) (*segment, error) {
-	f, err := s.openSpare(size)
+// newSegment makes the file of segment seq, durably: zeros written in advance,
+// so that appends change no metadata. A recycled spare keeps its old bytes,
+// which the new salt makes meaningless.
+func (s *Store) newSegment(seq uint64) (*segment, error) {
+	f, err := s.openSpare()
 	if err != nil {
 		return nil, err
 	}
 	var salt [8]byte
 	rand.Read(salt[:]) // never fails
-	seg := &segment{seq: seq, name: segmentName(seq), file: f, end: fileHeaderSize, size: size, filled: size}
+	seg := &segment{seq: seq, name: segmentName(seq), file: f, end: fileHeaderSize, size: s.opts.SegmentSize}
 	seg.seed = frameSeed(seq, binary.BigEndian.Uint64(salt[:]))
-	_, err = f.WriteAt(encodeFileHeader(seq, binary.BigEndian.Uint64(salt[:]), size), 0)
+	_, err = f.WriteAt(encodeFileHeader(seq, binary.BigEndian.Uint64(salt[:])), 0)
 	if err == nil {
 		err = syncFailure(f.Sync())
 	}
@@ -93,11 +91,10 @@ func syncFailure(err error) error {
 	return fmt.Errorf("%w: %w", errSync, err)
 }
 
-// openSpare opens the spare file if there is a good one of that size, or writes
-// one.
-func (s *Store) openSpare(size int64) (File, error) {
+// openSpare opens the spare file if there is a good one, or writes one.
+func (s *Store) openSpare() (File, error) {
 	s.mu.Lock()
-	have := s.spare && size == s.opts.SegmentSize
+	have := s.spare
 	s.spare = false // whatever fails now, its contents are not to be trusted again
 	s.mu.Unlock()
 	if have {
@@ -107,9 +104,9 @@ func (s *Store) openSpare(size int64) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	zeros := make([]byte, min(size, 1<<20))
-	for off := int64(0); off < size && err == nil; off += int64(len(zeros)) {
-		_, err = f.WriteAt(zeros[:min(int64(len(zeros)), size-off)], off)
+	zeros := make([]byte, min(s.opts.SegmentSize, 1<<20))
+	for off := int64(0); off < s.opts.SegmentSize && err == nil; off += int64(len(zeros)) {
+		_, err = f.WriteAt(zeros[:min(int64(len(zeros)), s.opts.SegmentSize-off)], off)
 	}
 	if err != nil {
 		// Give the space back: the disk may be full.
