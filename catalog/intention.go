@@ -103,6 +103,11 @@ func (e *ServiceIntentions) intention(s *SourceIntention) *Intention {
 	return i
 }
 
+// ByRequest reports whether the intentions look at single requests rather than at connections only.
+func (e *ServiceIntentions) ByRequest() bool {
+	return e.JWT != nil && e.Name != Wildcard || slices.ContainsFunc(e.Sources, func(s *SourceIntention) bool { return len(s.Permissions) > 0 })
+}
+
 // Find returns the place of a source in the entry, -1 when there is none such.
 func (e *ServiceIntentions) Find(name, peer, group string) int {
 	return slices.IndexFunc(e.Sources, func(s *SourceIntention) bool {

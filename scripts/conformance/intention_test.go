@@ -27,13 +27,13 @@ func TestIntentions(t *testing.T) {
 	upsert("web", "db", api.IntentionActionAllow) // again: the last one counts
 	list, meta, err := c.Intentions(nil)
 	must(t, err)
-	equal(t, "the most specific first", names(list, show), []string{"web => db allow", "* => db deny", "web => * deny", "* => * deny"})
-	equal(t, "precedences", names(list, func(i *api.Intention) string { return string(rune('0' + i.Precedence)) }), []string{"9", "8", "6", "5"})
+	equal(t, "the most specific first", inOrder(list, show), []string{"web => db allow", "* => db deny", "web => * deny", "* => * deny"})
+	equal(t, "precedences", inOrder(list, func(i *api.Intention) string { return string(rune('0' + i.Precedence)) }), []string{"9", "8", "6", "5"})
 
 	matched, _, err := c.IntentionMatch(&api.IntentionMatch{By: api.IntentionMatchSource, Names: []string{"web", "other"}}, nil)
 	must(t, err)
-	equal(t, "by source", names(matched["web"], show), []string{"web => db allow", "* => db deny", "web => * deny", "* => * deny"})
-	equal(t, "by another source", names(matched["other"], show), []string{"* => db deny", "* => * deny"})
+	equal(t, "by source", inOrder(matched["web"], show), []string{"web => db allow", "* => db deny", "web => * deny", "* => * deny"})
+	equal(t, "by another source", inOrder(matched["other"], show), []string{"* => db deny", "* => * deny"})
 	check := func(source, destination string) bool {
 		t.Helper()
 		allowed, _, err := c.IntentionCheck(&api.IntentionCheck{Source: source, Destination: destination}, nil)
@@ -49,7 +49,7 @@ func TestIntentions(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		woken <- names(list, show)
+		woken <- inOrder(list, show)
 	}()
 	for _, ends := range [][2]string{{"*", "*"}, {"web", "*"}, {"*", "db"}} {
 		_, err = c.IntentionDeleteExact(ends[0], ends[1], nil)
@@ -127,5 +127,14 @@ func TestIntentionsOfAnEntry(t *testing.T) {
 	must(t, err)
 	e, _, err := a.ConfigEntries().Get(api.ServiceIntentions, "api", nil)
 	must(t, err)
-	equal(t, "sources", names(e.(*api.ServiceIntentionsConfigEntry).Sources, func(s *api.SourceIntention) string { return s.Name }), []string{"batch", "web", "*"})
+	equal(t, "sources", inOrder(e.(*api.ServiceIntentionsConfigEntry).Sources, func(s *api.SourceIntention) string { return s.Name }), []string{"batch", "web", "*"})
+}
+
+// inOrder is names in the order of the list.
+func inOrder[T any](list []T, name func(T) string) []string {
+	out := make([]string, len(list))
+	for i, element := range list {
+		out[i] = name(element)
+	}
+	return out
 }

@@ -48,6 +48,9 @@ func checkGraph(tx *state.Txn, kind catalog.EntryKind, name string, before catal
 			return err
 		}
 	case *catalog.ServiceIntentions:
+		if err := g.requestsSeen(e); err != nil {
+			return err
+		}
 		return g.knownProviders(e)
 	case *catalog.SamenessGroup:
 		if err := g.oneDefault(e); err != nil {
@@ -60,6 +63,10 @@ func checkGraph(tx *state.Txn, kind catalog.EntryKind, name string, before catal
 	case catalog.EntryJWTProvider:
 		if after == nil {
 			return g.unusedProvider(name)
+		}
+	case catalog.EntryServiceDefaults, catalog.EntryProxyDefaults:
+		if err := g.requestsStillSeen(kind, name); err != nil {
+			return err
 		}
 	case catalog.EntryServiceResolver:
 		if e := get[catalog.ExportedServices](g, catalog.EntryExportedServices, catalog.DefaultTenancy); e != nil {
@@ -80,6 +87,34 @@ func (g graph) permissive(h *catalog.EntryHead, mode string) error {
 	mesh := get[catalog.Mesh](g, catalog.EntryMesh, catalog.MeshName)
 	if mode == "permissive" && (mesh == nil || !mesh.AllowEnablingPermissiveMutualTLS) {
 		return catalog.Errorf(catalog.Invalid, "config entry %s: MutualTLSMode permissive is not allowed here: set AllowEnablingPermissiveMutualTLS in the entry of kind mesh first", h)
+	}
+	return nil
+}
+
+// requestsSeen checks that the proxies of a service whose intentions are about requests see requests.
+func (g graph) requestsSeen(e *catalog.ServiceIntentions) error {
+	if !e.ByRequest() {
+		return nil
+	}
+	if protocol := chain.Protocol(e.Name, g); !chain.ForRequests(protocol) {
+		return catalog.Errorf(catalog.Invalid, "config entry %s: permissions and tokens are about requests, and the protocol of %q is %s: write %s/%s with Protocol http, http2 or grpc first",
+			e.Head(), e.Name, protocol, catalog.EntryServiceDefaults, e.Name)
+	}
+	return nil
+}
+
+// requestsStillSeen is requestsSeen for a change of the defaults that say the protocol.
+func (g graph) requestsStillSeen(kind catalog.EntryKind, name string) error {
+	if kind == catalog.EntryServiceDefaults {
+		if e := get[catalog.ServiceIntentions](g, catalog.EntryServiceIntentions, name); e != nil {
+			return g.requestsSeen(e)
+		}
+		return nil
+	}
+	for _, e := range g.List(catalog.EntryServiceIntentions) {
+		if err := g.requestsSeen(e.(*catalog.ServiceIntentions)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
