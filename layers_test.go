@@ -42,6 +42,7 @@ var may = map[string][]string{
 	"agent/client":               {"catalog"},
 	"agent/check":                {"catalog"},
 	"agent/local":                {"catalog", "rpc", "server/api", "agent/check", "agent/decode"},
+	"agent/external":             {"catalog", "rpc", "server/api", "agent/check"},
 	"agent/event":                {"catalog", "rpc"},
 	"agent/watch":                {"catalog", "catalog/filter", "rpc", "server/api", "agent/config"},
 	"agent/dns":                  {"catalog"},

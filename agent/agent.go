@@ -14,9 +14,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/curia-mesh/curia/agent/check"
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/agent/dns"
 	"github.com/curia-mesh/curia/agent/event"
+	"github.com/curia-mesh/curia/agent/external"
 	"github.com/curia-mesh/curia/agent/httpapi"
 	"github.com/curia-mesh/curia/agent/local"
 	"github.com/curia-mesh/curia/agent/logging"
@@ -61,6 +63,7 @@ type Agent struct {
 	caller    rpc.Caller
 	cache     *watch.Cache
 	plans     *watch.Plans
+	external  *external.Monitor
 	local     *local.State
 	events    *event.Ring
 	dns       *dns.Server
@@ -176,6 +179,10 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 	a.api = httpapi.New(apiConfig(cfg), httpapi.Deps{
 		Caller: a.caller, Cache: a.cache, Node: &node{a}, Local: a.local, Snapshots: a.server, Events: a.events, Telemetry: a.telemetry, Logs: a.logs,
 	}, logging.Named(a.log, "http"))
+	a.external = external.New(external.Deps{
+		Caller: a.caller, Node: cfg.NodeName, Token: func() string { return a.config.tokens.Load().Agent },
+		Checks: check.Deps{OutputMaxSize: cfg.CheckOutputMaxSize}, Log: logging.Named(a.log, "external"),
+	})
 	a.plans = watch.NewPlans(watch.Deps{
 		Cache: a.cache, Events: a.events, Services: a.api, Log: logging.Named(a.log, "watch"),
 		Token: func() string { return a.config.tokens.Load().Default },
@@ -221,6 +228,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	edge.Go(func() error { return a.sendCoordinates(inner, cfg) })
 	edge.Go(func() error { return a.measureDNS(inner) })
 	edge.Go(func() error { return a.plans.Run(inner) })
+	edge.Go(func() error { return a.external.Run(inner) })
 	edge.Go(func() error { return a.autoReload(inner) })
 	edge.Go(func() error { return a.obey(inner, cancel) })
 	edge.Go(func() error { return a.announce(inner) })

@@ -56,6 +56,7 @@ func Register(r *endpoint.Registry, d Deps) {
 	registerPeerings(r, d)
 	registerInternal(r)
 	registerFederation(r)
+	registerExternal(r)
 	registerOperator(r, d)
 	registerConfig(r, d)
 }
