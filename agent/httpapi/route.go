@@ -60,6 +60,6 @@ func Routes() []Route {
 		agentRoutes(), checkRoutes(), catalogRoutes(), healthRoutes(), kvRoutes(), configRoutes(), sessionRoutes(), txnRoutes(), queryRoutes(),
 		peeringRoutes(), internalRoutes(),
 		eventRoutes(), coordinateRoutes(), statusRoutes(), snapshotRoutes(), operatorRoutes(), keyringRoutes(), aclRoutes(),
-		intentionRoutes(),
+		intentionRoutes(), chainRoutes(),
 	)
 }

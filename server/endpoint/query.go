@@ -97,7 +97,7 @@ func weigh(rep any) int64 {
 	return n + element*int64(elements(reflect.ValueOf(rep)))
 }
 
-// elements counts those of a list or map, or of the lists and maps of a struct.
+// elements counts those of a list or map, or of the lists and maps of a struct and of those that it points to.
 func elements(v reflect.Value) (n int) {
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -108,8 +108,11 @@ func elements(v reflect.Value) (n int) {
 		return v.Len()
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if kind := v.Field(i).Kind(); kind == reflect.Slice || kind == reflect.Map {
-				n += v.Field(i).Len()
+			switch f := v.Field(i); f.Kind() {
+			case reflect.Slice, reflect.Map:
+				n += f.Len()
+			case reflect.Pointer:
+				n += elements(f)
 			}
 		}
 	}

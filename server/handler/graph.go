@@ -8,21 +8,8 @@ import (
 	"github.com/curia-mesh/curia/connect/chain"
 )
 
-// graph is the config entries of a transaction, for those who check how they fit together. It implements
-// chain.Entries.
-type graph struct{ tx *state.Txn }
-
-// Get returns an entry, nil when there is none.
-func (g graph) Get(kind catalog.EntryKind, name string) catalog.ConfigEntry {
-	e, _ := state.ConfigEntry(g.tx, nil, kind, name)
-	return e
-}
-
-// List returns the entries of a kind by name.
-func (g graph) List(kind catalog.EntryKind) []catalog.ConfigEntry {
-	found, _ := state.ConfigEntries(g.tx, nil, kind)
-	return found
-}
+// graph is the config entries of a transaction, for those who check how they fit together.
+type graph struct{ *entriesRead }
 
 // get returns an entry as what it is, nil when there is none.
 func get[T any, P interface {
@@ -36,7 +23,7 @@ func get[T any, P interface {
 // checkGraph checks that the entries still fit together after one of them was written or removed. before
 // is that one as it was, nil when it is new. The error says which entry would break, and why.
 func checkGraph(tx *state.Txn, kind catalog.EntryKind, name string, before catalog.ConfigEntry) error {
-	g := graph{tx}
+	g := graph{&entriesRead{tx: tx}}
 	after := g.Get(kind, name)
 	switch e := after.(type) {
 	case *catalog.ServiceDefaults:

@@ -59,6 +59,7 @@ func Register(r *endpoint.Registry, d Deps) {
 	registerExternal(r)
 	registerOperator(r, d)
 	registerConfig(r, d)
+	registerChain(r, d)
 }
 
 var nothing = &api.Nothing{}

@@ -147,6 +147,9 @@ func questions() map[string]*rpc.Call {
 	add(api.CoordinateNodes.Name, &api.NodeQuery{})
 	add(api.UsageRead.Name, &api.Nothing{})
 	add(api.GatewayServices.Name, &api.ServiceQuery{Service: "web"})
+	for _, name := range []string{"web", "db", "none"} {
+		add(api.ChainGet.Name, &api.ChainQuery{Service: name})
+	}
 	return all
 }
 
@@ -226,7 +229,7 @@ func drawWrite(t *rapid.T) (string, any) {
 	} else if kind == "native" {
 		service.Connect = &catalog.Connect{Native: true}
 	}
-	switch pick("write", "register", "register", "register", "deregister", "deregister", "kv", "coordinate", "session", "query", "peer", "unpeer", "federate", "reap") {
+	switch pick("write", "register", "register", "register", "deregister", "deregister", "kv", "coordinate", "session", "query", "peer", "unpeer", "federate", "reap", "config", "config", "config") {
 	case "register":
 		r := &api.RegisterRequest{Node: node, ID: pick("node id", "", "", ids[0], ids[1]), Address: pick("address", "10.0.0.1", "10.0.0.2"), SkipNodeUpdate: rapid.Bool().Draw(t, "skip")}
 		if rack := pick("rack", "", "a", "b"); rack != "" {
@@ -243,6 +246,8 @@ func drawWrite(t *rapid.T) (string, any) {
 		return api.Deregister.Name, &api.DeregisterRequest{Node: node, ServiceID: pick("service id", "", "i1", "i1", "i2"), CheckID: pick("check id", "", "c1", "c2")}
 	case "kv":
 		return api.KVApply.Name, &api.KVWrite{Op: api.KVOp(pick("op", "set", "set", "delete", "delete-tree")), Pair: catalog.KVPair{Key: pick("key", "a", "a/b", "a/b/c", "b"), Value: []byte(pick("value", "x", "y"))}}
+	case "config":
+		return api.ConfigApply.Name, &api.ConfigWrite{Op: api.ConfigOp(pick("op", "set", "set", "set", "delete")), Entry: *catalog.AnyOf(drawEntry(t))}
 	case "session":
 		return api.SessionApply.Name, &api.SessionWrite{Op: api.SessionCreate, Session: catalog.Session{Node: node}}
 	case "query":
@@ -261,6 +266,36 @@ func drawWrite(t *rapid.T) (string, any) {
 		return api.CoordinateSet.Name, &api.CoordinateUpdate{Updates: []*catalog.NodeCoordinate{{Node: node, Coord: &catalog.Coordinate{Vec: make([]float64, 8), Height: float64(rapid.IntRange(0, 2).Draw(t, "height"))}}}}
 	}
 	return api.GravesReap.Name, &api.Reap{Index: uint64(rapid.IntRange(0, 15).Draw(t, "up to"))}
+}
+
+// drawEntry draws an entry that chains are made of.
+func drawEntry(t *rapid.T) catalog.ConfigEntry {
+	pick := func(what string, from ...string) string { return rapid.SampledFrom(from).Draw(t, what) }
+	entry := func(kind catalog.EntryKind, name string, e catalog.ConfigEntry) catalog.ConfigEntry {
+		e.Head().Kind, e.Head().Name = kind, name
+		return e
+	}
+	name, other := pick("name", "web", "db"), pick("other", "web", "db", "none")
+	switch kind := catalog.EntryKind(pick("entry", "proxy-defaults", "service-defaults", "service-router", "service-splitter", "service-resolver")); kind {
+	case catalog.EntryProxyDefaults:
+		return entry(kind, catalog.GlobalName, &catalog.ProxyDefaults{Config: map[string]any{"protocol": pick("protocol", "http", "http", "tcp")}})
+	case catalog.EntryServiceDefaults:
+		return entry(kind, name, &catalog.ServiceDefaults{Protocol: pick("protocol", "http", "grpc", "")})
+	case catalog.EntryServiceRouter:
+		return entry(kind, name, &catalog.ServiceRouter{Routes: []catalog.ServiceRoute{{Destination: &catalog.ServiceRouteDestination{Service: other, NumRetries: 1}}}})
+	case catalog.EntryServiceSplitter:
+		return entry(kind, name, &catalog.ServiceSplitter{Splits: []catalog.ServiceSplit{{Weight: 50, ServiceSubset: pick("subset", "", "v1")}, {Weight: 50, Service: other}}})
+	}
+	r := &catalog.ServiceResolver{ConnectTimeout: catalog.Duration(time.Second)}
+	switch pick("resolver", "subset", "redirect", "failover") {
+	case "subset":
+		r.Subsets = map[string]catalog.ServiceSubset{"v1": {OnlyPassing: true}}
+	case "redirect":
+		r.Redirect, r.ConnectTimeout = &catalog.ServiceRedirect{Service: other}, 0
+	case "failover":
+		r.Failover = map[string]catalog.ServiceFailover{"*": {Service: other}}
+	}
+	return entry(catalog.EntryServiceResolver, name, r)
 }
 
 // TestRefused: requests that would break the server, or the log, are refused before.
