@@ -69,7 +69,7 @@ func (s *Session) Validate(shortest time.Duration) error {
 	}
 	ttl, err := time.ParseDuration(s.TTL)
 	if err != nil {
-		return Errorf(Invalid, "session TTL %q is no duration: want a number with a unit, such as 30s", s.TTL)
+		return Errorf(Invalid, "session TTL: invalid duration %q: want a number with a unit, such as 30s", s.TTL)
 	}
 	if ttl != 0 && (ttl < shortest || ttl > MaxSessionTTL) {
 		return Errorf(Invalid, "session TTL %s is not between %s and %s", ttl, shortest, MaxSessionTTL)

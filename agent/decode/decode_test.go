@@ -83,6 +83,15 @@ func TestPlainJSONIsLikeEncodingJSON(t *testing.T) {
 	}
 }
 
+// many is the inside of an object with n keys.
+func many(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"k%d":"v"`, i)
+	}
+	return b.String()[1:]
+}
+
 func TestJSONErrors(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, 10000) + "1" + strings.Repeat("}", 10000)
 	for _, c := range []struct{ text, want string }{
@@ -92,7 +101,7 @@ func TestJSONErrors(t *testing.T) {
 		{`{"Node":7}`, "Node: want string, got number"},
 		{`{"Node":{}}`, "Node: want string, got object"},
 		{`{"SkipNodeUpdate":"true"}`, "SkipNodeUpdate: want true or false, got string"},
-		{`{"Checks":[{},{"Definition":{"Interval":"soon"}}]}`, `Checks[1].Definition.Interval: want duration such as "10s", got "soon"`},
+		{`{"Checks":[{},{"Definition":{"Interval":"soon"}}]}`, `Checks[1].Definition.Interval: invalid duration "soon": want duration such as "10s"`},
 		{`{"Checks":{}}`, "Checks: want list, got object"},
 		{`{"NodeMeta":{"a":1}}`, "NodeMeta.a: want string, got number"},
 		{`[]`, "want object, got list"},
@@ -101,6 +110,12 @@ func TestJSONErrors(t *testing.T) {
 		{"{\"a\u001b[31m\\u0007\":1}", "invalid JSON at line 1, column 4: invalid character '\\x1b' in string literal"},
 		{`{"\u001b[31m":1}`, `"\x1b[31m": unknown field`},
 		{"{\n\"Node\": \"a\"\n", "invalid JSON at line 2, column 12: unexpected end of JSON input"},
+		{`{"Node":"a","Node":"b"}`, "Node: the key is given twice in one object"},
+		{`{"Node":"a","\u004eode":"b"}`, "Node: the key is given twice in one object"},
+		{`{"Service":{"Meta":{"a":"1","b":"2","a":"3"}}}`, "Service.Meta.a: the key is given twice in one object"},
+		{`{"Checks":[{"Definition":{"Header":{"a":["1"],"a":["2"]}}}]}`, "Checks[0].Definition.Header.a: the key is given twice in one object"},
+		{`{"NodeMeta":{` + many(1000) + `,"k3":"x"}}`, "NodeMeta.k3: the key is given twice in one object"},
+		{`{"NodeMeta":{` + many(1000) + `},"Node":7}`, "Node: want string, got number"},
 		{``, "invalid JSON: unexpected end of JSON input"},
 		{`{} {}`, "invalid JSON at line 1, column 4: invalid character '{' after top-level value"},
 		{`{"Node":"a",}`, "invalid JSON at line 1, column 13: invalid character '}' looking for beginning of object key string"},
@@ -242,7 +257,7 @@ func TestHCLErrors(t *testing.T) {
 		{"ports {\n\n  htp = 4\n}", 3, "ports.htp: unknown field, did you mean http?"},
 		{"services \"a\" {\n check {\n  tls_skip_verfy = true } }", 3, "services[0].a.check.tls_skip_verfy: unknown field, did you mean tls_skip_verify?"},
 		{"timeout = 10", 1, `timeout: want duration such as "10s", got number without a unit`},
-		{"timeout = \"10\"", 1, `timeout: want duration such as "10s", got "10"`},
+		{"timeout = \"10\"", 1, `timeout: invalid duration "10": want duration such as "10s"`},
 		{"ports = 5", 1, "ports: want object, got number"},
 		{"join = [1]", 1, "join[0]: want string, got number"},
 		{"services {", 1, "invalid HCL at line 1, column 12: object expected closing RBRACE got: EOF"},

@@ -96,7 +96,7 @@ func (w *walker) duration(p *plan, c byte) error {
 		unitless = nerr == nil
 	}
 	if err != nil || unitless {
-		return &Error{Msg: "want " + p.want() + ", got " + strconv.Quote(shorten(string(said))), offset: start}
+		return &Error{Msg: "invalid duration " + strconv.Quote(shorten(string(said))) + ": want " + p.want(), offset: start}
 	}
 	if p.kind == kindSpan {
 		w.replace(start, w.pos, strconv.FormatInt(int64(time.Duration(d)), 10))

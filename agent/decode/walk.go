@@ -20,9 +20,10 @@ type walker struct {
 	out      []byte
 	copied   int // in[:copied] is in out
 	depth    int
-	any      plan   // of what has no shape, see others
-	path     string // of the fields' own names; kept only for seen
-	diagnose bool   // decode every single value, to find the one that does not fit
+	any      plan     // of what has no shape, see others
+	keys     [][]byte // of the objects around, the outermost one's first
+	path     string   // of the fields' own names; kept only for seen
+	diagnose bool     // decode every single value, to find the one that does not fit
 }
 
 // others is the plan of an object or list of which nothing is known.
@@ -32,6 +33,8 @@ func (w *walker) others() *plan {
 }
 
 func (w *walker) document(p *plan) error {
+	var room [2 * fewNames][]byte
+	w.keys = room[:0]
 	if err := w.value(p); err != nil {
 		return err
 	}
@@ -181,10 +184,15 @@ func (w *walker) object(p *plan) error {
 	if err := w.enter(); err != nil {
 		return err
 	}
+	said := names{w: w, from: len(w.keys)}
+	defer said.forget()
 	for first := true; ; first = false {
 		key, start, end, more, err := w.key(first)
 		if err != nil || !more {
 			return err
+		}
+		if said.again(key) {
+			return under(&Error{Msg: "the key is given twice in one object", offset: start}, key)
 		}
 		switch {
 		case p.kind == kindStruct:

@@ -157,6 +157,15 @@ func TestA05_OversizedEvent(t *testing.T) {
 	p.Put(t, "/v1/event/fire/small", "payload")
 }
 
+// keys is the inside of an object with n keys.
+func keys(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `"k%d":"v",`, i)
+	}
+	return strings.TrimSuffix(b.String(), ",")
+}
+
 func TestA06_HostileJSON(t *testing.T) {
 	p := testkit.NewDev(t, nil).Spawn(t)
 	before := peak(t, p)
@@ -187,6 +196,11 @@ func TestA06_HostileJSON(t *testing.T) {
 		{"not UTF-8", register, "{\"Node\": \"\xff\xfe", 400},
 		{"two documents", register, `{"Node": "x", "Address": "1.1.1.1"} {"Node": "y", "Address": "1.1.1.1"}`, 400},
 		{"an unknown field", register, `{"Node": "x", "Address": "1.1.1.1", "Adress": "1.1.1.2"}`, 400},
+		{"a key twice", register, `{"Node": "x", "Address": "1.1.1.1", "Node": "y"}`, 400},
+		{"a key twice in an operation", txn, `[{"KV": {"Verb": "set", "Key": "k", "Key": "l"}}]`, 400},
+		{"a key twice where anything goes", service, `{"Name": "x", "Proxy": {"Config": {"a": {"b": 1, "\u0062": 2}}}}`, 400},
+		{"a key twice in a session", "/v1/session/create", `{"Name": "a", "Name": "b"}`, 400},
+		{"50,000 keys", register, `{"Node": "x", "NodeMeta": {` + keys(50000) + `}, "Adress": ""}`, 400},
 		{"1 MiB of space", register, strings.Repeat(" ", 1<<20), 400},
 	} {
 		if got := p.Do(t, "PUT", c.path, c.body); got.Status != c.status || got.Body == "" || len(got.Body) > 4096 {
@@ -202,10 +216,13 @@ func TestA06_HostileJSON(t *testing.T) {
 	if got := p.Put(t, txn, ops(128)); !strings.Contains(got.Body, `"Errors":null`) {
 		t.Errorf("128 operations: %.300s", got.Body)
 	}
-	// Of a key that is there twice all parsers along the way must take the same value.
-	p.Put(t, register, `{"Node": "first", "Address": "1.1.1.1", "Node": "last"}`)
+	if got := p.Do(t, "PUT", register, `{"Node": "first", "Address": "1.1.1.1", "Node": "last"}`); !strings.Contains(got.Body, "Node: the key is given twice") {
+		t.Errorf("a key that is there twice is not named: %s", got.Body)
+	}
+	// Of a field that is there in two spellings the last counts.
+	p.Put(t, register, `{"Node": "first", "Address": "1.1.1.1", "node": "last"}`)
 	if nodes := p.Get(t, "/v1/catalog/nodes?filter=Node!=n1"); !strings.Contains(nodes.Body, `"Node":"last"`) || strings.Contains(nodes.Body, "first") {
-		t.Errorf("a key that is there twice: %s", nodes.Body)
+		t.Errorf("a field in two spellings: %s", nodes.Body)
 	}
 	for _, filter := range []string{nest("(", "Node==a", ")"), strings.Repeat("not ", 10000) + "Node==a", nest("", "Node==a", " and Node==a")} {
 		status, _, body := say(t, p.Addr(), "GET /v1/catalog/nodes?filter="+strings.ReplaceAll(filter[:min(len(filter), 60000)], " ", "+")+" HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -149,7 +149,7 @@ func (c *call) span(name string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, badRequest("invalid %s %q: want a number with a unit, such as 10s", name, text)
+		return 0, badRequest("%s: invalid duration %q: want a number with a unit, such as 10s", name, text)
 	}
 	return d, nil
 }
