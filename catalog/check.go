@@ -89,9 +89,6 @@ func (c *Check) Normalize() {
 	if c.CheckID == "" {
 		c.CheckID = c.Name
 	}
-	if c.Name == "" {
-		c.Name = c.CheckID
-	}
 	if c.Status == "" {
 		c.Status = Critical
 	}

@@ -126,7 +126,7 @@ func KVSetCAS(tx *Txn, p *catalog.KVPair, cas uint64) *catalog.KVPair {
 // that they still hold the lock; it goes on counting when the key was removed in between.
 func KVLock(tx *Txn, p *catalog.KVPair) (*catalog.KVPair, error) {
 	if p.Session == "" {
-		return nil, catalog.Errorf(catalog.Invalid, "lock of key %q: no session given", p.Key)
+		return nil, catalog.Errorf(catalog.Invalid, "lock of key %q: missing session", p.Key)
 	}
 	if sessions.get(tx, nil, primary, tx.key(p.Session)) == nil {
 		return nil, catalog.Errorf(catalog.Invalid, "lock of key %q: invalid session %q", p.Key, p.Session)
@@ -152,7 +152,7 @@ func KVLock(tx *Txn, p *catalog.KVPair) (*catalog.KVPair, error) {
 // does not.
 func KVUnlock(tx *Txn, p *catalog.KVPair) (*catalog.KVPair, error) {
 	if p.Session == "" {
-		return nil, catalog.Errorf(catalog.Invalid, "unlock of key %q: no session given", p.Key)
+		return nil, catalog.Errorf(catalog.Invalid, "unlock of key %q: missing session", p.Key)
 	}
 	old := pair(tx, p.Key)
 	if old == nil || old.Session != p.Session {

@@ -59,6 +59,9 @@ type Query[Req, Rep any] struct {
 	// Filter returns the reply with only the elements that keep accepts. Nil means that the reply cannot
 	// be filtered.
 	Filter func(rep *Rep, keep filter.Keep) (*Rep, error)
+	// ReadKept is Read for a reply that does not show what filters speak of any more: it is made of what keep
+	// accepts of what az may see. Nil where Filter does.
+	ReadKept func(tx *state.Txn, w *state.Watch, req *Req, az acl.Authorizer, keep filter.Keep) (*Rep, uint64, error)
 	// Unshared reports whether the answer is shared only while it blocks, because it is cheaper to read
 	// than to find, or depends on what neither its index nor its watch counts. May be nil.
 	Unshared func(*Req) bool

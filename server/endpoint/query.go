@@ -8,6 +8,7 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/filter"
+	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 )
 
@@ -52,8 +53,11 @@ func AddQuery[Req, Rep any](r *Registry, q Query[Req, Rep]) {
 // read makes the answer from the store as it is now.
 func (q *Query[Req, Rep]) read(ctx context.Context, r *Registry, az acl.Authorizer, req *Req, keep filter.Keep) (*result, error) {
 	out := &result{abandoned: r.store.Abandoned()}
-	tx := r.store.Read()
-	rep, index, err := q.Read(tx, &out.watch, req)
+	tx, readAll := r.store.Read(), q.Read
+	if keep != nil && q.ReadKept != nil {
+		readAll = func(tx *state.Txn, w *state.Watch, req *Req) (*Rep, uint64, error) { return q.ReadKept(tx, w, req, az, keep) }
+	}
+	rep, index, err := readAll(tx, &out.watch, req)
 	if err != nil {
 		return nil, err
 	}

@@ -81,9 +81,10 @@ func registerCatalogReads(r *endpoint.Registry) {
 		Filter:  filter.List[*catalog.Node],
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, map[string][]string]{
-		Method:  api.Services,
-		Read:    readServices,
-		Visible: visibleServices,
+		Method:   api.Services,
+		Read:     readServices,
+		ReadKept: readKeptServices,
+		Visible:  visibleServices,
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, []*catalog.CatalogService]{
 		Method:   api.ServiceInstances,
@@ -136,9 +137,34 @@ func readServices(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*map[stri
 		found, index := state.ServiceNames(tx, w)
 		return &found, index, nil
 	}
+	return servicesOf(tx, w, func(i *catalog.Instance) (bool, error) { return catalog.HasPairs(i.Node.Meta, q.NodeMeta), nil })
+}
+
+// readKeptServices answers with the services of which an instance is accepted. Filters speak of instances as
+// the list of a service's shows them.
+// Source: https://developer.hashicorp.com/consul/api-docs/catalog#list-services (filtering)
+func readKeptServices(tx *state.Txn, w *state.Watch, q *api.ServiceQuery, az acl.Authorizer, keep filter.Keep) (*map[string][]string, uint64, error) {
+	return servicesOf(tx, w, func(i *catalog.Instance) (bool, error) {
+		if !catalog.HasPairs(i.Node.Meta, q.NodeMeta) || az.View() != "" && !(seesNode(az, i.Node.Node) && seesService(az, i.Service.Service)) {
+			return false, nil
+		}
+		return keep.Accepts(i.Flatten())
+	})
+}
+
+// servicesOf returns the services of all instances to keep, with the tags of those.
+func servicesOf(tx *state.Txn, w *state.Watch, keep func(*catalog.Instance) (bool, error)) (*map[string][]string, uint64, error) {
 	found := map[string][]string{}
+	var failed error
 	index := state.AllInstances(tx, w, func(i *catalog.Instance) {
-		if !catalog.HasPairs(i.Node.Meta, q.NodeMeta) {
+		if failed != nil {
+			return
+		}
+		ok, err := keep(i)
+		if err != nil {
+			failed = err
+		}
+		if !ok {
 			return
 		}
 		tags, ok := found[i.Service.Service]
@@ -152,7 +178,7 @@ func readServices(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*map[stri
 		}
 		found[i.Service.Service] = tags
 	})
-	return &found, index, nil
+	return &found, index, failed
 }
 
 func visibleServices(az acl.Authorizer, rep *map[string][]string) (*map[string][]string, bool) {

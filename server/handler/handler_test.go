@@ -121,6 +121,9 @@ func questions() map[string]*rpc.Call {
 			}
 		}
 	}
+	for _, filter := range []string{`ServiceTags contains "v1"`, `Address == "10.0.0.1" or ServiceID == i2`} {
+		all["services with "+filter] = &rpc.Call{Method: api.Services.Name, Header: rpc.Header{Filter: filter}, Body: &api.ServiceQuery{}}
+	}
 	add(api.SessionList.Name, &api.SessionQuery{})
 	add(api.SessionRead.Name, &api.SessionQuery{ID: "none"})
 	for _, key := range []string{"", "a", "a/", "b"} {
@@ -389,5 +392,60 @@ func TestOwners(t *testing.T) {
 	s.do(t, api.Deregister.Name, &api.DeregisterRequest{Node: "n1", ServiceID: "web"})
 	if after := owners("10.0.0.1") + owners("10.0.0.9"); before != "2 00 2" || after != "1 00 1" {
 		t.Errorf("owners were %s, are %s", before, after)
+	}
+}
+
+// TestFilteredServices: a filter of the list of services speaks of their instances.
+func TestFilteredServices(t *testing.T) {
+	s := newServer(state.New())
+	for n, service := range map[string]*catalog.Service{
+		"n1": {ID: "w1", Service: "web", Tags: []string{"v1", "eu"}, Port: 80, Meta: map[string]string{"owner": "a"}},
+		"n2": {ID: "w2", Service: "web", Tags: []string{"v2"}, Port: 81},
+		"n3": {ID: "d1", Service: "db", Tags: []string{}, Port: 5432},
+	} {
+		s.do(t, api.Register.Name, &api.RegisterRequest{Node: n, Address: "10.0.0.1", NodeMeta: map[string]string{"rack": n}, Service: service})
+	}
+	f := func(expression, want string, meta ...string) {
+		t.Helper()
+		q := &api.ServiceQuery{}
+		if len(meta) > 0 {
+			q.NodeMeta = map[string]string{"rack": meta[0]}
+		}
+		a, err := s.Call(t.Context(), &rpc.Call{Method: api.Services.Name, Header: rpc.Header{Filter: expression}, Body: q})
+		if err != nil {
+			t.Errorf("%s: %v", expression, err)
+			return
+		}
+		if got, _ := json.Marshal(a.Value()); string(got) != want {
+			t.Errorf("%s: %s, want %s", expression, got, want)
+		}
+	}
+	f(`ServiceName == web`, `{"web":["v1","eu","v2"]}`)
+	f(`v2 in ServiceTags`, `{"web":["v2"]}`)
+	f(`ServicePort == 5432`, `{"db":[]}`)
+	f(`ServiceMeta.owner == a`, `{"web":["v1","eu"]}`)
+	f(`NodeMeta.rack == n3 or Node == n2`, `{"db":[],"web":["v2"]}`)
+	f(`ServiceName == web`, `{"web":["v2"]}`, "n2")
+	f(`ServiceName == nothing`, `{}`)
+	for _, wrong := range []string{"Wheels == 4", "ServiceName ==", "(("} {
+		if _, err := s.Call(t.Context(), &rpc.Call{Method: api.Services.Name, Header: rpc.Header{Filter: wrong}, Body: &api.ServiceQuery{}}); catalog.CodeOf(err) != catalog.Invalid {
+			t.Errorf("%s: %v, want code invalid", wrong, err)
+		}
+	}
+}
+
+// TestTxnWords: clients know some errors of operations by their words, and a check keeps the name it has.
+func TestTxnWords(t *testing.T) {
+	s := newServer(state.New())
+	s.do(t, api.Register.Name, &api.RegisterRequest{Node: "n1", Address: "10.0.0.1"})
+	for _, verb := range []api.KVOp{api.KVLock, api.KVUnlock} {
+		reply := s.do(t, api.TxnApply.Name, &api.TxnRequest{Ops: []api.TxnOp{{KV: &api.TxnKV{Verb: verb, Key: "k"}}}}).(*api.TxnReply)
+		if len(reply.Errors) != 1 || !strings.Contains(reply.Errors[0].What, "missing session") {
+			t.Errorf("%s without a session: %+v", verb, reply)
+		}
+	}
+	reply := s.do(t, api.TxnApply.Name, &api.TxnRequest{Ops: []api.TxnOp{{Check: &api.TxnCheck{Verb: api.TxnSet, Check: catalog.Check{Node: "n1", CheckID: "c"}}}}}).(*api.TxnReply)
+	if len(reply.Results) != 1 || reply.Results[0].Check.Name != "" || reply.Results[0].Check.CheckID != "c" {
+		t.Errorf("check without a name: %+v", reply)
 	}
 }
