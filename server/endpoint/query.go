@@ -55,7 +55,9 @@ func (q *Query[Req, Rep]) read(ctx context.Context, r *Registry, az acl.Authoriz
 	out := &result{abandoned: r.store.Abandoned()}
 	tx, readAll := r.store.Read(), q.Read
 	if keep != nil && q.ReadKept != nil {
-		readAll = func(tx *state.Txn, w *state.Watch, req *Req) (*Rep, uint64, error) { return q.ReadKept(tx, w, req, az, keep) }
+		readAll = func(tx *state.Txn, w *state.Watch, req *Req) (*Rep, uint64, error) {
+			return q.ReadKept(tx, w, req, az, keep)
+		}
 	}
 	rep, index, err := readAll(tx, &out.watch, req)
 	if err != nil {
