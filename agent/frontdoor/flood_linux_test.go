@@ -281,3 +281,33 @@ func TestA09_WaitIsClamped(t *testing.T) {
 		}
 	})
 }
+
+// Clients that stop reading lose their answer, whether they had to wait for it or not, and what it took.
+func TestSlowReaders(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes the time that readers have, which is half a minute")
+	}
+	t.Parallel()
+	p := testkit.NewDev(t, nil).Spawn(t)
+	value := strings.Repeat("v", 500_000)
+	for i := range 20 {
+		p.Put(t, fmt.Sprintf("/v1/kv/big/%d", i), value)
+	}
+	index := p.Get(t, "/v1/kv/big/?recurse").Index()
+	var wait sync.WaitGroup
+	for _, query := range []string{"recurse", fmt.Sprintf("recurse&index=%d", index)} {
+		for range 5 {
+			w := open(t, p.Addr())
+			w.Conn.(*net.TCPConn).SetReadBuffer(4096)
+			fmt.Fprintf(w, "GET /v1/kv/big/?%s HTTP/1.1\r\nHost: a\r\n\r\n", query)
+			wait.Go(func() {
+				time.Sleep(35 * time.Second) // it is the server that has to lose patience
+				if _, _, _, err := w.reply("GET"); err == nil {
+					t.Errorf("?%s: an answer of 13 MB was kept for a client that did not read it", query)
+				}
+			})
+		}
+	}
+	p.Put(t, "/v1/kv/big/0", "changed")
+	wait.Wait()
+}

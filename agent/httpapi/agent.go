@@ -158,8 +158,9 @@ func agentMonitor(c *call) error {
 	c.w.WriteHeader(http.StatusOK)
 	c.w.Write([]byte{})
 	flusher.Flush()
+	ctx := c.untilEnd()
 	for {
-		line, err := m.Next(c.ctx())
+		line, err := m.Next(ctx)
 		if err != nil {
 			return nil // the client or the agent is gone
 		}
@@ -191,7 +192,7 @@ func agentMetricsStream(c *call) error {
 	c.w.Header()["Content-Type"] = valueJSON
 	c.w.WriteHeader(http.StatusOK)
 	flusher.Flush()
-	err := c.api.Telemetry.Stream(c.ctx(), func(s *telemetry.Summary) error {
+	err := c.api.Telemetry.Stream(c.untilEnd(), func(s *telemetry.Summary) error {
 		body, err := encodeJSON(s)
 		if err != nil {
 			return err

@@ -38,6 +38,7 @@ var (
 	valueJSON     = []string{typeJSON}
 	valueHit      = []string{"HIT"}
 	valueMiss     = []string{"MISS"}
+	valueRetry    = []string{"1"} // seconds
 	effective     = map[rpc.Consistency][]string{rpc.Default: {"leader"}, rpc.Consistent: {"consistent"}, rpc.Stale: {"stale"}}
 )
 

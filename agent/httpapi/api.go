@@ -122,6 +122,9 @@ func (a *API) mount(route *Route) {
 	handle := func(w http.ResponseWriter, r *http.Request) {
 		c := &call{api: a, route: route, w: w, r: r, start: time.Now(), timer: timers[r.Method]}
 		a.serve(c)
+		if c.release != nil {
+			c.release()
+		}
 		if !c.parked {
 			c.timer.Since(c.start)
 		}
@@ -243,23 +246,27 @@ const (
 	maxHeader   = 64 << 10
 )
 
-// Serve serves handler on a listener until ctx ends. Answers under way have grace to finish; blocking
-// queries are ended.
+// Serve serves handler on a listener until ctx ends. What is under way then has grace to finish; blocking
+// queries and streams are ended.
 func Serve(ctx context.Context, l net.Listener, handler http.Handler, maxHeaderBytes int, grace time.Duration, log *slog.Logger) error {
 	if maxHeaderBytes == 0 {
 		maxHeaderBytes = maxHeader
 	}
-	base, cancel := context.WithCancel(context.Background())
+	base, drop := context.WithCancel(context.Background())
+	defer drop()
+	open, cancel := context.WithCancel(base)
 	defer cancel()
-	parking := &lot{handler: handler, grace: grace, log: log, addr: l.Addr(), back: make(chan net.Conn), open: base}
+	parking := &lot{handler: handler, log: log, addr: l.Addr(), back: make(chan net.Conn), open: open}
 	s := &http.Server{
 		Handler: timed(handler), ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		BaseContext: func(net.Listener) context.Context { return context.WithValue(base, lotKey{}, parking) },
-		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		WriteTimeout: partTime, // of what net/http says itself; see paced for answers
+		BaseContext:  func(net.Listener) context.Context { return context.WithValue(base, lotKey{}, parking) },
+		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	ended := make(chan error, 1)
 	go func() { // ends when ctx does
 		<-ctx.Done()
+		parking.late = time.Now().Add(grace)
 		cancel()
 		late, stop := context.WithTimeout(context.Background(), grace)
 		defer stop()
@@ -268,7 +275,7 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, maxHeaderB
 		}
 		ended <- nil
 	}()
-	parking.entered.Go(func() { s.Serve(parking) }) // ends with base
+	parking.entered.Go(func() { s.Serve(parking) }) // ends with open
 	defer parking.entered.Wait()
 	defer cancel()
 	if err := s.Serve(l); err != http.ErrServerClosed {

@@ -15,11 +15,17 @@ const (
 )
 
 // timed bounds the time in which bodies are sent, also of those that nobody reads: net/http does, to be
-// ready for the next request.
+// ready for the next request. And it bounds the time in which answers are taken.
 func timed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := &paced{ResponseWriter: w, conn: http.NewResponseController(w)}
+		if r.ProtoMajor > 1 {
+			p.lift() // there the server's own bound would end what takes long to begin
+		}
+		w = p
+		defer p.end()
 		if r.ContentLength != 0 {
-			b := &timedBody{ReadCloser: r.Body, conn: http.NewResponseController(w)}
+			b := &timedBody{ReadCloser: r.Body, conn: p.conn}
 			b.renew()
 			r = r.WithContext(r.Context()) // net/http looks at the body that it gave when it ends the request
 			r.Body = b

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -33,6 +34,8 @@ type call struct {
 	timer  *telemetry.Timer
 	place  *parked // where it may wait
 	parked bool    // it waits there
+	// release gives back what untilEnd took, when that was called.
+	release func()
 }
 
 func (c *call) ctx() context.Context { return c.r.Context() }
@@ -227,9 +230,31 @@ func (c *call) blocking(h *rpc.Header) context.Context {
 		return c.ctx()
 	}
 	if c.place = place(c); c.place == nil {
-		return c.ctx()
+		return c.untilEnd()
 	}
 	return rpc.WithWaker(c.ctx(), c.place)
+}
+
+// untilEnd is the context for what may take for ever: it also ends when the agent begins to end, which what
+// takes its time only is let finish for.
+func (c *call) untilEnd() context.Context {
+	l := lotOf(c.ctx())
+	if l == nil {
+		return c.ctx()
+	}
+	ctx, cancel := context.WithCancel(c.ctx())
+	stop := context.AfterFunc(l.open, cancel)
+	c.release = func() {
+		stop()
+		cancel()
+	}
+	return ctx
+}
+
+// ending reports whether an error is the agent's own end.
+func (c *call) ending(err error) bool {
+	l := lotOf(c.ctx())
+	return l != nil && l.open.Err() != nil && errors.Is(err, context.Canceled)
 }
 
 // query asks and answers with what came back: from the agent's cache where the client wants that.
@@ -258,7 +283,11 @@ func cached[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) error {
 	if err != nil {
 		return badRequest("%w", err)
 	}
-	answer, state, err := watch.GetWith(c.ctx(), c.api.Cache, policy, m, h, req)
+	ctx := c.ctx()
+	if h.MinIndex != 0 {
+		ctx = c.untilEnd()
+	}
+	answer, state, err := watch.GetWith(ctx, c.api.Cache, policy, m, h, req)
 	if err != nil {
 		return err
 	}

@@ -59,8 +59,12 @@ func statusOf(err error) int {
 
 // fail writes an error as the answer.
 func (c *call) fail(err error) {
-	status := statusOf(err)
 	h := c.w.Header()
+	if c.ending(err) {
+		err = withStatus(http.StatusServiceUnavailable, "this agent is ending and does not wait any more: ask again in a moment, or another agent")
+		h["Retry-After"] = valueRetry
+	}
+	status := statusOf(err)
 	for _, key := range []string{headerIndex, headerLeader, headerContact, headerBackend, headerEffective, headerFiltered} {
 		h.Del(key)
 	}
@@ -69,7 +73,7 @@ func (c *call) fail(err error) {
 	if status == http.StatusRequestEntityTooLarge {
 		h.Set("Connection", "close") // else net/http waits for the rest of the body before it answers
 	}
-	if status >= http.StatusInternalServerError {
+	if status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable {
 		c.log().Error("request failed", "method", c.r.Method, "path", c.r.URL.Path, "from", c.r.RemoteAddr, "err", err)
 	} else {
 		c.log().Debug("request refused", "method", c.r.Method, "path", c.r.URL.Path, "from", c.r.RemoteAddr, "status", status, "err", err)

@@ -57,13 +57,15 @@ func eventList(c *call) error {
 	if h.MinIndex != 0 {
 		over := time.NewTimer(waitSpan(h.MaxWait))
 		defer over.Stop()
+		ctx := c.untilEnd()
 		for max(index, 1) == h.MinIndex {
 			select {
 			case <-changed:
 				found, index, changed = c.api.Events.List(name)
 				continue
 			case <-over.C:
-			case <-c.ctx().Done():
+			case <-ctx.Done():
+				return ctx.Err()
 			}
 			break
 		}

@@ -25,16 +25,25 @@ import (
 // the client sends its next request, with which it goes back to net/http: the lot is a listener too.
 type lot struct {
 	handler http.Handler
-	grace   time.Duration // for answers that are being sent when the lot ends
 	log     *slog.Logger
 
 	addr    net.Addr
 	back    chan net.Conn
 	open    context.Context // the lot ends with it
+	late    time.Time       // until when answers may still be sent then; set before it ends
 	entered sync.WaitGroup
 }
 
 type lotKey struct{}
+
+// lotOf is the lot of the server that a request came to, nil for requests of tests.
+func lotOf(ctx context.Context) *lot {
+	if p, ok := ctx.Value(parkedKey{}).(*parked); ok {
+		return p.lot
+	}
+	l, _ := ctx.Value(lotKey{}).(*lot)
+	return l
+}
 
 // Accept implements net.Listener.
 func (l *lot) Accept() (net.Conn, error) {
@@ -107,7 +116,7 @@ func (p *parked) Wake() {
 // place is where a call can be parked, nil when it cannot.
 func place(c *call) *parked {
 	r := c.r
-	l, _ := c.ctx().Value(lotKey{}).(*lot)
+	l := lotOf(c.ctx())
 	if l == nil || r.Method != http.MethodGet || r.ContentLength != 0 || r.TLS != nil || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.Close {
 		return nil
 	}
@@ -135,7 +144,7 @@ func (c *call) park(wait *rpc.Parked) error {
 	p.until, p.leave = time.Now().Add(wait.Wait), wait.Leave
 	p.unlist = context.AfterFunc(p.lot.open, func() {
 		p.conn.SetReadDeadline(past)
-		p.conn.SetWriteDeadline(time.Now().Add(p.lot.grace))
+		p.conn.SetWriteDeadline(p.lot.late)
 	})
 	go p.wait() // and what it starts end with the lot at the latest
 	return nil
@@ -175,6 +184,14 @@ func (p *parked) left() time.Duration {
 	return max(time.Until(p.until), time.Nanosecond)
 }
 
+// renew gives the client time to take the next part of the answer.
+func (p *parked) renew() {
+	p.conn.SetWriteDeadline(time.Now().Add(partTime))
+	if p.lot.open.Err() != nil { // the lot's end may have come first
+		p.conn.SetWriteDeadline(p.lot.late)
+	}
+}
+
 // answer handles the request anew.
 func (p *parked) answer() {
 	defer func() { // as net/http does
@@ -183,7 +200,7 @@ func (p *parked) answer() {
 			p.end()
 		}
 	}()
-	w := newReply(p.conn)
+	w := newReply(p)
 	if p.lot.open.Err() != nil {
 		w.header.Set("Connection", "close")
 	}

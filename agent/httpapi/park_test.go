@@ -80,9 +80,14 @@ func (s *kv) set(key, value string) {
 
 // clients counts the connections that are parked and those that net/http serves.
 func clients() (parked, served int) {
-	stacks := make([]byte, 1<<20)
-	all := string(stacks[:runtime.Stack(stacks, true)])
+	all := stacks()
 	return strings.Count(all, "httpapi.(*parked).read("), strings.Count(all, "net/http.(*conn).serve(")
+}
+
+// stacks are those of all goroutines.
+func stacks() string {
+	all := make([]byte, 1<<20)
+	return string(all[:runtime.Stack(all, true)])
 }
 
 // client is a connection on which a test says what it likes.
@@ -253,6 +258,31 @@ func TestParkedLeave(t *testing.T) {
 	})
 }
 
+// A client that does not take what it waited for is let go.
+func TestParkedSlowReaders(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *kv) {
+		c := s.dial(t)
+		c.send(fmt.Sprintf("k?raw&index=%d", s.index))
+		synctest.Wait()
+		s.set("k", strings.Repeat("long ", 100_000))
+		time.Sleep(29 * time.Second)
+		synctest.Wait()
+		if !strings.Contains(stacks(), "httpapi.(*reply)") {
+			t.Error("the answer is not being sent")
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if all := stacks(); strings.Contains(all, "httpapi.(*reply)") || strings.Contains(all, "httpapi.(*parked)") {
+			t.Error("the answer is held for a client that does not read")
+		}
+		if r, err := http.ReadResponse(c.in, nil); err == nil {
+			if _, err := io.ReadAll(r.Body); err == nil {
+				t.Error("the whole answer arrived")
+			}
+		}
+	})
+}
+
 // The end of the server ends what waits, with a word to the client.
 func TestParkedShutdown(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *kv) {
@@ -273,7 +303,7 @@ func TestParkedShutdown(t *testing.T) {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
 		s.ended <- nil
-		if status, head, body := waits.reply(t); status != 499 || !strings.HasSuffix(head, "true") {
+		if status, head, body := waits.reply(t); status != 503 || !strings.Contains(head, "Retry-After:[1]") || !strings.HasSuffix(head, "true") || !strings.Contains(body, "ending") {
 			t.Errorf("status %d %s %s", status, head, body)
 		}
 		for _, c := range []*client{waits, idles, begins} {

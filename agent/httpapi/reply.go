@@ -3,8 +3,8 @@ package httpapi
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -13,7 +13,7 @@ import (
 // reply is the answer to a parked request. What has its length in the header is sent with the first write
 // and not copied, the rest when the handler is done.
 type reply struct {
-	conn   net.Conn
+	place  *parked
 	header http.Header
 	status int
 	body   bytes.Buffer // of unknown length
@@ -23,9 +23,9 @@ type reply struct {
 
 var replies = sync.Pool{New: func() any { return &reply{header: make(http.Header, 12)} }}
 
-func newReply(conn net.Conn) *reply {
+func newReply(place *parked) *reply {
 	w := replies.Get().(*reply)
-	w.conn = conn
+	w.place = place
 	return w
 }
 
@@ -43,7 +43,7 @@ func (w *reply) WriteHeader(status int) {
 func (w *reply) Write(b []byte) (int, error) {
 	switch {
 	case w.sent:
-		_, w.err = w.conn.Write(b)
+		w.say(b)
 	case w.header["Content-Length"] != nil:
 		w.send(b)
 	default:
@@ -61,7 +61,7 @@ func (w *reply) finish() bool {
 	lives := w.err == nil && w.header.Get("Connection") != "close"
 	clear(w.header)
 	w.body.Reset()
-	w.conn, w.status, w.sent, w.err = nil, 0, false, nil
+	w.place, w.status, w.sent, w.err = nil, 0, false, nil
 	replies.Put(w)
 	return lives
 }
@@ -83,7 +83,16 @@ func (w *reply) send(body []byte) {
 		b.Write(body)
 		body = nil
 	}
-	if _, w.err = w.conn.Write(b.Bytes()); w.err == nil && body != nil {
-		_, w.err = w.conn.Write(body)
+	w.say(b.Bytes())
+	w.say(body)
+}
+
+// say writes to the connection, until that fails.
+func (w *reply) say(b []byte) {
+	for part := range slices.Chunk(b, bodyPart) {
+		if w.err == nil {
+			w.place.renew()
+			_, w.err = w.place.conn.Write(part)
+		}
 	}
 }
