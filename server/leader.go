@@ -76,7 +76,7 @@ func (s *Server) reign(ctx context.Context) {
 	defer s.log.Info("cluster leadership lost", "node", s.cfg.NodeName, "term", term)
 	defer s.abdicate()
 	catalog := newReconciler(s)
-	if !s.establish(ctx, term) {
+	if !s.establish(ctx, term, catalog) {
 		return
 	}
 	catalog.reconcile(ctx)
@@ -99,8 +99,10 @@ func (s *Server) reign(ctx context.Context) {
 	}
 }
 
-// establish waits until everything committed before is applied here, and takes up the duties.
-func (s *Server) establish(ctx context.Context, term uint64) bool {
+// establish waits until everything committed before is applied here, and takes up the duties. The leader's
+// own node is in the catalog before anybody can write: first what gossip knows of it, then what its agent
+// adds, which so always is a later change.
+func (s *Server) establish(ctx context.Context, term uint64, catalog *reconciler) bool {
 	start := time.Now()
 	for {
 		err := s.raft.Barrier(applyBarrier).Error()
@@ -118,6 +120,7 @@ func (s *Server) establish(ctx context.Context, term uint64) bool {
 		}
 	}
 	s.sessions.begin(ctx, s.store.Read)
+	catalog.reconcileSelf(ctx)
 	s.host.ready.Store(term)
 	s.host.leaders.give()
 	metrics.MeasureSince([]string{"leader", "barrier"}, start)

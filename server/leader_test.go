@@ -173,6 +173,43 @@ func TestServerKeepsItsNodeWhateverItsNameLooksLike(t *testing.T) {
 	}
 }
 
+// Whoever writes the server's own node does it after gossip's entry is there, however early it comes: so what
+// the agent adds is a later change.
+func TestOwnNodeIsInTheCatalogBeforeAnybodyWrites(t *testing.T) {
+	for range 5 {
+		kick := make(chan struct{}, 64)
+		cfg := config("")
+		cfg.LeaderChanged = func() { kick <- struct{}{} }
+		s, err := server.Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wait sync.WaitGroup
+		write := func() {
+			req := &api.RegisterRequest{Node: "one", ID: cfg.NodeID, Address: "127.0.0.1", TaggedAddresses: map[string]string{"lan": "127.0.0.1"}}
+			if _, _, err := api.Register.Call(t.Context(), s.Caller(), rpc.Header{}, req); err != nil {
+				t.Error(err)
+			}
+		}
+		for range 4 {
+			wait.Go(write)
+		}
+		wait.Go(func() { <-kick; write() })
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		wait.Wait()
+		nodes, _, err := api.Nodes.Call(t.Context(), s.Caller(), rpc.Header{}, &api.NodeQuery{Node: "one"})
+		if err != nil || len(*nodes) != 1 || (*nodes)[0].ModifyIndex <= (*nodes)[0].CreateIndex {
+			t.Errorf("%+v, %v", (*nodes)[0], err)
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestBackupOfAnotherMachineOfTheSameNameIsTakenOver(t *testing.T) {
 	other, _ := start(t, "", func(c *server.Config) {
 		m := member("one", gossip.StatusAlive)

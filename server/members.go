@@ -49,6 +49,15 @@ func (r *reconciler) reconcile(ctx context.Context) {
 	r.reconcileGone(ctx, known)
 }
 
+// reconcileSelf brings this server's own entry in line.
+func (r *reconciler) reconcileSelf(ctx context.Context) {
+	for _, m := range r.cfg.Members() {
+		if m.Name == r.cfg.NodeName {
+			r.told(ctx, m.Name, r.reconcileMember(ctx, m))
+		}
+	}
+}
+
 // told logs what is wrong with a member when it is news.
 func (r *reconciler) told(ctx context.Context, name string, err error) {
 	switch {
@@ -102,7 +111,7 @@ func (r *reconciler) memberAlive(ctx context.Context, m gossip.Member) error {
 			req.TaggedAddresses = nil
 		}
 	}
-	_, _, err := api.Register.Call(ctx, r.registry, rpc.Header{}, req)
+	_, _, err := api.Register.Call(ctx, r.registry.Duties(), rpc.Header{}, req)
 	if err == nil {
 		r.log.Info("member alive, its health is passing", "node", m.Name, "address", req.Address)
 	}
@@ -145,7 +154,7 @@ func (r *reconciler) markCritical(ctx context.Context, name string) (bool, error
 	if check == nil || check.Status == catalog.Critical {
 		return false, nil
 	}
-	_, _, err := api.Register.Call(ctx, r.registry, rpc.Header{}, &api.RegisterRequest{
+	_, _, err := api.Register.Call(ctx, r.registry.Duties(), rpc.Header{}, &api.RegisterRequest{
 		Node: name, SkipNodeUpdate: true, Checks: []*catalog.Check{serfHealth(name, catalog.Critical, failedOutput)},
 	})
 	return err == nil, err
@@ -163,7 +172,7 @@ func (r *reconciler) memberLeft(ctx context.Context, name string) error {
 	if strings.EqualFold(name, r.cfg.NodeName) || state.Node(r.store.Read(), nil, name) == nil {
 		return nil
 	}
-	_, _, err := api.Deregister.Call(ctx, r.registry, rpc.Header{}, &api.DeregisterRequest{Node: name})
+	_, _, err := api.Deregister.Call(ctx, r.registry.Duties(), rpc.Header{}, &api.DeregisterRequest{Node: name})
 	if err == nil {
 		r.log.Info("member left, its node is deregistered", "node", name)
 	}

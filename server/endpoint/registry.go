@@ -106,6 +106,26 @@ func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error)
 		onward.Header.Forwarded++
 		return elsewhere.Call(ctx, &onward)
 	}
+	return r.answer(ctx, v, call)
+}
+
+// Duties answers the calls of a leader's own duties: here in any case, also while the leader does not lead
+// for others yet.
+func (r *Registry) Duties() rpc.Caller { return duties{r} }
+
+type duties struct{ registry *Registry }
+
+// Call implements rpc.Caller.
+func (d duties) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
+	v := d.registry.verbs[call.Method]
+	if v == nil {
+		return rpc.Answer{}, catalog.Errorf(catalog.NotFound, "rpc: no method %q on this server", call.Method)
+	}
+	return d.registry.answer(ctx, v, call)
+}
+
+// answer answers a call that is this server's to answer.
+func (r *Registry) answer(ctx context.Context, v *verb, call *rpc.Call) (rpc.Answer, error) {
 	if raw, ok := call.Body.(rpc.Raw); ok {
 		body := v.blank()
 		if err := rpc.Decode(raw, body); err != nil {
