@@ -236,7 +236,7 @@ func TestSessionRules(t *testing.T) {
 	f("", 0, func(s *catalog.Session) { s.LockDelay = time.Minute })
 	f("lock delay", 0, func(s *catalog.Session) { s.LockDelay = time.Minute + 1 })
 	for ttl, want := range map[string]string{
-		"0s": "", "10s": "", "24h": "", "9.9s": "not between 10s", "24h1ns": "not between 10s", "-10s": "not between", "10": "no duration", "soon": "no duration",
+		"0s": "", "10s": "", "24h": "", "9.9s": "not between 10s", "24h1ns": "not between 10s", "-10s": "not between", "10": "invalid duration", "soon": "invalid duration",
 	} {
 		f(want, 0, func(s *catalog.Session) { s.TTL = ttl })
 	}

@@ -127,7 +127,7 @@ func TestNormalize(t *testing.T) {
 		c.Normalize()
 		again := c
 		again.Normalize()
-		if !again.Same(&c) || c.Definition == nil || c.Status != catalog.Critical || c.CheckID != c.Name || (c.Type == "tcp") != (c.Definition.TCP != "") {
+		if !again.Same(&c) || c.Definition == nil || c.Status != catalog.Critical || c.CheckID == "" && c.Name != "" || (c.Type == "tcp") != (c.Definition.TCP != "") {
 			t.Fatalf("%+v, again %+v", c, again)
 		}
 	})
