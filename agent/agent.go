@@ -65,6 +65,7 @@ type Agent struct {
 	plans     *watch.Plans
 	external  *external.Monitor
 	local     *local.State
+	checkTLS  certificates // what checks show to their targets
 	events    *event.Ring
 	dns       *dns.Server
 	api       *httpapi.API
@@ -164,6 +165,9 @@ func (a *Agent) openServer(cfg *config.Config) error {
 // openInterfaces makes what clients talk to.
 func (a *Agent) openInterfaces(cfg *config.Config) error {
 	var err error
+	if err := a.checkTLS.loadChecks(cfg); err != nil {
+		return err
+	}
 	if a.local, err = local.New(a.localConfig(cfg), a.caller, logging.Named(a.log, "local")); err != nil {
 		return err
 	}
@@ -232,6 +236,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	edge.Go(func() error { return a.autoReload(inner) })
 	edge.Go(func() error { return a.obey(inner, cancel) })
 	edge.Go(func() error { return a.announce(inner) })
+	edge.Go(func() error { return a.keepSeen(inner, cfg) })
 	edgeErr, stuck := within(inner, edge, edgeTimeout)
 	err := edgeErr
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/server/raftstore"
@@ -20,6 +21,14 @@ func (a *Agent) openDataDir(cfg *config.Config, opened *rollback) error {
 	}
 	a.unlock = func() { lock.Close() }
 	opened.add(a.unlock)
+	if cfg.Server {
+		if err := refuseStale(cfg, time.Now()); err != nil {
+			return err
+		}
+		if err := noteSeen(cfg.DataDir, time.Now()); err != nil {
+			return fmt.Errorf("data_dir: %w", err)
+		}
+	}
 	info, err := os.Stat(cfg.DataDir)
 	if err != nil {
 		return fmt.Errorf("data_dir: %w", err)

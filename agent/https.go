@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/curia-mesh/curia/agent/config"
 )
@@ -66,6 +67,39 @@ func cipherSuites(names string) ([]uint16, error) {
 	return ids, nil
 }
 
+// loadCheckTLS reads what checks show to their targets, and whom they trust: with enable_agent_tls_for_checks what
+// the agent shows and trusts between agents, else nothing.
+// Source: https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/tls (enable_agent_tls_for_checks)
+func loadCheckTLS(cfg *config.Config) (*tls.Config, error) {
+	if !cfg.EnableAgentTLSForChecks {
+		return nil, nil
+	}
+	t := cfg.TLS.InternalRPC
+	out := &tls.Config{ServerName: cfg.ServerName, MinVersion: tls.VersionTLS12}
+	if t.CertFile != "" || t.KeyFile != "" {
+		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("enable_agent_tls_for_checks: certificate %s with key %s: %w", t.CertFile, t.KeyFile, err)
+		}
+		out.Certificates = []tls.Certificate{pair}
+	}
+	var err error
+	if out.RootCAs, err = loadRoots(t.CAFile, t.CAPath); err != nil {
+		return nil, fmt.Errorf("enable_agent_tls_for_checks: %w", err)
+	}
+	return out, nil
+}
+
+// loadChecks is load for the checks of the agent.
+func (c *certificates) loadChecks(cfg *config.Config) error {
+	next, err := loadCheckTLS(cfg)
+	if err != nil {
+		return err
+	}
+	c.current.Store(next)
+	return nil
+}
+
 func loadRoots(file, dir string) (*x509.CertPool, error) {
 	var files []string
 	if file != "" {
@@ -115,9 +149,9 @@ func (a *Agent) warnHTTPS(cfg *config.Config) {
 	}
 }
 
-// listen serves TLS with whatever configuration is present at each handshake.
-func (c *certificates) listen(l net.Listener) net.Listener {
-	return tls.NewListener(l, &tls.Config{
+// listen serves TLS with whatever configuration is present at each handshake, which may take timeout.
+func (c *certificates) listen(l net.Listener, timeout time.Duration) net.Listener {
+	return shakeHands(l, timeout, &tls.Config{
 		NextProtos: []string{"h2", "http/1.1"},
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			if cfg := c.current.Load(); cfg != nil {

@@ -37,6 +37,10 @@ func (a *Agent) reload() error {
 		}
 		a.warnHTTPS(present)
 	}
+	next.EnableAgentTLSForChecks = present.EnableAgentTLSForChecks // which a restart changes, unlike its files
+	if err := a.checkTLS.loadChecks(next); err != nil {
+		return err
+	}
 	for _, step := range []func() error{
 		func() error { return a.dns.Reload(dnsConfig(next)) },
 		func() error { return a.setServices(next) },

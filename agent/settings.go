@@ -144,7 +144,7 @@ func (a *Agent) localConfig(cfg *config.Config) local.Config {
 	out := local.Config{
 		Node: a.catalogNode(cfg), SidecarMinPort: cfg.Ports.SidecarMinPort, SidecarMaxPort: cfg.Ports.SidecarMaxPort,
 		CheckUpdateInterval: cfg.CheckUpdateInterval, DiscardCheckOutput: cfg.DiscardCheckOutput,
-		Checks:      check.Deps{DockerHost: os.Getenv("DOCKER_HOST"), OutputMaxSize: cfg.CheckOutputMaxSize, Log: logging.Named(a.log, "check")},
+		Checks:      check.Deps{TLS: a.checkTLS.current.Load, DockerHost: os.Getenv("DOCKER_HOST"), OutputMaxSize: cfg.CheckOutputMaxSize, Log: logging.Named(a.log, "check")},
 		Policy:      check.Policy{Scripts: cfg.EnableScriptChecks, LocalScripts: cfg.EnableLocalScriptChecks},
 		ClusterSize: func() int { return len(a.pools.lan.Members()) },
 		AgentToken:  func() string { return a.config.tokens.Load().Agent },

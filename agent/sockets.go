@@ -61,7 +61,7 @@ func (s *sockets) open(cfg *config.Config, l config.Listener) error {
 				listener.Close()
 				return err
 			}
-			listener = s.https.listen(listener)
+			listener = s.https.listen(listener, cfg.Limits.HTTPSHandshakeTimeout)
 		}
 		s.http = append(s.http, listener)
 	case "dns":

@@ -1,0 +1,79 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/curia-mesh/curia/agent/config"
+)
+
+// seenFile tells when a server was last running.
+// Source: https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/general (server_rejoin_age_max)
+const seenFile = "server_metadata.json"
+
+// seenInterval is how often a running server notes that it is.
+const seenInterval = time.Hour
+
+type seen struct {
+	Unix int64 `json:"last_seen_unix"` // seconds
+}
+
+// refuseStale refuses to start a server that was away for longer than server_rejoin_age_max: the others may
+// have replaced it, and what it knows is old.
+func refuseStale(cfg *config.Config, now time.Time) error {
+	path := filepath.Join(cfg.DataDir, seenFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("when this server ran last: %w", err)
+	}
+	var last seen
+	if err := json.Unmarshal(text, &last); err != nil {
+		return fmt.Errorf("when this server ran last: %s: %w; delete the file if this server may join its cluster again", path, err)
+	}
+	if away := now.Sub(time.Unix(last.Unix, 0)); away > cfg.ServerRejoinAgeMax {
+		return fmt.Errorf("this server ran last %s ago, longer than server_rejoin_age_max (%s): the cluster may have gone on without it; delete %s if it may join again",
+			away.Round(time.Minute), cfg.ServerRejoinAgeMax, path)
+	}
+	return nil
+}
+
+// noteSeen notes that the server runs.
+func noteSeen(dir string, now time.Time) error {
+	text, err := json.Marshal(seen{now.Unix()})
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, seenFile)
+	if err := os.WriteFile(path+".tmp", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".tmp", path)
+}
+
+// keepSeen notes now and then, as openDataDir did at the start, that the server runs, until ctx ends.
+func (a *Agent) keepSeen(ctx context.Context, cfg *config.Config) error {
+	if !cfg.Server || cfg.Dev || cfg.DataDir == "" {
+		return nil
+	}
+	tick := time.NewTicker(seenInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			if err := noteSeen(cfg.DataDir, now); err != nil {
+				a.log.Warn("that this server runs could not be noted: after a restart it may be taken for one that was away", "err", err)
+			}
+		}
+	}
+}
