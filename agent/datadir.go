@@ -25,9 +25,6 @@ func (a *Agent) openDataDir(cfg *config.Config, opened *rollback) error {
 		if err := refuseStale(cfg, time.Now()); err != nil {
 			return err
 		}
-		if err := noteSeen(cfg.DataDir, time.Now()); err != nil {
-			return fmt.Errorf("data_dir: %w", err)
-		}
 	}
 	info, err := os.Stat(cfg.DataDir)
 	if err != nil {

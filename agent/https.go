@@ -75,7 +75,7 @@ func loadCheckTLS(cfg *config.Config) (*tls.Config, error) {
 		return nil, nil
 	}
 	t := cfg.TLS.InternalRPC
-	out := &tls.Config{ServerName: cfg.ServerName, MinVersion: tls.VersionTLS12}
+	out := &tls.Config{MinVersion: tls.VersionTLS12}
 	if t.CertFile != "" || t.KeyFile != "" {
 		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 		if err != nil {

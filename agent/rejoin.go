@@ -59,21 +59,27 @@ func noteSeen(dir string, now time.Time) error {
 	return os.Rename(path+".tmp", path)
 }
 
-// keepSeen notes now and then, as openDataDir did at the start, that the server runs, until ctx ends.
-func (a *Agent) keepSeen(ctx context.Context, cfg *config.Config) error {
+// noteRunning is noteSeen for this agent, if it is a server that keeps anything. That a note cannot be made is
+// no reason to end.
+func (a *Agent) noteRunning(cfg *config.Config) {
 	if !cfg.Server || cfg.Dev || cfg.DataDir == "" {
-		return nil
+		return
 	}
+	if err := noteSeen(cfg.DataDir, time.Now()); err != nil {
+		a.log.Warn("that this server runs could not be noted: after a restart it may be taken for one that was away", "err", err)
+	}
+}
+
+// keepSeen notes now and then that the server runs, until ctx ends.
+func (a *Agent) keepSeen(ctx context.Context, cfg *config.Config) error {
 	tick := time.NewTicker(seenInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-tick.C:
-			if err := noteSeen(cfg.DataDir, now); err != nil {
-				a.log.Warn("that this server runs could not be noted: after a restart it may be taken for one that was away", "err", err)
-			}
+		case <-tick.C:
+			a.noteRunning(cfg)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func (r *Runner) dialTLS(ctx context.Context, address string, protocols ...strin
 			config = c.Clone()
 		}
 	}
-	config.ServerName = cmp.Or(r.def.TLSServerName, config.ServerName, host)
+	config.ServerName = cmp.Or(r.def.TLSServerName, host)
 	config.NextProtos = protocols
 	config.InsecureSkipVerify = r.def.TLSSkipVerify
 	if r.def.TLSSkipVerify {

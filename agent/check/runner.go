@@ -42,7 +42,7 @@ type Deps struct {
 	Aliased Aliased
 	// TLS returns the configuration for checks over TLS, of the agent where enable_agent_tls_for_checks is
 	// set; nil or a nil result means the system's roots and no client certificate. It is called for each
-	// connection, so certificates may change. A check may name another server, and leave out verification.
+	// connection, so certificates may change. Server name and verification are set by each check.
 	TLS func() *tls.Config
 	// Dial makes connections of networks "tcp" and "udp"; nil means a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
