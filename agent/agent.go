@@ -112,6 +112,7 @@ func Open(opts Options) (*Agent, error) {
 		return nil, err
 	}
 	opened.add(a.sockets.close)
+	a.noteRunning(cfg)
 	a.banner(cfg)
 	a.warnHTTPS(cfg)
 	if err := a.openPools(cfg, &opened); err != nil {
