@@ -112,7 +112,6 @@ func Open(opts Options) (*Agent, error) {
 		return nil, err
 	}
 	opened.add(a.sockets.close)
-	a.noteRunning(cfg)
 	a.banner(cfg)
 	a.warnHTTPS(cfg)
 	if err := a.openPools(cfg, &opened); err != nil {
@@ -205,6 +204,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if cfg.PidFile != "" {
 		defer os.Remove(cfg.PidFile)
 	}
+	a.noteRunning(cfg)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	lasting, endLasting := context.WithCancel(context.WithoutCancel(ctx))
