@@ -49,6 +49,7 @@ type question struct {
 	mu        sync.Mutex // held while reading anew
 	read      func() (*result, error)
 	total     *atomic.Int64 // the weight of all results
+	own       int64         // the weight of the question itself
 	forgotten bool          // its results do not weigh any more
 	waiting   int
 	parked    map[rpc.Waker]uint64 // of those who wait, the ones without a goroutine and their h.MinIndex
@@ -109,8 +110,9 @@ func (a *answers) find(key string, read func() (*result, error)) *question {
 	}
 	q := a.open[key]
 	if q == nil {
-		q = &question{read: read, total: &a.weight}
+		q = &question{read: read, total: &a.weight, own: 3 * int64(len(key))} // the key, its parts and what they were sent in
 		a.open[key] = q
+		a.weight.Add(q.own)
 	}
 	q.asked.Store(now)
 	return q
@@ -147,6 +149,7 @@ func (a *answers) drop(key string, q *question) {
 	}
 	delete(a.open, key)
 	q.forgotten = true
+	a.weight.Add(-q.own)
 	if r := q.current.Load(); r != nil {
 		a.weight.Add(-r.weight)
 	}

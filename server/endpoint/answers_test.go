@@ -2,6 +2,7 @@ package endpoint_test
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -336,4 +337,23 @@ func TestWeight(t *testing.T) {
 	if h.call(t.Context(), "small", rpc.Header{}); h.reads.Load() != reads {
 		t.Error("a small answer had to give way to one large one")
 	}
+}
+
+// TestLongQuestions: questions weigh too. Whoever asks many long ones does not fill the memory with them.
+func TestLongQuestions(t *testing.T) {
+	h := newHost()
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for i := range 4000 {
+		h.call(t.Context(), fmt.Sprintf("%60000d", i), rpc.Header{})
+	}
+	if now := heap(); now > before+128<<20 {
+		t.Errorf("4,000 questions of 60 KB hold %d MiB", (now-before)>>20)
+	}
+	runtime.KeepAlive(h)
 }
