@@ -93,9 +93,9 @@ func (c *call) jsonWith(status int, v any) error {
 // raw writes a body that is JSON already.
 func (c *call) raw(status int, body []byte) error {
 	c.w.Header()["Content-Type"] = valueJSON
-	if c.pretty {
+	if c.pretty && indented(body) <= 4*len(body)+prettyRoom {
 		var b bytes.Buffer
-		if err := json.Indent(&b, body, "", "    "); err != nil {
+		if err := json.Indent(&b, body, "", indent); err != nil {
 			return err
 		}
 		b.WriteByte('\n')
@@ -103,6 +103,38 @@ func (c *call) raw(status int, body []byte) error {
 	}
 	c.write(status, body)
 	return nil
+}
+
+// indent is what pretty answers are indented with, for each level.
+const indent = "    "
+
+// prettyRoom is how much longer than four times as long, in bytes, indenting may make an answer; else it stays as
+// it is. What lies deep would become two hundred times as long.
+const prettyRoom = 1 << 20
+
+// indented is about how many bytes JSON has when it is indented.
+func indented(body []byte) int {
+	size, depth, text := len(body), 0, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case text:
+		case c == '{' || c == '[':
+			depth++
+			size += 1 + depth*len(indent)
+		case c == '}' || c == ']':
+			depth--
+			size += 1 + depth*len(indent)
+		case c == ',':
+			size += 1 + depth*len(indent)
+		case c == ':':
+			size++
+		}
+	}
+	return size
 }
 
 // done answers a request that has nothing to tell.

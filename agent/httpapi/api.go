@@ -195,6 +195,9 @@ func (a *API) admit(cfg *Config, r *http.Request) error {
 			return withStatus(http.StatusForbidden, "endpoint %s is blocked by http_config.block_endpoints of this agent", r.URL.Path)
 		}
 	}
+	if crossOrigin.Check(r) != nil && !cfg.allowsOrigins() {
+		return withStatus(http.StatusForbidden, "a web page of another origin may not write: set the header Access-Control-Allow-Origin in http_config.response_headers if it should")
+	}
 	if len(cfg.AllowWriteFrom) == 0 || r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions {
 		return nil
 	}
@@ -212,6 +215,19 @@ func (a *API) admit(cfg *Config, r *http.Request) error {
 	return withStatus(http.StatusForbidden, "writing is only allowed from http_config.allow_write_http_from of this agent, not from %s", host)
 }
 
+// crossOrigin tells the writes that a browser sends for web pages of others: some it sends without asking first.
+var crossOrigin http.CrossOriginProtection
+
+// allowsOrigins reports whether the operator lets pages of other origins in; browsers hold them to which.
+func (c *Config) allowsOrigins() bool {
+	for name := range c.ResponseHeaders {
+		if strings.EqualFold(name, "Access-Control-Allow-Origin") {
+			return true
+		}
+	}
+	return false
+}
+
 // unknown answers paths that no route serves.
 func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", typeText)
@@ -222,15 +238,23 @@ func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// profiler serves Go's profiler, under the same restrictions as everything else.
 func (a *API) profiler() {
-	a.mux.HandleFunc("/debug/pprof/", pprof.Index)
-	a.mux.HandleFunc("/debug/pprof/cmdline", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", typeText)
-		w.Write([]byte(os.Args[0])) // its arguments may hold secrets
-	})
-	a.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	a.mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	a.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	for path, serve := range map[string]http.HandlerFunc{
+		"": pprof.Index, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+		"cmdline": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", typeText)
+			w.Write([]byte(os.Args[0])) // its arguments may hold secrets
+		},
+	} {
+		a.mux.HandleFunc("/debug/pprof/"+path, func(w http.ResponseWriter, r *http.Request) {
+			if err := a.admit(a.config.Load(), r); err != nil {
+				http.Error(w, err.Error(), statusOf(err))
+				return
+			}
+			serve(w, r)
+		})
+	}
 }
 
 func (a *API) warnQueryToken() {
@@ -244,6 +268,9 @@ const (
 	headTimeout = 10 * time.Second
 	idleTimeout = 2 * time.Minute
 	maxHeader   = 64 << 10
+	// maxStreams is how many requests one HTTP/2 connection may have at once. Connections are counted for each
+	// client, requests are not, and they may all wait; clients open another connection for more.
+	maxStreams = 32
 )
 
 // Serve serves handler on a listener until ctx ends. What is under way then has grace to finish; blocking
@@ -259,6 +286,7 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, maxHeaderB
 	parking := &lot{handler: handler, log: log, addr: l.Addr(), back: make(chan net.Conn), open: open}
 	s := &http.Server{
 		Handler: timed(handler), ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		HTTP2:        &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		WriteTimeout: partTime, // of what net/http says itself; see paced for answers
 		BaseContext:  func(net.Listener) context.Context { return context.WithValue(base, lotKey{}, parking) },
 		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelDebug),

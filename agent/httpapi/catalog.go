@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"slices"
+
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/server/api"
 )
@@ -67,7 +69,9 @@ func (c *call) serviceQuery() (*api.ServiceQuery, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &api.ServiceQuery{Service: name, Tags: c.query["tag"], NodeMeta: c.nodeMeta(), Near: c.near()}, nil
+	// Each tag once: they are looked for in every instance.
+	tags := slices.Compact(slices.Sorted(slices.Values(c.query["tag"])))
+	return &api.ServiceQuery{Service: name, Tags: tags, NodeMeta: c.nodeMeta(), Near: c.near()}, nil
 }
 
 func catalogService(c *call) error {
