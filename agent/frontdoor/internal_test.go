@@ -46,9 +46,9 @@ func TestInternalUI(t *testing.T) {
 	n := testkit.NewDev(t, nil)
 	a := n.Start(t)
 	for _, body := range []string{
-		`{"Node": "u1", "Address": "10.0.0.1", "Service": {"ID": "w1", "Service": "web", "Tags": ["b", "a"], "Port": 80, "Meta": {"external-source": "nomad"}}, "Checks": [{"CheckID": "host", "Status": "warning"}, {"CheckID": "s", "ServiceID": "w1", "Status": "passing"}]}`,
+		`{"Node": "u1", "Address": "10.0.0.1", "Service": {"ID": "w1", "Service": "web", "Tags": ["b", "a"], "Port": 80, "Meta": {"external-source": "nomad"}}, "Checks": [{"CheckID": "host", "Name": "host", "Status": "warning"}, {"CheckID": "s", "Name": "s", "ServiceID": "w1", "Status": "passing"}]}`,
 		`{"Node": "u1", "Address": "10.0.0.1", "Service": {"ID": "w2", "Service": "web", "Tags": ["a"], "Port": 81}}`,
-		`{"Node": "u2", "Address": "10.0.0.2", "Service": {"ID": "w3", "Service": "Web", "Port": 82}, "Check": {"CheckID": "s", "ServiceID": "w3", "Status": "critical"}}`,
+		`{"Node": "u2", "Address": "10.0.0.2", "Service": {"ID": "w3", "Service": "Web", "Port": 82}, "Check": {"CheckID": "s", "Name": "s", "ServiceID": "w3", "Status": "critical"}}`,
 		`{"Node": "u2", "Address": "10.0.0.2", "Service": {"Service": "web-proxy", "Kind": "connect-proxy", "Port": 83, "Proxy": {"DestinationServiceName": "web", "Mode": "transparent"}}}`,
 	} {
 		a.Put(t, "/v1/catalog/register", body)
