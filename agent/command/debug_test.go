@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -88,10 +90,30 @@ func TestDebugCapture(t *testing.T) {
 		if len(b.failed) != wantFailed {
 			t.Errorf("failed: %v", b.failed)
 		}
-		if b, err := os.ReadFile(filepath.Join(dir, "metrics.json")); err != nil || bytes.Count(b, []byte("\n")) < 2 {
-			t.Errorf("metrics: %s %v", b, err)
-		}
 	}
 	f(false, 1, "agent.json", "consul.log", "metrics.json")
 	f(true, 0, "agent.json", "consul.log", "metrics.json", "profile.prof", "trace.out", "*/heap.prof", "*/goroutine.prof")
+}
+
+// TestDebugMetrics: metrics are captured again and again until the time is over.
+func TestDebugMetrics(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked++; asked == 4 {
+			cancel()
+		}
+		fmt.Fprintf(w, "{\n\"asked\": %d}", asked)
+	}))
+	defer srv.Close()
+	api, err := client.New(client.Config{Address: srv.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bundle{c: &call{api: api}, dir: t.TempDir(), interval: time.Millisecond}
+	b.metrics(ctx) // the last request may have been cut off
+	got, err := os.ReadFile(filepath.Join(b.dir, "metrics.json"))
+	if want := "{\"asked\":1}\n{\"asked\":2}\n{\"asked\":3}\n"; err != nil || !strings.HasPrefix(string(got), want) {
+		t.Errorf("metrics: %s %v", got, err)
+	}
 }

@@ -104,23 +104,12 @@ func (t *trigger) Write(p []byte) (int, error) {
 }
 
 func TestWatchHandlers(t *testing.T) {
-	values := []string{`[{"Key":"k","Value":"MQ=="}]`, `[{"Key":"k","Value":"Mg=="}]`}
-	asked := 0
-	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if asked >= len(values) {
-			<-r.Context().Done()
-			return
-		}
-		w.Header().Set("X-Consul-Index", fmt.Sprint(asked+4))
-		io.WriteString(w, values[asked])
-		asked++
-	}))
-	defer agent.Close()
 	signals := make(chan os.Signal, 1)
 	interrupt := func() { signals <- os.Interrupt }
 	run := func(out io.Writer, handler string) {
 		t.Helper()
-		asked = 0
+		agent := changes(`[{"Key":"k","Value":"MQ=="}]`, `[{"Key":"k","Value":"Mg=="}]`)
+		defer agent.Close()
 		var errs bytes.Buffer
 		code := Run([]string{"watch", "-http-addr=" + agent.URL, "-type=key", "-key=k", handler},
 			IO{Out: out, Err: &errs, Getenv: func(string) string { return "" }, Signals: signals})
@@ -147,6 +136,20 @@ func TestWatchHandlers(t *testing.T) {
 	if len(got) != 2 || !strings.HasPrefix(got[1], `POST 5 {"LockIndex":0,"Key":"k"`) {
 		t.Errorf("the hook was given %q", got)
 	}
+}
+
+// changes is an agent that answers with one value after the other, and then blocks.
+func changes(values ...string) *httptest.Server {
+	asked := 0
+	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked >= len(values) {
+			<-r.Context().Done()
+			return
+		}
+		w.Header().Set("X-Consul-Index", fmt.Sprint(asked+4))
+		io.WriteString(w, values[asked])
+		asked++
+	}))
 }
 
 func TestExec(t *testing.T) {
