@@ -80,7 +80,7 @@ func TestDebugCapture(t *testing.T) {
 		}
 		var errs bytes.Buffer
 		dir := t.TempDir()
-		b := &bundle{c: &call{IO: IO{Err: &errs}, api: api}, dir: dir, duration: 100 * time.Millisecond, interval: 30 * time.Millisecond}
+		b := &bundle{c: &call{IO: IO{Err: &errs}, api: api}, dir: dir, duration: 2 * time.Second, interval: time.Second}
 		b.capture(t.Context(), captures())
 		for _, name := range want {
 			if found, _ := filepath.Glob(filepath.Join(dir, name)); len(found) == 0 {
