@@ -65,6 +65,7 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		Pace: snapshotPace(cfg),
 		Log:  logging.Named(a.log, "server"), RaftLog: logging.HCLog(logging.Named(a.log, "server.raft")),
 	}
+	out.Mesh, out.CAProvider, out.CASettings = cfg.Connect.Enabled, cfg.Connect.CAProvider, cfg.Connect.CAConfig
 	out.MinSessionTTL, out.ConnsPerClient, out.HandshakeTimeout = cfg.SessionTTLMin, cfg.Limits.RPCMaxConnsPerClient, cfg.Limits.RPCHandshakeTimeout
 	out.DenyIntentions = intentionPolicy(cfg) == "deny"
 	ap := cfg.Autopilot

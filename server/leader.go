@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	metrics "github.com/hashicorp/go-metrics"
@@ -79,6 +80,9 @@ func (s *Server) reign(ctx context.Context) {
 	if !s.establish(ctx, term, catalog) {
 		return
 	}
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { s.keepCA(ctx) })
 	catalog.reconcile(ctx)
 	s.ready()
 	s.federate(ctx)

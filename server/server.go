@@ -20,6 +20,7 @@ import (
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/rpc/gossip"
+	"github.com/curia-mesh/curia/server/ca"
 	"github.com/curia-mesh/curia/server/endpoint"
 	"github.com/curia-mesh/curia/server/fsm"
 	"github.com/curia-mesh/curia/server/handler"
@@ -66,6 +67,11 @@ type Config struct {
 	MinSessionTTL time.Duration
 	// DenyIntentions denies the connections that no intention speaks of.
 	DenyIntentions bool
+	// Mesh is whether there is a mesh. CAProvider and CASettings are what its certificate authority begins
+	// with.
+	Mesh       bool
+	CAProvider string
+	CASettings map[string]any
 	// Limits of the server's port.
 	ConnsPerClient   int
 	HandshakeTimeout time.Duration
@@ -102,7 +108,9 @@ type Server struct {
 	listener  *rpc.Listener
 	pool      *rpc.Pool
 	sessions  *sessionTimers
+	custody   *ca.Custody
 	events    chan struct{} // a change of members, for the leader
+	restored  chan struct{} // the store was replaced, for the leader
 	restoring sync.Mutex    // held while a snapshot is restored
 	since     time.Time     // when it was opened
 }
@@ -112,7 +120,7 @@ func Open(cfg Config) (*Server, error) {
 	if cfg.HoldTimeout == 0 {
 		cfg.HoldTimeout = defaultHold
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), events: make(chan struct{}, 1), since: time.Now()}
+	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), events: make(chan struct{}, 1), restored: make(chan struct{}, 1), since: time.Now()}
 	s.host = &host{datacenter: cfg.Datacenter, first: make(chan struct{})}
 	s.registry = endpoint.New(s.host, s.store)
 	s.fsm = fsm.New(s.store, s.registry, cfg.Log)
@@ -120,8 +128,17 @@ func Open(cfg Config) (*Server, error) {
 	handler.Register(s.registry, handler.Deps{
 		Datacenter: cfg.Datacenter, Store: s.store, Sessions: s.sessions, MinSessionTTL: cfg.MinSessionTTL, Remote: s.host.Remote, Abroad: s.abroad, Log: cfg.Log,
 		DenyIntentions: cfg.DenyIntentions,
+		Mesh:           cfg.Mesh,
 	})
 	s.registerOwn()
+	s.registerConnect()
+	authority := ca.Config{Datacenter: cfg.Datacenter, Provider: cfg.CAProvider, Settings: cfg.CASettings, Applied: s.fsm.Applied, Log: cfg.Log}
+	if cfg.Mesh {
+		if err := authority.Check(); err != nil {
+			return nil, fmt.Errorf("connect.ca_config: %w", err)
+		}
+	}
+	s.custody = ca.New(authority, s.store, s.registry)
 	port, err := net.Listen("tcp", cfg.Bind)
 	if err != nil {
 		return nil, bindError("server (RPC)", "ports.server", cfg.Bind, err)

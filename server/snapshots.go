@@ -94,6 +94,10 @@ func (s *Server) RestoreSnapshot(ctx context.Context, h rpc.Header, from io.Read
 	}
 	s.sessions.restart(s.store.Read)
 	s.Observe()
+	select {
+	case s.restored <- struct{}{}:
+	default: // a look is due already
+	}
 	if s.cfg.LeaderChanged != nil {
 		s.cfg.LeaderChanged() // what is on this node has to be in the catalog again
 	}

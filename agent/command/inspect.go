@@ -120,9 +120,8 @@ func (in *inspection) count(state io.Reader, details bool, depth int, filter str
 		to[name].Count++
 		to[name].Sum += size
 	}
-	handle := &codec.MsgpackHandle{}
 	var encoded []byte
-	encoder := codec.NewEncoderBytes(&encoded, handle)
+	encoder := codec.NewEncoderBytes(&encoded, fsm.RowHandle())
 	_, err := fsm.Scan(state, func(table string, row any) error {
 		encoder.ResetBytes(&encoded)
 		if err := encoder.Encode(row); err != nil {

@@ -18,6 +18,7 @@ var indexes = &table[indexRow]{
 
 // Keys of the indexes table.
 const (
+	rootsIndex       = "roots"       // the last change of the set of roots
 	namesIndex       = "names"       // the last change of the set of service names and their tags
 	nodesIndex       = "nodes"       // the last removal of a node
 	instancesIndex   = "instances"   // the last removal of an instance

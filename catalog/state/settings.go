@@ -6,6 +6,8 @@ import "github.com/curia-mesh/curia/catalog"
 type settingRow struct {
 	Name      string
 	Autopilot *catalog.AutopilotConfig
+	CA        *catalog.CAConfig `codec:",omitempty" json:",omitempty"`
+	CAKeys    *catalog.CAKeys   `codec:",omitempty" json:",omitempty"`
 }
 
 var settings = &table[settingRow]{
@@ -16,7 +18,12 @@ var settings = &table[settingRow]{
 	},
 }
 
-const autopilotSetting = "autopilot"
+// Names of the settings.
+const (
+	autopilotSetting = "autopilot"
+	caSetting        = "ca"
+	caKeysSetting    = "ca-keys"
+)
 
 // Autopilot returns autopilot's configuration, nil until the first leader has stored one.
 func Autopilot(tx *Txn, w *Watch) *catalog.AutopilotConfig {

@@ -16,12 +16,14 @@ import (
 // tables is the one registry of what the store holds, in the order of snapshots: a row comes after those
 // it refers to.
 var tables = []erased{
+	roots,
 	nodes, savedChecks{checks}, savedInstances{instances}, names, pairs, graves, sessions, coordinates, indexes, settings,
 	savedEntries{entries}, queries, peerings, federations,
 }
 
 // version is what the tables hold at one time.
 type version struct {
+	roots       rows[catalog.Root]
 	nodes       rows[catalog.Node]
 	checks      rows[catalog.Check]
 	instances   rows[catalog.Instance]

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
+
+	"github.com/curia-mesh/curia/catalog"
 )
 
 // handle fixes how requests are encoded in the log: canonical, so that equal requests have equal bytes.
@@ -18,8 +20,30 @@ func newHandle() *codec.MsgpackHandle {
 	h.ExplicitRelease = true // encoders and decoders are kept for reuse
 	h.MaxDepth = 120         // requests nest less, and snapshots may nest more
 	h.MapType = reflect.TypeFor[map[string]any]()
+	Unseal(h)
 	return h
 }
+
+// Unseal lets a codec carry secrets, which all others refuse. The log's and the snapshots' do.
+func Unseal(h *codec.MsgpackHandle) {
+	const tag = 83
+	if err := h.SetBytesExt(reflect.TypeFor[catalog.Secret](), tag, secretExt{}); err != nil {
+		panic(err) // a programming error
+	}
+}
+
+type secretExt struct{}
+
+// WriteExt implements codec.BytesExt.
+func (secretExt) WriteExt(v any) []byte {
+	if s, ok := v.(*catalog.Secret); ok {
+		return []byte(s.Reveal())
+	}
+	return []byte(v.(catalog.Secret).Reveal())
+}
+
+// ReadExt implements codec.BytesExt.
+func (secretExt) ReadExt(to any, b []byte) { *to.(*catalog.Secret) = catalog.NewSecret(string(b)) }
 
 // encoder and decoder are kept for reuse with their buffers: making one costs more than using it.
 type encoder struct {

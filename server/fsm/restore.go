@@ -189,7 +189,7 @@ func (r *chunkReader) body(size int) ([]byte, error) {
 }
 
 func decodeChunks(work <-chan *chunk, wary bool) {
-	handle := rowHandle()
+	handle := RowHandle()
 	for c := range work {
 		if wary {
 			c.err = frugal(c.body)

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/server/endpoint"
 )
 
 // A snapshot's state is a header and then chunks of rows of one table each, so that they can be decoded
@@ -57,7 +58,7 @@ func (s *snapshot) Release() {}
 // Save writes a version of the store, taken at index.
 func Save(to io.Writer, tx *state.Txn, index uint64) error {
 	w := &chunkWriter{out: bufio.NewWriterSize(to, 1<<20)}
-	w.encoder = codec.NewEncoderBytes(&w.row, rowHandle())
+	w.encoder = codec.NewEncoderBytes(&w.row, RowHandle())
 	head := binary.BigEndian.AppendUint64([]byte(magic), index)
 	w.out.Write(binary.BigEndian.AppendUint32(head, checksum(head, nil)))
 	if err := state.Save(tx, w.put); err != nil {
@@ -68,10 +69,12 @@ func Save(to io.Writer, tx *state.Txn, index uint64) error {
 	return w.out.Flush() // remembers the first error of all writes
 }
 
-func rowHandle() *codec.MsgpackHandle {
+// RowHandle is the codec of rows.
+func RowHandle() *codec.MsgpackHandle {
 	h := &codec.MsgpackHandle{}
 	h.RawToString = true
 	h.MapType = reflect.TypeFor[map[string]any]()
+	endpoint.Unseal(h)
 	return h
 }
 

@@ -30,6 +30,8 @@ type Deps struct {
 	Log *slog.Logger
 	// DenyIntentions denies the connections that no intention speaks of.
 	DenyIntentions bool
+	// Mesh is whether there is a mesh, with its certificate authority.
+	Mesh bool
 }
 
 // SessionTimers ends sessions that are not renewed in time. It keeps time on the leader only.
@@ -45,6 +47,7 @@ func Register(r *endpoint.Registry, d Deps) {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
+	registerConnect(r, d)
 	registerCatalog(r, d)
 	registerHealth(r, d)
 	registerKV(r, d)

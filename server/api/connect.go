@@ -1,0 +1,30 @@
+package api
+
+import (
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+)
+
+// SignRequest asks for a certificate. The key stays with who asks.
+type SignRequest struct {
+	CSR string // in PEM, with the identity as its one URI
+}
+
+// CAWrite stores what a leader has done with the certificate authority. What is nil stays.
+type CAWrite struct {
+	// CAS is the ModifyIndex of the configuration that this one follows; 0 when it is the first.
+	CAS    uint64
+	Config *catalog.CAConfig
+	Keys   *catalog.CAKeys
+	Roots  []*catalog.Root
+}
+
+// Verbs of the mesh's certificate authority.
+var (
+	CARoots     = rpc.Method[Nothing, catalog.Roots]{Name: "ConnectCA.Roots"}
+	CAConfig    = rpc.Method[Nothing, catalog.CAConfig]{Name: "ConnectCA.ConfigurationGet"}
+	CASet       = rpc.Method[catalog.CAConfig, Nothing]{Name: "ConnectCA.ConfigurationSet"}
+	ConnectSign = rpc.Method[SignRequest, catalog.IssuedCert]{Name: "ConnectCA.Sign"}
+	// CAStore is the leader's own: secrets cannot be sent to it from elsewhere.
+	CAStore = rpc.Method[CAWrite, bool]{Name: "ConnectCA.Store"}
+)
