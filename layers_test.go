@@ -50,7 +50,7 @@ var may = map[string][]string{
 	"agent/dns":                  {"catalog"},
 	"agent/httpapi": {"catalog", "connect", "catalog/filter", "rpc", "rpc/gossip", "server/api", "agent/check", "agent/decode", "agent/event", "agent/leaf", "agent/local",
 		"agent/logging", "agent/telemetry", "agent/watch"},
-	"agent":           {"catalog", "catalog/...", "connect", "rpc", "rpc/...", "server", "server/...", "agent/..."},
+	"agent":           {"catalog", "catalog/...", "rpc", "rpc/...", "server", "server/...", "agent/..."},
 	"agent/command":   {"catalog", "agent", "agent/client", "agent/config", "agent/decode", "server/fsm", "server/snapshot"},
 	"agent/frontdoor": {},
 	"agent/testkit":   {"catalog", "catalog/...", "rpc", "rpc/...", "server", "server/...", "agent", "agent/..."},

@@ -20,6 +20,7 @@ import (
 	"github.com/curia-mesh/curia/agent/event"
 	"github.com/curia-mesh/curia/agent/external"
 	"github.com/curia-mesh/curia/agent/httpapi"
+	"github.com/curia-mesh/curia/agent/leaf"
 	"github.com/curia-mesh/curia/agent/local"
 	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/agent/telemetry"
@@ -64,6 +65,7 @@ type Agent struct {
 	cache     *watch.Cache
 	plans     *watch.Plans
 	external  *external.Monitor
+	leaves    *leaf.Cache
 	local     *local.State
 	checkTLS  certificates // what checks show to their targets
 	events    *event.Ring
@@ -180,15 +182,19 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := a.openLeaves(cfg); err != nil {
+		return err
+	}
 	a.api = httpapi.New(apiConfig(cfg), httpapi.Deps{
 		Caller: a.caller, Cache: a.cache, Node: &node{a}, Local: a.local, Snapshots: a.server, Events: a.events, Telemetry: a.telemetry, Logs: a.logs,
+		Leaves: a.leaves,
 	}, logging.Named(a.log, "http"))
 	a.external = external.New(external.Deps{
 		Caller: a.caller, Node: cfg.NodeName, Token: func() string { return a.config.tokens.Load().Agent },
 		Checks: check.Deps{OutputMaxSize: cfg.CheckOutputMaxSize}, Log: logging.Named(a.log, "external"),
 	})
 	a.plans = watch.NewPlans(watch.Deps{
-		Cache: a.cache, Events: a.events, Services: a.api, Log: logging.Named(a.log, "watch"),
+		Cache: a.cache, Events: a.events, Services: a.api, Leaves: a.leaves, Log: logging.Named(a.log, "watch"),
 		Token: func() string { return a.config.tokens.Load().Default },
 	})
 	return a.plans.Set(cfg.Watches)
@@ -224,6 +230,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	core.Go(guard(a.pools.run))
 	core.Go(guard(a.handleEvents))
 	core.Go(guard(a.cache.Run))
+	core.Go(guard(a.leaves.Run))
 
 	edge, inner := errgroup.WithContext(ctx)
 	edge.Go(func() error { return a.local.Run(inner) })

@@ -13,7 +13,7 @@ const (
 // table is every subcommand. A parent comes before its children.
 func table() []row {
 	var rows []row
-	for _, part := range [][]row{processRows(), agentRows(), catalogRows(), kvRows(), entryRows(), intentionRows(), serverRows(), toolRows()} {
+	for _, part := range [][]row{processRows(), agentRows(), catalogRows(), kvRows(), entryRows(), intentionRows(), connectRows(), serverRows(), toolRows()} {
 		rows = append(rows, part...)
 	}
 	return rows
@@ -118,6 +118,17 @@ func intentionRows() []row {
 			help: "Shows an intention, by its source and destination or by its id."},
 		{name: "intention delete", synopsis: "Deletes an intention", reach: toServers, args: "SRC DST | ID", min: 1, max: 2, bind: intentionDelete,
 			help: "Deletes an intention, by its source and destination or by its id. It is no error when there is none."},
+	}
+}
+
+func connectRows() []row {
+	return []row{
+		{name: "connect", group: groupConfig, synopsis: "Looks after the mesh", help: "Looks after the mesh: who may sign its certificates, and how."},
+		{name: "connect ca", synopsis: "Reads and changes who signs the mesh's certificates", help: "Reads and changes who signs the certificates of the mesh, and how.\n\n  $ curia connect ca get-config > ca.json\n  $ curia connect ca set-config -config-file ca.json"},
+		{name: "connect ca get-config", synopsis: "Shows who signs the mesh's certificates, and how", reach: toServers, bind: caGet,
+			help: "Shows the configuration of the certificate authority in JSON. Private keys and tokens are left out."},
+		{name: "connect ca set-config", synopsis: "Changes who signs the mesh's certificates, and how", reach: toServers, bind: caSet,
+			help: "Replaces the configuration of the certificate authority. Private keys and tokens that the file leaves out stay as they are. A configuration that brings another root, by another provider, PrivateKey, PrivateKeyType or PrivateKeyBits, lets it take over: the present root vouches for it, and stays trusted until the certificates that it has signed have ended."},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/curia-mesh/curia/agent/event"
+	"github.com/curia-mesh/curia/agent/leaf"
 	"github.com/curia-mesh/curia/agent/local"
 	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/agent/telemetry"
@@ -24,6 +25,8 @@ type Deps struct {
 	Local     *local.State
 	Snapshots Snapshots
 	Events    *event.Ring
+	// Leaves are the certificates of the services on this node.
+	Leaves    *leaf.Cache
 	Telemetry *telemetry.Telemetry
 	Logs      *logging.Output
 }

@@ -57,6 +57,7 @@ func (r *Route) handler(method string) Handler {
 // Routes is the one table of everything that is served under /v1.
 func Routes() []Route {
 	return slices.Concat(
+		connectRoutes(),
 		agentRoutes(), checkRoutes(), catalogRoutes(), healthRoutes(), kvRoutes(), configRoutes(), sessionRoutes(), txnRoutes(), queryRoutes(),
 		peeringRoutes(), internalRoutes(),
 		eventRoutes(), coordinateRoutes(), statusRoutes(), snapshotRoutes(), operatorRoutes(), keyringRoutes(), aclRoutes(),

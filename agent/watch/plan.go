@@ -16,9 +16,10 @@ type Deps struct {
 	Cache *Cache
 	// Token is the agent's default token, for watches without one. It may change; nil is none.
 	Token func() string
-	// Events and Services may be nil where no watch is of their type.
+	// Events, Services and Leaves may be nil where no watch is of their type.
 	Events   Events
 	Services Services
+	Leaves   Leaves
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -28,6 +29,13 @@ type Events interface {
 	// List returns the events with a name, all for the empty one, oldest first; an index that tells one
 	// newest event from another; and a channel that is closed with the next event.
 	List(name string) (events []*catalog.Event, index uint64, changed <-chan struct{})
+}
+
+// Leaves are the certificates of this node's services. Its method may be called at any time.
+type Leaves interface {
+	// Get returns the certificate of a service. With the index of one it blocks until there is another, wait
+	// is over, or ctx ends.
+	Get(ctx context.Context, service, token string, index uint64, wait time.Duration) (*catalog.IssuedCert, error)
 }
 
 // Services are the services registered with this agent. Its method may be called at any time.

@@ -50,8 +50,13 @@ func newQuery(w *config.Watch, d Deps) (query, error) {
 			return nil, catalog.Errorf(catalog.Internal, "watch of type %q: this agent has no services to watch", w.Type)
 		}
 		return &serviceQuery{services: d.Services, id: w.ServiceID}, need("service_id", w.ServiceID)
-	case "connect_roots", "connect_leaf":
-		return nil, catalog.Errorf(catalog.Invalid, "watch of type %q needs the mesh CA, which this version does not have yet: remove the watch", w.Type)
+	case "connect_roots":
+		return ofView(w, d, api.CARoots, &api.Nothing{}, bodyJSON), nil
+	case "connect_leaf":
+		if d.Leaves == nil {
+			return nil, catalog.Errorf(catalog.Internal, "watch of type %q: this agent has no certificates", w.Type)
+		}
+		return &leafQuery{leaves: d.Leaves, service: w.Service}, need("service", w.Service)
 	}
 	return nil, catalog.Errorf(catalog.Invalid, "unknown type of watch %q: want key, keyprefix, services, nodes, service, checks, event, connect_roots, connect_leaf or agent_service", w.Type)
 }
@@ -203,3 +208,20 @@ func (q *serviceQuery) look(ctx context.Context, _ string, last look) (look, err
 }
 
 func (*serviceQuery) close() {}
+
+// leafQuery looks at the certificate of a service.
+type leafQuery struct {
+	leaves  Leaves
+	service string
+}
+
+func (q *leafQuery) look(ctx context.Context, token string, last look) (look, error) {
+	cert, err := q.leaves.Get(ctx, q.service, token, last.index, maxWait)
+	if err != nil {
+		return look{}, err
+	}
+	body, err := json.Marshal(cert)
+	return look{index: cert.ModifyIndex, json: body}, err
+}
+
+func (*leafQuery) close() {}

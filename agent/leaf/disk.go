@@ -1,0 +1,145 @@
+package leaf
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect"
+)
+
+// suffix is how the names of files of certificates end.
+const suffix = ".json"
+
+// maxFile is the largest file that can be one of ours, in bytes.
+const maxFile = 1 << 20
+
+// hold reads a certificate and refuses one that is not the service's, or not of its key.
+func hold(cert *catalog.IssuedCert, service, datacenter string) (*held, error) {
+	chain, err := connect.ParseCertificates(cert.CertPEM)
+	if err != nil {
+		return nil, err
+	}
+	id, err := connect.IDOf(chain[0])
+	if err != nil {
+		return nil, err
+	}
+	if id != connect.Service(id.TrustDomain, datacenter, service) {
+		return nil, fmt.Errorf("it is of %s, not of service %q", id, service)
+	}
+	secret, err := connect.ParseKey(cert.PrivateKeyPEM)
+	if err != nil {
+		return nil, err
+	}
+	mine, err := connect.SubjectKeyID(secret.Public())
+	if err != nil {
+		return nil, err
+	}
+	signed, err := connect.SubjectKeyID(chain[0].PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(mine, signed) {
+		return nil, errors.New("it is of another key")
+	}
+	return &held{IssuedCert: cert, chain: chain, renew: renewal(chain[0].NotBefore, chain[0].NotAfter)}, nil
+}
+
+// path is the file of the entry's certificate: a name that tells neither the service, which may be any text,
+// nor the token.
+func (e *entry) path() string {
+	token := sha256.Sum256([]byte(e.key.token))
+	sum := sha256.Sum256(append(token[:], e.key.service...))
+	return filepath.Join(e.cache.o.Dir, hex.EncodeToString(sum[:])+suffix)
+}
+
+// load returns the certificate on disk, nil when there is none of use.
+func (e *entry) load() *held {
+	if e.cache.o.Dir == "" {
+		return nil
+	}
+	cert, err := readFile(e.path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var leaf *held
+	if err == nil {
+		leaf, err = hold(cert, e.key.service, e.cache.o.Datacenter)
+	}
+	if err != nil {
+		e.cache.o.Log.Warn("a stored certificate is of no use: a new one takes its place", "service", e.key.service, "path", e.path(), "err", err)
+		return nil
+	}
+	if time.Now().After(leaf.ValidBefore) {
+		return nil
+	}
+	return leaf
+}
+
+func readFile(path string) (*catalog.IssuedCert, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxFile {
+		return nil, fmt.Errorf("%s has %d bytes: it is none of this agent's", path, info.Size())
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	cert := &catalog.IssuedCert{}
+	return cert, json.Unmarshal(text, cert)
+}
+
+// save writes the certificate with its key, for this user's eyes only, in place of the one before.
+func (e *entry) save(leaf *held) error {
+	if e.cache.o.Dir == "" {
+		return nil
+	}
+	text, err := json.Marshal(leaf.IssuedCert)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(e.cache.o.Dir, "new-*") // its mode is 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), e.path())
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// sweep removes certificates that have ended, and what a crash has left half written.
+func sweep(dir string, now time.Time) error {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range list {
+		path := filepath.Join(dir, f.Name())
+		switch {
+		case strings.HasPrefix(f.Name(), "new-"):
+			os.Remove(path)
+		case strings.HasSuffix(f.Name(), suffix):
+			if cert, err := readFile(path); err == nil && now.After(cert.ValidBefore) {
+				os.Remove(path)
+			}
+		}
+	}
+	return nil
+}
