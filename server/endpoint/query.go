@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"reflect"
+	"time"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
@@ -32,8 +33,7 @@ func AddQuery[Req, Rep any](r *Registry, q Query[Req, Rep]) {
 		if err != nil {
 			return rpc.Answer{}, err
 		}
-		later := context.WithoutCancel(ctx) // who waits reads anew after the call that asked first has ended
-		read := func() (*result, error) { return q.read(later, r, az, req, keep) }
+		read := func() (*result, error) { return q.read(r, az, req, keep) }
 		if q.Plain || call.Header.MinIndex == 0 && q.Unshared != nil && q.Unshared(req) {
 			found, err := read()
 			if err != nil {
@@ -51,7 +51,7 @@ func AddQuery[Req, Rep any](r *Registry, q Query[Req, Rep]) {
 }
 
 // read makes the answer from the store as it is now.
-func (q *Query[Req, Rep]) read(ctx context.Context, r *Registry, az acl.Authorizer, req *Req, keep filter.Keep) (*result, error) {
+func (q *Query[Req, Rep]) read(r *Registry, az acl.Authorizer, req *Req, keep filter.Keep) (*result, error) {
 	out := &result{abandoned: r.store.Abandoned()}
 	tx, readAll := r.store.Read(), q.Read
 	if keep != nil && q.ReadKept != nil {
@@ -65,7 +65,7 @@ func (q *Query[Req, Rep]) read(ctx context.Context, r *Registry, az acl.Authoriz
 	}
 	if q.As != nil {
 		if token := q.As(tx, req); token != "" {
-			if az, err = r.host.Authorize(ctx, token); err != nil {
+			if az, err = r.authorizeLater(token); err != nil {
 				return nil, err
 			}
 		}
@@ -82,6 +82,17 @@ func (q *Query[Req, Rep]) read(ctx context.Context, r *Registry, az acl.Authoriz
 	out.changed = make(chan struct{})
 	out.body = rpc.NewBody(rep, out.stale)
 	return out, nil
+}
+
+// authorizeTime is how long the token of a query may take to resolve.
+const authorizeTime = 10 * time.Second
+
+// authorizeLater resolves a token that a query itself names. The query is read anew for whoever waits, long
+// after the call that asked first has ended, so nothing of that call is kept.
+func (r *Registry) authorizeLater(token string) (acl.Authorizer, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), authorizeTime)
+	defer cancel()
+	return r.host.Authorize(ctx, token)
 }
 
 // weigh is about how many bytes a reply takes with its encodings.
