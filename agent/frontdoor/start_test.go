@@ -98,7 +98,8 @@ func TestDataDirInUse(t *testing.T) {
 	before := contents(t, n.Data())
 	refuses(t, other, "a data directory of another process", n.Data(), "in use by another process")
 	for name, sum := range contents(t, n.Data()) {
-		if before[name] != sum {
+		// The first process makes segments of its log in advance, whenever it likes.
+		if before[name] != sum && !strings.Contains(name, "wal") {
 			t.Errorf("the second process changed %s", name)
 		}
 	}
