@@ -40,10 +40,12 @@ func checkChainQuery(q *api.ChainQuery) error {
 // readChain compiles a chain. It depends on the entries that the compiler looked at, those that it looked
 // for in vain included.
 func readChain(tx *state.Txn, w *state.Watch, datacenter string, q *api.ChainQuery) (*api.ChainReply, uint64, error) {
-	from := &entriesRead{tx: tx, w: w}
+	domain, index := trustDomain(tx, w)
+	from := &entriesRead{tx: tx, w: w, index: index}
 	made, err := chain.Compile(chain.Request{
-		Service:    q.Service,
-		Datacenter: cmp.Or(q.EvaluateIn, datacenter),
+		Service:     q.Service,
+		Datacenter:  cmp.Or(q.EvaluateIn, datacenter),
+		TrustDomain: domain,
 		Overrides: chain.Overrides{
 			MeshGateway:    q.OverrideMeshGateway,
 			Protocol:       q.OverrideProtocol,

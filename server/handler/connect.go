@@ -70,11 +70,18 @@ func caRoots(tx *state.Txn, w *state.Watch) (*catalog.Roots, uint64) {
 	rep := &catalog.Roots{}
 	var index uint64
 	rep.Roots, index = state.Roots(tx, w)
-	if c := state.CA(tx, w); c != nil {
-		rep.TrustDomain = connect.TrustDomain(c.ClusterID)
-	}
+	rep.TrustDomain, _ = trustDomain(tx, w)
 	if active := rep.Active(); active != nil {
 		rep.ActiveRootID = active.ID
 	}
 	return rep, index
+}
+
+// trustDomain is the cluster's, empty before it has one, with the index at which it was made. It never
+// changes, but by a restore.
+func trustDomain(tx *state.Txn, w *state.Watch) (string, uint64) {
+	if c := state.CA(tx, w); c != nil {
+		return connect.TrustDomain(c.ClusterID), c.CreateIndex
+	}
+	return "", 0
 }
