@@ -74,6 +74,7 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		MinQuorum: uint(ap.MinQuorum), ServerStabilizationTime: catalog.Duration(ap.ServerStabilizationTime), RedundancyZoneTag: ap.RedundancyZoneTag,
 		DisableUpgradeMigration: ap.DisableUpgradeMigration, UpgradeVersionTag: ap.UpgradeVersionTag,
 	}
+	out.Entries = bootstrapEntries(cfg)
 	store := cfg.RaftLogStore
 	out.LogStore = server.LogConfig{Backend: store.Backend, SegmentSize: int64(store.WAL.SegmentSizeMB) << 20, NoFreelistSync: store.BoltDB.NoFreelistSync}
 	if store.Verification.Enabled {
@@ -92,6 +93,12 @@ func intentionPolicy(cfg *config.Config) string {
 		return cfg.ACL.DefaultPolicy
 	}
 	return cfg.DefaultIntentionPolicy
+}
+
+// bootstrapEntries are the config entries that a leader writes if they are missing.
+func bootstrapEntries(cfg *config.Config) []catalog.ConfigEntry {
+	entries, _ := cfg.ConfigEntries.Entries() // checked when it was loaded
+	return entries
 }
 
 func snapshotPace(cfg *config.Config) server.SnapshotPace {

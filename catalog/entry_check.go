@@ -34,7 +34,7 @@ func (h *EntryHead) check() *checker {
 		c.fail("Name", "%q: wildcards are not allowed here", name)
 	}
 	if err := ValidateMeta(h.Meta, true); err != nil {
-		c.fail("Meta", "%v", err)
+		c.fail("Meta:", "%v", err)
 	}
 	return c
 }
@@ -53,7 +53,7 @@ func (c *checker) err() error {
 	if c.first == nil {
 		return nil
 	}
-	return Errorf(Invalid, "config entry %s: %s %s", c.head, c.first.field, c.first.why)
+	return Errorf(Invalid, "%s: %s %s", c.head, c.first.field, c.first.why)
 }
 
 // oneOf checks a word.

@@ -9,6 +9,7 @@ import (
 	metrics "github.com/hashicorp/go-metrics"
 	"github.com/hashicorp/raft"
 
+	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
@@ -134,7 +135,29 @@ func (s *Server) establish(ctx context.Context, term uint64, catalog *reconciler
 			s.log.Warn("autopilot's configuration could not be stored", "err", err)
 		}
 	}
+	s.writeEntries(ctx)
 	return ctx.Err() == nil
+}
+
+// writeEntries writes the config entries of the configuration that are missing. One that is there stays as
+// it is.
+func (s *Server) writeEntries(ctx context.Context) {
+	for _, e := range *s.entries.Load() {
+		h := e.Head()
+		if stored, _ := state.ConfigEntry(s.store.Read(), nil, h.Kind, h.Key()); stored != nil {
+			continue
+		}
+		req := &api.ConfigWrite{Op: api.ConfigCAS, Entry: *catalog.AnyOf(e)} // at index 0: if there is none
+		done, _, err := api.ConfigApply.Call(ctx, s.registry, rpc.Header{}, req)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.log.Error("a config entry of the configuration (config_entries.bootstrap) could not be written", "entry", h.String(), "err", err)
+		case *done:
+			s.log.Info("wrote a config entry of the configuration", "entry", h.String())
+		}
+	}
 }
 
 // watchLeader tells who waits for a leader when Raft knows of another one, until ctx ends.

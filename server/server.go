@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -63,6 +64,8 @@ type Config struct {
 
 	// Autopilot is what a new cluster begins with.
 	Autopilot catalog.AutopilotConfig
+	// Entries are normalized config entries that a new leader writes if they are missing.
+	Entries []catalog.ConfigEntry
 	// MinSessionTTL is the shortest TTL of a session; 0 is catalog.MinSessionTTL.
 	MinSessionTTL time.Duration
 	// DenyIntentions denies the connections that no intention speaks of.
@@ -113,6 +116,7 @@ type Server struct {
 	restored  chan struct{} // the store was replaced, for the leader
 	restoring sync.Mutex    // held while a snapshot is restored
 	since     time.Time     // when it was opened
+	entries   atomic.Pointer[[]catalog.ConfigEntry]
 }
 
 // Open binds the server's port and opens its log and snapshots. Run must follow, or Close.
@@ -121,6 +125,7 @@ func Open(cfg Config) (*Server, error) {
 		cfg.HoldTimeout = defaultHold
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), events: make(chan struct{}, 1), restored: make(chan struct{}, 1), since: time.Now()}
+	s.entries.Store(&cfg.Entries)
 	s.host = &host{datacenter: cfg.Datacenter, first: make(chan struct{})}
 	s.registry = endpoint.New(s.host, s.store)
 	s.fsm = fsm.New(s.store, s.registry, cfg.Log)
@@ -224,8 +229,9 @@ func (s *Server) LeaderAddr() string {
 	return string(addr)
 }
 
-// Reload takes up another pace of snapshots.
-func (s *Server) Reload(pace SnapshotPace) error {
+// Reload takes up another pace of snapshots, and other entries for the time when this server leads next.
+func (s *Server) Reload(pace SnapshotPace, entries []catalog.ConfigEntry) error {
+	s.entries.Store(&entries)
 	c := s.raft.ReloadableConfig()
 	c.SnapshotThreshold, c.SnapshotInterval, c.TrailingLogs = pace.or(c.SnapshotThreshold, c.SnapshotInterval, c.TrailingLogs)
 	if err := s.raft.ReloadConfig(c); err != nil {

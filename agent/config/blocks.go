@@ -1,6 +1,12 @@
 package config
 
-import "time"
+import (
+	"fmt"
+	"time"
+
+	"github.com/curia-mesh/curia/agent/decode"
+	"github.com/curia-mesh/curia/catalog"
+)
 
 // DNS tunes the DNS interface.
 type DNS struct {
@@ -174,6 +180,22 @@ type Peering struct {
 // ConfigEntries are written when a leader finds them missing.
 type ConfigEntries struct {
 	Bootstrap []map[string]any `json:"bootstrap"`
+}
+
+// Entries are the entries, normalized and valid.
+func (c ConfigEntries) Entries() ([]catalog.ConfigEntry, error) {
+	entries := make([]catalog.ConfigEntry, len(c.Bootstrap))
+	for i, m := range c.Bootstrap {
+		e, err := decode.EntryMap(m)
+		if err != nil {
+			return nil, fmt.Errorf("entry %d: %w", i, err)
+		}
+		if e.Normalize(); e.Validate() != nil {
+			return nil, fmt.Errorf("entry %d: %w", i, e.Validate())
+		}
+		entries[i] = e
+	}
+	return entries, nil
 }
 
 // Cloud is read and not used.

@@ -284,12 +284,8 @@ func ips(v any) error {
 }
 
 func configEntries(v any) error {
-	for i, entry := range v.([]map[string]any) {
-		if entryKind(entry) == "" {
-			return fmt.Errorf("entry %d has no kind", i)
-		}
-	}
-	return nil
+	_, err := ConfigEntries{v.([]map[string]any)}.Entries()
+	return err
 }
 
 func entryKind(entry map[string]any) string {

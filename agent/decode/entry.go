@@ -54,7 +54,7 @@ func unknownKind(kind string) string {
 	slices.Sort(names)
 	switch near := Nearest(kind, names); {
 	case kind == "":
-		return "is missing: want one of " + strings.Join(names, ", ")
+		return "missing, want one of " + strings.Join(names, ", ")
 	case near != "":
 		return fmt.Sprintf("unknown kind %q, did you mean %s?", shorten(kind), near)
 	}

@@ -216,7 +216,7 @@ func (w *walker) field(p *plan, key []byte, start, end int) error {
 		case w.file && p.label != "" && w.next() == '{':
 			return w.labelled(p, key, start, end)
 		case w.strict && !tenancy(key):
-			return &Error{Msg: "unknown field" + p.suggest(string(key), w.file), offset: start}
+			return &Error{Msg: "unknown field" + p.suggest(string(key), w.snake(key)), offset: start}
 		}
 		return w.value(w.others().elem)
 	}
@@ -241,6 +241,12 @@ func (w *walker) field(p *plan, key []byte, start, end int) error {
 	err := w.member(f.plan, f.name)
 	w.path = before
 	return err
+}
+
+// snake reports whether names are shown to the writer of key as files have them.
+func (w *walker) snake(key []byte) bool {
+	capital := len(key) > 0 && key[0] >= 'A' && key[0] <= 'Z'
+	return w.file && !(w.weak && capital)
 }
 
 // tenancy reports whether key names a namespace or partition. There is one tenancy only, and clients
@@ -298,7 +304,7 @@ func (w *walker) labelled(p *plan, key []byte, start, end int) error {
 	}
 	w.replace(w.pos-1, w.pos, "")
 	if w.next() != '}' {
-		return &Error{Msg: "unknown field" + p.suggest(string(key), w.file), offset: start}
+		return &Error{Msg: "unknown field" + p.suggest(string(key), w.snake(key)), offset: start}
 	}
 	return nil
 }

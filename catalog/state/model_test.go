@@ -14,15 +14,16 @@ import (
 // model is what the store should hold, in plain maps and without any index. Its rows are changed in
 // place; what it is asked for is found by looking at everything.
 type model struct {
-	index    uint64                             // begins at 1, as the log does with its first configuration
-	nodes    map[string]*catalog.Node           // by folded name
-	services map[string]*catalog.Service        // by folded node and id
-	checks   map[string]*catalog.Check          // by folded node and id
-	sessions map[string]*catalog.Session        // by id
-	pairs    map[string]*catalog.KVPair         // by key
-	places   map[string]*catalog.NodeCoordinate // by folded node
-	locks    map[string]uint64                  // the highest LockIndex a key ever had
-	spelled  map[string]string                  // the first spelling of a service that still exists
+	index    uint64                              // begins at 1, as the log does with its first configuration
+	nodes    map[string]*catalog.Node            // by folded name
+	services map[string]*catalog.Service         // by folded node and id
+	checks   map[string]*catalog.Check           // by folded node and id
+	sessions map[string]*catalog.Session         // by id
+	pairs    map[string]*catalog.KVPair          // by key
+	places   map[string]*catalog.NodeCoordinate  // by folded node
+	locks    map[string]uint64                   // the highest LockIndex a key ever had
+	entries  map[string]*catalog.ServiceDefaults // by folded name: what is stored of one kind is as good as all
+	spelled  map[string]string                   // the first spelling of a service that still exists
 }
 
 func newModel() *model {
@@ -30,7 +31,7 @@ func newModel() *model {
 		index: 1,
 		nodes: map[string]*catalog.Node{}, services: map[string]*catalog.Service{}, checks: map[string]*catalog.Check{},
 		sessions: map[string]*catalog.Session{}, pairs: map[string]*catalog.KVPair{},
-		places: map[string]*catalog.NodeCoordinate{}, locks: map[string]uint64{}, spelled: map[string]string{},
+		places: map[string]*catalog.NodeCoordinate{}, locks: map[string]uint64{}, entries: map[string]*catalog.ServiceDefaults{}, spelled: map[string]string{},
 	}
 }
 
@@ -47,7 +48,7 @@ func cloned[V any](m map[string]*V) map[string]*V {
 func (m *model) clone() *model {
 	return &model{
 		index: m.index, nodes: cloned(m.nodes), services: cloned(m.services), checks: cloned(m.checks), sessions: cloned(m.sessions),
-		pairs: cloned(m.pairs), places: cloned(m.places), locks: maps.Clone(m.locks), spelled: maps.Clone(m.spelled),
+		pairs: cloned(m.pairs), places: cloned(m.places), locks: maps.Clone(m.locks), entries: cloned(m.entries), spelled: maps.Clone(m.spelled),
 	}
 }
 
@@ -261,6 +262,25 @@ func (m *model) place(c *catalog.NodeCoordinate) {
 }
 
 // instances joins the services that keep accepts, in order of nodes and ids.
+// setEntry stores an entry if it is at cas, or whatever it is at when that is nil, and reports whether it is
+// there now.
+func (m *model) setEntry(e catalog.ServiceDefaults, cas *uint64) bool {
+	name := strings.ToLower(e.Name)
+	old := m.entries[name]
+	e.CreateIndex, e.ModifyIndex = m.index, m.index
+	if old != nil {
+		if old.Name == e.Name && old.Protocol == e.Protocol {
+			return true
+		}
+		e.CreateIndex = old.CreateIndex
+	}
+	if cas != nil && (old == nil && *cas != 0 || old != nil && *cas != old.ModifyIndex) {
+		return false
+	}
+	m.entries[name] = &e
+	return true
+}
+
 func (m *model) instances(keep func(*catalog.Service) bool) []*catalog.Instance {
 	found := []*catalog.Instance{}
 	for _, key := range slices.Sorted(maps.Keys(m.services)) {
@@ -305,7 +325,7 @@ func (m *model) everything() string {
 		return cmp.Compare(strings.ToLower(a.Service.Service), strings.ToLower(b.Service.Service))
 	})
 	places := append([]*catalog.NodeCoordinate{}, sorted(m.places)...)
-	return encoded(sorted(m.nodes), instances, sorted(m.checks), tags, sorted(m.sessions), sorted(m.pairs), places)
+	return encoded(sorted(m.nodes), instances, sorted(m.checks), tags, sorted(m.sessions), sorted(m.pairs), places, append([]*catalog.ServiceDefaults{}, sorted(m.entries)...))
 }
 
 // contents is what the store holds, through its queries.
@@ -322,7 +342,8 @@ func contents(s *state.Store) string {
 		pairs = []*catalog.KVPair{}
 	}
 	places, _ := state.Coordinates(tx, nil)
-	return encoded(nodes, instances, checks, names, sessions, pairs, places)
+	entries, _ := state.ConfigEntries(tx, nil, "")
+	return encoded(nodes, instances, checks, names, sessions, pairs, places, entries)
 }
 
 func encoded(parts ...any) string {

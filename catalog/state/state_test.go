@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
@@ -86,6 +87,14 @@ func queries() (all []query) {
 	}
 	for _, id := range append([]string{"none"}, sessionIDs...) {
 		add(true, "session "+id, ask(state.Session, id))
+	}
+	for _, name := range []string{"web", "DB", "none"} {
+		add(true, "entry "+name, func(tx *state.Txn, w *state.Watch) (any, uint64) {
+			return state.ConfigEntry(tx, w, catalog.EntryServiceDefaults, name)
+		})
+	}
+	for _, kind := range []catalog.EntryKind{"", catalog.EntryServiceDefaults, catalog.EntryMesh} {
+		add(true, "entries "+string(kind), func(tx *state.Txn, w *state.Watch) (any, uint64) { return state.ConfigEntries(tx, w, kind) })
 	}
 	add(true, "sessions", func(tx *state.Txn, w *state.Watch) (any, uint64) { return state.Sessions(tx, w) })
 	add(true, "coordinates", func(tx *state.Txn, w *state.Watch) (any, uint64) { return state.Coordinates(tx, w) })
@@ -174,9 +183,10 @@ func TestUnrelatedWrites(t *testing.T) {
 			state.KVSet(tx, &catalog.KVPair{Key: key})
 		}
 		state.CoordinateSet(tx, []*catalog.NodeCoordinate{{Node: "n1", Coord: &catalog.Coordinate{Vec: make([]float64, 8)}}})
+		state.EntrySet(tx, defaults("web", "http"))
 	})
 	// Lists of everything are about what is written here.
-	whole := regexp.MustCompile(`^(nodes.*|services|instances|sessions|coordinates|checks ((any|passing).*|\w* in rack a)|(cut )?keys under )$`)
+	whole := regexp.MustCompile(`^(nodes.*|services|instances|sessions|coordinates|entries (service-defaults)?|checks ((any|passing).*|\w* in rack a)|(cut )?keys under )$`)
 	all := slices.DeleteFunc(queries(), func(q query) bool { return whole.MatchString(q.name) })
 	before, woken := answers(d.store, all), map[string]int{}
 	for n := range 10_000 {
@@ -190,7 +200,9 @@ func TestUnrelatedWrites(t *testing.T) {
 		state.EnsureCheck(tx, &catalog.Check{Node: name, CheckID: fmt.Sprint("c", n%3), ServiceID: s.ID, Status: catalog.Passing, Definition: &catalog.CheckDefinition{}})
 		state.KVSet(tx, &catalog.KVPair{Key: fmt.Sprint("c/", n%1000), Flags: uint64(n)})
 		state.SessionCreate(tx, &catalog.Session{ID: fmt.Sprint("t", n), Node: name})
+		state.EntrySet(tx, defaults(fmt.Sprint("other", n%11), fmt.Sprint("p", n%5)))
 		if n%3 == 0 {
+			state.EntryDelete(tx, catalog.EntryServiceDefaults, fmt.Sprint("other", n%7))
 			state.DeleteService(tx, name, s.ID)
 			state.KVDelete(tx, fmt.Sprint("c/", n%777))
 			state.SessionDestroy(tx, fmt.Sprint("t", n-1))
@@ -252,7 +264,7 @@ func operation(t *rapid.T, tx *state.Txn, m *model) (reaped bool) {
 	m.index = tx.Index
 	node := pick("node", nodeNames...)
 	switch pick("op", "node", "node", "service", "service", "service", "service", "check", "check", "check", "delete node", "delete service",
-		"delete check", "session", "session", "session", "destroy", "kv", "kv", "kv", "coordinate", "reap") {
+		"delete check", "session", "session", "session", "destroy", "kv", "kv", "kv", "entry", "entry", "coordinate", "reap") {
 	case "node":
 		n := &catalog.Node{Node: node, ID: pick("id", "", "", nodeIDs[0], nodeIDs[1]), Address: pick("address", "10.0.0.1", "10.0.0.2")}
 		if rack := pick("rack", "", "a", "b"); rack != "" {
@@ -296,6 +308,8 @@ func operation(t *rapid.T, tx *state.Txn, m *model) (reaped bool) {
 		state.SessionDestroy(tx, id)
 	case "kv":
 		kvOperation(t, tx, m, pick)
+	case "entry":
+		entryOperation(t, tx, m, pick)
 	case "coordinate":
 		c := &catalog.NodeCoordinate{Node: node, Coord: &catalog.Coordinate{Vec: make([]float64, 8), Height: float64(rapid.IntRange(1, 2).Draw(t, "height"))}}
 		m.place(c)
@@ -322,6 +336,43 @@ func drawService(pick func(string, ...string) string) *catalog.Service {
 	}
 	s.Normalize()
 	return s
+}
+
+func defaults(name, protocol string) *catalog.ServiceDefaults {
+	e := &catalog.ServiceDefaults{Protocol: protocol}
+	e.Kind, e.Name = catalog.EntryServiceDefaults, name
+	e.Normalize()
+	return e
+}
+
+func entryOperation(t *rapid.T, tx *state.Txn, m *model, pick func(string, ...string) string) {
+	e := defaults(pick("entry", "web", "Web", "db"), pick("protocol", "http", "tcp"))
+	name, cas := strings.ToLower(e.Name), uint64(rapid.IntRange(0, int(m.index)).Draw(t, "cas"))
+	old := m.entries[name]
+	if old != nil {
+		cas = rapid.SampledFrom([]uint64{cas, old.ModifyIndex}).Draw(t, "present")
+	}
+	switch op := pick("write", "set", "set", "cas", "cas", "delete", "delete-cas"); op {
+	case "set":
+		m.setEntry(*e, nil)
+		state.EntrySet(tx, e)
+	case "cas":
+		want := m.setEntry(*e, &cas)
+		if state.EntrySetCAS(tx, e, cas) != want {
+			t.Fatalf("entry %s at %d: want %v", e.Name, cas, want)
+		}
+	case "delete":
+		state.EntryDelete(tx, e.Kind, e.Name)
+		delete(m.entries, name)
+	case "delete-cas":
+		gone := old != nil && old.ModifyIndex == cas
+		if state.EntryDeleteCAS(tx, e.Kind, e.Name, cas) != gone {
+			t.Fatalf("delete of entry %s at %d: want %v", e.Name, cas, gone)
+		}
+		if gone {
+			delete(m.entries, name)
+		}
+	}
 }
 
 func kvOperation(t *rapid.T, tx *state.Txn, m *model, pick func(string, ...string) string) {

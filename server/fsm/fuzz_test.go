@@ -116,7 +116,7 @@ func TestDamage(t *testing.T) {
 	sound(t, target.store)
 }
 
-var tables = []string{"nodes", "checks", "instances", "names", "kv", "graves", "sessions", "coordinates", "indexes", "settings", "none"}
+var tables = []string{"nodes", "checks", "instances", "names", "kv", "graves", "sessions", "coordinates", "indexes", "settings", "config-entries", "none"}
 
 // framed is a snapshot of given rows, with the sums that it needs.
 func framed(table string, rows uint32, body []byte) []byte {

@@ -73,7 +73,7 @@ func checkGraph(tx *state.Txn, kind catalog.EntryKind, name string, before catal
 func (g graph) permissive(h *catalog.EntryHead, mode string) error {
 	mesh := get[catalog.Mesh](g, catalog.EntryMesh, catalog.MeshName)
 	if mode == "permissive" && (mesh == nil || !mesh.AllowEnablingPermissiveMutualTLS) {
-		return catalog.Errorf(catalog.Invalid, "config entry %s: MutualTLSMode permissive is not allowed here: set AllowEnablingPermissiveMutualTLS in the entry of kind mesh first", h)
+		return catalog.Errorf(catalog.Invalid, "%s: MutualTLSMode permissive is not allowed here: set AllowEnablingPermissiveMutualTLS in the entry of kind mesh first", h)
 	}
 	return nil
 }
@@ -110,7 +110,7 @@ func (g graph) requestsStillSeen(kind catalog.EntryKind, name string) error {
 func (g graph) knownProviders(e *catalog.ServiceIntentions) error {
 	for _, p := range providersOf(e) {
 		if g.Get(catalog.EntryJWTProvider, p) == nil {
-			return catalog.Errorf(catalog.Invalid, "config entry %s: there is no %s/%s: write it first", e.Head(), catalog.EntryJWTProvider, p)
+			return catalog.Errorf(catalog.Invalid, "%s: there is no %s/%s: write it first", e.Head(), catalog.EntryJWTProvider, p)
 		}
 	}
 	return nil
@@ -121,7 +121,7 @@ func (g graph) unusedProvider(name string) error {
 	for _, e := range g.List(catalog.EntryServiceIntentions) {
 		for _, p := range providersOf(e.(*catalog.ServiceIntentions)) {
 			if strings.EqualFold(p, name) {
-				return catalog.Errorf(catalog.Invalid, "config entry %s/%s cannot be removed: %s asks for its tokens", catalog.EntryJWTProvider, name, e.Head())
+				return catalog.Errorf(catalog.Invalid, "%s/%s cannot be removed: %s asks for its tokens", catalog.EntryJWTProvider, name, e.Head())
 			}
 		}
 	}
@@ -154,7 +154,7 @@ func (g graph) oneDefault(e *catalog.SamenessGroup) error {
 	}
 	for _, other := range g.List(catalog.EntrySamenessGroup) {
 		if o := other.(*catalog.SamenessGroup); o.DefaultForFailover && !strings.EqualFold(o.Name, e.Name) {
-			return catalog.Errorf(catalog.Invalid, "config entry %s: DefaultForFailover is set in %s already: there can be one default", e.Head(), o.Head())
+			return catalog.Errorf(catalog.Invalid, "%s: DefaultForFailover is set in %s already: there can be one default", e.Head(), o.Head())
 		}
 	}
 	return nil
@@ -223,7 +223,7 @@ func (g graph) ingress(kind catalog.EntryKind, name string) error {
 					continue
 				}
 				if speaks := chain.Protocol(s.Name, g); speaks != l.Protocol {
-					return catalog.Errorf(catalog.Invalid, "config entry %s: service %s speaks %s and the listener at port %d %s: set Protocol of %s/%s",
+					return catalog.Errorf(catalog.Invalid, "%s: service %s speaks %s and the listener at port %d %s: set Protocol of %s/%s",
 						e.Head(), s.Name, speaks, l.Port, l.Protocol, catalog.EntryServiceDefaults, s.Name)
 				}
 			}
