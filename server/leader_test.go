@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/rpc/gossip"
 	"github.com/curia-mesh/curia/server"
@@ -245,5 +246,63 @@ func TestServerEndsWhileItStarts(t *testing.T) {
 			t.Errorf("ended after %v: %v", after, err)
 		}
 		cancel()
+	}
+}
+
+// Entries of the configuration are written by a new leader where there are none, and only there.
+func TestEntriesOfTheConfiguration(t *testing.T) {
+	entry := func(name, protocol string) *catalog.ServiceDefaults {
+		e := &catalog.ServiceDefaults{Protocol: protocol}
+		e.Kind, e.Name = catalog.EntryServiceDefaults, name
+		e.Normalize()
+		return e
+	}
+	splitter := &catalog.ServiceSplitter{Splits: []catalog.ServiceSplit{{Weight: 100}}} // of a service that speaks tcp
+	splitter.Kind, splitter.Name = catalog.EntryServiceSplitter, "plain"
+	splitter.Normalize()
+	s, _ := start(t, "", func(c *server.Config) {
+		c.Entries = []catalog.ConfigEntry{entry("web", "http"), splitter, entry("db", "tcp")}
+	})
+	put(t, s, "a", "1") // when the leader is there
+	protocols := func() string {
+		list, _, err := api.ConfigListAll.Call(t.Context(), s.Caller(), rpc.Header{}, &api.ConfigQuery{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := ""
+		for _, a := range *list {
+			e := a.Entry().(*catalog.ServiceDefaults)
+			text += e.Name + " " + e.Protocol + ", "
+		}
+		return text
+	}
+	s.WaitLeading(t.Context())
+	if got := protocols(); got != "db tcp, web http, " {
+		t.Errorf("a new cluster has %s", got)
+	}
+	write := func(op api.ConfigOp, e catalog.ConfigEntry) {
+		if _, _, err := api.ConfigApply.Call(t.Context(), s.Caller(), rpc.Header{}, &api.ConfigWrite{Op: op, Entry: *catalog.AnyOf(e)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(api.ConfigSet, entry("web", "grpc"))
+	write(api.ConfigDelete, entry("db", ""))
+	if err := s.Reload(server.SnapshotPace{}, []catalog.ConfigEntry{entry("web", "http"), entry("api", "http")}); err != nil {
+		t.Fatal(err)
+	}
+	if got := protocols(); got != "web grpc, " {
+		t.Errorf("a leader that goes on leading has %s", got)
+	}
+	s.Notice(false)
+	s.Notice(true)
+	watch := state.Watch{}
+	for e, _ := state.ConfigEntry(s.Store().Read(), &watch, catalog.EntryServiceDefaults, "api"); e == nil; e, _ = state.ConfigEntry(s.Store().Read(), &watch, catalog.EntryServiceDefaults, "api") {
+		if err := watch.Wait(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		watch = state.Watch{}
+	}
+	if got := protocols(); got != "api http, web grpc, " {
+		t.Errorf("the next leader has %s", got)
 	}
 }

@@ -2,10 +2,13 @@ package decode_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/curia-mesh/curia/agent/decode"
 	"github.com/curia-mesh/curia/catalog"
@@ -108,4 +111,56 @@ func FuzzEntry(f *testing.F) {
 			t.Fatalf("%s came back as %s", show(e), show(back))
 		}
 	})
+}
+
+// TestEntryPage: the page of config entries has for every kind an example that is valid and every field
+// that there is.
+func TestEntryPage(t *testing.T) {
+	page, err := os.ReadFile("../../website/docs/config-entries.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, shared, _ := strings.Cut(string(page), "\n## Shared parts\n")
+	for _, kind := range catalog.EntryKinds() {
+		if kind == catalog.EntryBoundAPIGateway {
+			continue
+		}
+		_, section, ok := strings.Cut(string(page), "\n## "+string(kind)+"\n")
+		if !ok {
+			t.Errorf("%s has no section", kind)
+			continue
+		}
+		section, _, _ = strings.Cut(section, "\n## ")
+		if kind != catalog.EntryInlineCertificate { // whose example would be long
+			_, example, _ := strings.Cut(section, "```hcl\n")
+			example, _, _ = strings.Cut(example, "```")
+			if said := stored(example); !strings.HasPrefix(said, `= {"Kind":"`+string(kind)) {
+				t.Errorf("the example of %s: %s", kind, said)
+			}
+		}
+		for field := range fieldsOf(reflect.TypeOf(catalog.NewEntry(kind))) {
+			if !strings.Contains(section+shared, field) {
+				t.Errorf("%s: the page does not mention %s", kind, field)
+			}
+		}
+	}
+}
+
+// fieldsOf are the names of the fields of a type and of those in it that a writer sets.
+func fieldsOf(t reflect.Type) map[string]bool {
+	names := map[string]bool{}
+	switch {
+	case t.Kind() == reflect.Pointer, t.Kind() == reflect.Slice, t.Kind() == reflect.Map:
+		return fieldsOf(t.Elem())
+	case t.Kind() != reflect.Struct, t == reflect.TypeFor[time.Time](), t == reflect.TypeFor[catalog.EntryStatus](), t == reflect.TypeFor[catalog.EntryHead]():
+		return nil
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if !f.Anonymous {
+			names[f.Name] = true
+		}
+		maps.Copy(names, fieldsOf(f.Type))
+	}
+	return names
 }

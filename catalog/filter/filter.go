@@ -99,7 +99,7 @@ func (p *program) keep(element any) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	compiled, err := bexpr.CreateEvaluator(text, bexpr.WithMaxExpressions(maxSteps))
+	compiled, err := bexpr.CreateEvaluator(text, bexpr.WithMaxExpressions(maxSteps), bexpr.WithHookFn(present))
 	if err != nil {
 		return false, err
 	}

@@ -113,3 +113,20 @@ func FuzzCompile(f *testing.F) {
 		}
 	})
 }
+
+// Fields of embedded structs are the element's own, as JSON has them.
+func TestEmbedded(t *testing.T) {
+	e := &catalog.ServiceDefaults{Protocol: "http", UpstreamConfig: &catalog.UpstreamConfiguration{Overrides: []*catalog.UpstreamConfig{{Name: "db"}}}}
+	e.Name, e.Meta = "web", map[string]string{"a": "b"}
+	for expression, want := range map[string]bool{
+		`Name == web`: true, `Name == db`: false, `Protocol == http and Meta.a == b`: true, `UpstreamConfig.Overrides.Name == db`: true, `Meta is not empty`: true, `Destination.Port == 80`: false,
+	} {
+		keep, err := filter.Compile(expression)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := keep.Accepts(e); err != nil || got != want {
+			t.Errorf("%s: %v, %v, want %v", expression, got, err, want)
+		}
+	}
+}

@@ -45,3 +45,12 @@ func (s shape) show(element any) any {
 	}
 	return flat.Interface()
 }
+
+// present puts the zero value for what is not there, so that a selector through it finds something: nodes
+// without a locality are in no region rather than an error.
+func present(v reflect.Value) reflect.Value {
+	if v.Kind() == reflect.Pointer && v.IsNil() {
+		return reflect.Zero(v.Type().Elem())
+	}
+	return v
+}

@@ -47,7 +47,7 @@ func drawEntry(t *rapid.T, c *cluster) []byte {
 	pair := catalog.KVPair{Key: pick("key", "a", "a/b", "c"), Value: []byte(pick("value", "", "x", "y")), Session: pick("session", "s1", "s2", "")}
 	service := catalog.Service{ID: pick("id", "i1", "i2"), Service: pick("service", "web", "db"), Tags: []string{pick("tag", "v1", "v2")}}
 	check := catalog.Check{Node: node(), CheckID: pick("check", "c1", "c2"), ServiceID: pick("of", "", "i1", "i2"), Status: catalog.Status(pick("status", "passing", "critical"))}
-	switch pick("verb", "register", "register", "deregister", "kv", "kv", "session", "destroy", "txn", "txn", "coordinate", "reap", "bad") {
+	switch pick("verb", "register", "register", "deregister", "kv", "kv", "session", "destroy", "txn", "txn", "coordinate", "config", "config", "reap", "bad") {
 	case "register":
 		r := &api.RegisterRequest{Node: node(), Address: "10.0.0.1"}
 		if rapid.Bool().Draw(t, "with service") {
@@ -74,6 +74,15 @@ func drawEntry(t *rapid.T, c *cluster) []byte {
 		return c.logged(t, api.TxnApply.Name, &api.TxnRequest{Ops: rapid.Permutation(ops).Draw(t, "ops")[:rapid.IntRange(1, len(ops)).Draw(t, "many")]})
 	case "coordinate":
 		return c.entry(t, api.CoordinateSet.Name, &api.CoordinateUpdate{Updates: []*catalog.NodeCoordinate{{Node: node(), Coord: &catalog.Coordinate{Vec: make([]float64, 8)}}}})
+	case "config": // some do not go with one another
+		var e catalog.AnyEntry
+		text := pick("entry", `{"Kind":"service-defaults","Name":"web","Protocol":"http"}`, `{"Kind":"service-defaults","Name":"Web"}`,
+			`{"Kind":"service-splitter","Name":"web","Splits":[{"Weight":100}]}`, `{"Kind":"proxy-defaults","Name":"global","Config":{"protocol":"http","a":[1,{"b":null}]}}`)
+		if err := json.Unmarshal([]byte(text), &e); err != nil {
+			t.Fatal(err)
+		}
+		e.Entry().Normalize()
+		return c.logged(t, api.ConfigApply.Name, &api.ConfigWrite{Op: api.ConfigOp(pick("config", "set", "set", "cas", "delete", "delete-cas")), Entry: e})
 	case "reap":
 		return c.entry(t, api.GravesReap.Name, &api.Reap{Index: uint64(rapid.IntRange(0, 20).Draw(t, "up to"))})
 	case "bad":

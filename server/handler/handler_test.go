@@ -142,6 +142,12 @@ func questions() map[string]*rpc.Call {
 	add(api.PeeringList.Name, &api.Nothing{})
 	add(api.ServiceDump.Name, &api.Nothing{})
 	add(api.FederationList.Name, &api.Nothing{})
+	for _, name := range []string{"web", "DB", "none"} {
+		add(api.ConfigGet.Name, &api.ConfigQuery{Kind: catalog.EntryServiceDefaults, Name: name})
+	}
+	add(api.ConfigList.Name, &api.ConfigQuery{Kind: catalog.EntryServiceDefaults})
+	add(api.ConfigList.Name, &api.ConfigQuery{Kind: catalog.EntryMesh})
+	add(api.ConfigListAll.Name, &api.ConfigQuery{})
 	add(api.QueryList.Name, &api.Nothing{})
 	for _, name := range []string{"find", "find-db", "FIND-web"} {
 		add(api.QueryExplain.Name, &api.QueryRun{Name: name})
