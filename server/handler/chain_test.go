@@ -43,6 +43,17 @@ func TestChainDepends(t *testing.T) {
 		return a
 	}
 	now := ask()
+	s.index++
+	tx := s.store.Write(s.index)
+	state.SetCA(tx, &catalog.CAConfig{ClusterID: "1111"}, nil, nil)
+	tx.Commit()
+	if !now.Stale() {
+		t.Error("nobody is told of the trust domain")
+	}
+	now = ask()
+	if sni := now.Value().(*api.ChainReply).Chain.Targets["web.default.default.dc1"].SNI; sni != "web.default.dc1.internal.1111.consul" || now.Meta.Index != s.index {
+		t.Errorf("SNI is %s at %d", sni, now.Meta.Index)
+	}
 	f := func(kind catalog.EntryKind, name, body string, wakes bool) {
 		t.Helper()
 		s.put(t, kind, name, body)
