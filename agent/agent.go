@@ -191,7 +191,7 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 	}, logging.Named(a.log, "http"))
 	a.external = external.New(external.Deps{
 		Caller: a.caller, Node: cfg.NodeName, Token: func() string { return a.config.tokens.Load().Agent },
-		Checks: check.Deps{OutputMaxSize: cfg.CheckOutputMaxSize}, Log: logging.Named(a.log, "external"),
+		Checks: check.Deps{TLS: a.checkTLS.current.Load, OutputMaxSize: cfg.CheckOutputMaxSize, FlapHalfLife: cfg.CheckFlapHalfLife}, Log: logging.Named(a.log, "external"),
 	})
 	a.plans = watch.NewPlans(watch.Deps{
 		Cache: a.cache, Events: a.events, Services: a.api, Leaves: a.leaves, Log: logging.Named(a.log, "watch"),

@@ -67,7 +67,7 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 	}
 	out.Mesh, out.CAProvider, out.CASettings = cfg.Connect.Enabled, cfg.Connect.CAProvider, cfg.Connect.CAConfig
 	out.MinSessionTTL, out.ConnsPerClient, out.HandshakeTimeout = cfg.SessionTTLMin, cfg.Limits.RPCMaxConnsPerClient, cfg.Limits.RPCHandshakeTimeout
-	out.DenyIntentions = intentionPolicy(cfg) == "deny"
+	out.DenyIntentions, out.ReapMaxFailed = intentionPolicy(cfg) == "deny", cfg.ReapMaxFailed
 	ap := cfg.Autopilot
 	out.Autopilot = catalog.AutopilotConfig{
 		CleanupDeadServers: ap.CleanupDeadServers, LastContactThreshold: catalog.Duration(ap.LastContactThreshold), MaxTrailingLogs: uint64(ap.MaxTrailingLogs),
@@ -152,7 +152,7 @@ func (a *Agent) localConfig(cfg *config.Config) local.Config {
 	out := local.Config{
 		Node: a.catalogNode(cfg), SidecarMinPort: cfg.Ports.SidecarMinPort, SidecarMaxPort: cfg.Ports.SidecarMaxPort,
 		CheckUpdateInterval: cfg.CheckUpdateInterval, DiscardCheckOutput: cfg.DiscardCheckOutput,
-		Checks:      check.Deps{TLS: a.checkTLS.current.Load, DockerHost: os.Getenv("DOCKER_HOST"), OutputMaxSize: cfg.CheckOutputMaxSize, Log: logging.Named(a.log, "check")},
+		Checks:      check.Deps{TLS: a.checkTLS.current.Load, DockerHost: os.Getenv("DOCKER_HOST"), OutputMaxSize: cfg.CheckOutputMaxSize, FlapHalfLife: cfg.CheckFlapHalfLife, Log: logging.Named(a.log, "check")},
 		Policy:      check.Policy{Scripts: cfg.EnableScriptChecks, LocalScripts: cfg.EnableLocalScriptChecks},
 		ClusterSize: func() int { return len(a.pools.lan.Members()) },
 		AgentToken:  func() string { return a.config.tokens.Load().Agent },

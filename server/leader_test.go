@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -95,6 +96,43 @@ func health(t *testing.T, s *server.Server, node string, want catalog.Status) {
 		}
 		index = meta.Index
 	}
+}
+
+// TestMassFailure: nodes that gossip has forgotten are removed, but not while most have failed.
+func TestMassFailure(t *testing.T) {
+	p := &pool{}
+	p.set(nil)
+	s, _ := start(t, "", func(c *server.Config) { c.Members, c.ReapMaxFailed = p.list, 50 })
+	all := func(status gossip.Status, names ...string) (members []gossip.Member) {
+		for _, name := range names {
+			m := member(name, status)
+			m.Tags["id"] = fmt.Sprintf("9e0e0bd1-0000-4000-8000-%012x", name)
+			members = append(members, m)
+		}
+		return members
+	}
+	p.set(s, all(gossip.StatusAlive, "a", "b", "c", "d", "e", "f", "g", "h", "i")...)
+	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i"} {
+		health(t, s, name, catalog.Passing)
+	}
+	// Of ten, three are forgotten: they are removed.
+	p.set(s, all(gossip.StatusAlive, "d", "e", "f", "g", "h", "i")...)
+	for _, name := range []string{"a", "b", "c"} {
+		health(t, s, name, "")
+	}
+	// Of the seven that are left, one is forgotten and four have failed: it stays.
+	p.set(s, append(all(gossip.StatusAlive, "i"), all(gossip.StatusFailed, "e", "f", "g", "h")...)...)
+	for _, name := range []string{"e", "f", "g", "h"} {
+		health(t, s, name, catalog.Critical)
+	}
+	p.set(s, append(all(gossip.StatusAlive, "i", "last"), all(gossip.StatusFailed, "e", "f", "g", "h")...)...)
+	health(t, s, "last", catalog.Passing) // all were looked at before
+	if check := state.Check(s.Store().Read(), nil, "d", catalog.SerfHealth); check == nil {
+		t.Error("a node was removed while five of seven had failed")
+	}
+	// Two come back: no more than half have failed, and the forgotten one goes.
+	p.set(s, append(all(gossip.StatusAlive, "g", "h", "i", "last"), all(gossip.StatusFailed, "e", "f")...)...)
+	health(t, s, "d", "")
 }
 
 func TestCatalogFollowsTheMembers(t *testing.T) {

@@ -26,6 +26,7 @@ type reconciler struct {
 	begun  time.Time
 	seen   map[string]bool   // by folded name: who was a member in this term
 	warned map[string]string // by node: what is wrong with it and was told
+	halted bool              // too many nodes have failed to remove any
 }
 
 func newReconciler(s *Server) *reconciler {
@@ -179,19 +180,48 @@ func (r *reconciler) memberLeft(ctx context.Context, name string) error {
 	return err
 }
 
-// reconcileGone deregisters the nodes that gossip had made and does not know any more.
+// reconcileGone deregisters the nodes that gossip had made and does not know any more: it forgets those that
+// have failed for long. When most have failed it is the network rather than they, and nobody is removed.
 func (r *reconciler) reconcileGone(ctx context.Context, known map[string]bool) {
 	all, _ := state.StateChecks(r.store.Read(), nil, catalog.Any, nil)
 	early := time.Since(r.begun) < goneGrace
+	nodes, failed := 0, 0
+	var gone []string
 	for _, c := range all {
 		name := strings.ToLower(c.Node)
-		if c.CheckID != catalog.SerfHealth || known[name] || early && !r.seen[name] {
+		if c.CheckID != catalog.SerfHealth {
 			continue
 		}
-		err := r.memberLeft(ctx, c.Node)
-		if err == nil {
-			delete(r.seen, name)
+		nodes++
+		if c.Status != catalog.Passing || !known[name] {
+			failed++
 		}
-		r.told(ctx, c.Node, err)
+		if !known[name] && (r.seen[name] || !early) {
+			gone = append(gone, c.Node)
+		}
 	}
+	if r.halt(len(gone), failed, nodes) {
+		return
+	}
+	for _, node := range gone {
+		err := r.memberLeft(ctx, node)
+		if err == nil {
+			delete(r.seen, strings.ToLower(node))
+		}
+		r.told(ctx, node, err)
+	}
+}
+
+// halt reports whether too many nodes have failed to remove those that are gone, and says so once.
+func (r *reconciler) halt(gone, failed, nodes int) bool {
+	halted := gone > 0 && r.cfg.ReapMaxFailed > 0 && failed*100 > r.cfg.ReapMaxFailed*nodes
+	switch {
+	case halted && !r.halted:
+		r.log.Error("so many nodes have failed that none is removed from the catalog: mend the network, or remove them with /v1/catalog/deregister, or raise reap_max_failed",
+			"gone", gone, "failed", failed, "nodes", nodes, "reap_max_failed", r.cfg.ReapMaxFailed)
+	case !halted && r.halted:
+		r.log.Info("enough nodes are healthy again: those that are gone are removed from the catalog", "gone", gone)
+	}
+	r.halted = halted
+	return halted
 }

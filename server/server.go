@@ -66,6 +66,9 @@ type Config struct {
 	Autopilot catalog.AutopilotConfig
 	// Entries are normalized config entries that a new leader writes if they are missing.
 	Entries []catalog.ConfigEntry
+	// ReapMaxFailed is the percentage of failed nodes above which none that gossip has forgotten is removed
+	// from the catalog; 0 removes them always.
+	ReapMaxFailed int
 	// MinSessionTTL is the shortest TTL of a session; 0 is catalog.MinSessionTTL.
 	MinSessionTTL time.Duration
 	// DenyIntentions denies the connections that no intention speaks of.

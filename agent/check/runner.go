@@ -53,6 +53,9 @@ type Deps struct {
 	// OutputMaxSize is how many bytes of output are kept where a check does not say (check_output_max_size);
 	// 0 means catalog.MaxCheckOutput.
 	OutputMaxSize int
+	// FlapHalfLife is how quickly changes of state are forgotten: a check with many in a short time is held
+	// at its worst state. 0 holds none. Checks of kind ttl are not held.
+	FlapHalfLife time.Duration
 	// Observe, when set, learns of each probe: the check's kind, the result and the time it took.
 	Observe func(kind string, status catalog.Status, took time.Duration)
 }

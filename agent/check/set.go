@@ -38,6 +38,7 @@ type entry struct {
 	mu      sync.Mutex // held over reports, so that none comes after the check is gone
 	removed bool
 	vital   vital
+	damper  damper
 }
 
 // NewSet returns a set without checks. reap, which may be nil, removes services that stay critical.
@@ -67,6 +68,10 @@ func (s *Set) Add(def *catalog.AgentCheck, from Origin) error {
 		return err
 	}
 	e := &entry{def: def, reporter: s.deps.Reporter, log: s.deps.Log, vital: newVital(def, time.Now())}
+	e.damper.last, e.damper.at = e.vital.status, time.Now()
+	if def.TTL == 0 { // who tells its state itself knows what it says
+		e.damper.halfLife = s.deps.FlapHalfLife
+	}
 	deps := s.deps
 	deps.Reporter = e
 	runner, err := New(def, deps)
@@ -199,6 +204,14 @@ func (e *entry) Report(checkID string, status catalog.Status, output string) {
 	defer e.mu.Unlock()
 	if e.removed {
 		return
+	}
+	was := e.damper.held != ""
+	result := status
+	if status = e.damper.add(result, time.Now()); e.damper.held != "" {
+		output = heldOutput(result, output)
+	}
+	if held := e.damper.held != ""; held != was {
+		e.log.Warn("health check keeps changing and is held at its worst state, or has settled", "check", checkID, "service", e.def.ServiceID, "held", held)
 	}
 	if before := e.vital.set(status, time.Now()); before != status {
 		level := slog.LevelInfo

@@ -81,6 +81,7 @@ type Config struct {
 
 	ReconnectTimeout          time.Duration `json:"reconnect_timeout"`
 	ReconnectTimeoutWAN       time.Duration `json:"reconnect_timeout_wan"`
+	ReapMaxFailed             int           `json:"reap_max_failed"`
 	AdvertiseReconnectTimeout time.Duration `json:"advertise_reconnect_timeout"`
 	ServerRejoinAgeMax        time.Duration `json:"server_rejoin_age_max"`
 	SessionTTLMin             time.Duration `json:"session_ttl_min"`
@@ -89,6 +90,7 @@ type Config struct {
 	DiscoveryMaxStale         time.Duration `json:"discovery_max_stale"`
 	CheckUpdateInterval       time.Duration `json:"check_update_interval"`
 	CheckOutputMaxSize        int           `json:"check_output_max_size"`
+	CheckFlapHalfLife         time.Duration `json:"check_flap_half_life"`
 	DiscardCheckOutput        bool          `json:"discard_check_output"`
 
 	// Domain and AltDomain are lower case and end in a dot.
