@@ -74,9 +74,9 @@ type GatewayServiceTLS struct {
 
 // IngressServiceLimits hold for the services that say nothing themselves; 0 is no limit.
 type IngressServiceLimits struct {
-	MaxConnections        uint32              `json:",omitempty"`
-	MaxPendingRequests    uint32              `json:",omitempty"`
-	MaxConcurrentRequests uint32              `json:",omitempty"`
+	MaxConnections        uint32
+	MaxPendingRequests    uint32
+	MaxConcurrentRequests uint32
 	PassiveHealthCheck    *PassiveHealthCheck `json:",omitempty"`
 }
 

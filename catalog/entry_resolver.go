@@ -12,14 +12,14 @@ import (
 // Source: https://developer.hashicorp.com/consul/docs/reference/config-entry/service-resolver
 type ServiceResolver struct {
 	EntryHead
-	DefaultSubset        string                     `json:",omitempty"`
-	Subsets              map[string]ServiceSubset   `json:",omitempty"`
-	Redirect             *ServiceRedirect           `json:",omitempty"`
-	Failover             map[string]ServiceFailover `json:",omitempty"` // by subset, Wildcard for the others
-	ConnectTimeout       Duration                   `json:",omitempty"`
-	RequestTimeout       Duration                   `json:",omitempty"`
-	PrioritizeByLocality *PrioritizeByLocality      `json:",omitempty"`
-	LoadBalancer         *LoadBalancer              `json:",omitempty"`
+	DefaultSubset        string                      `json:",omitempty"`
+	Subsets              map[string]*ServiceSubset   `json:",omitempty"`
+	Redirect             *ServiceRedirect            `json:",omitempty"`
+	Failover             map[string]*ServiceFailover `json:",omitempty"` // by subset, Wildcard for the others
+	ConnectTimeout       Duration                    `json:",omitempty"`
+	RequestTimeout       Duration                    `json:",omitempty"`
+	PrioritizeByLocality *PrioritizeByLocality       `json:",omitempty"`
+	LoadBalancer         *LoadBalancer               `json:",omitempty"`
 }
 
 // ServiceSubset selects instances of a service.
@@ -111,7 +111,19 @@ type CookieConfig struct {
 }
 
 // Normalize implements ConfigEntry.
-func (e *ServiceResolver) Normalize() { e.Hash = EntryHash(e) }
+func (e *ServiceResolver) Normalize() {
+	for name, s := range e.Subsets {
+		if s == nil {
+			e.Subsets[name] = &ServiceSubset{}
+		}
+	}
+	for name, f := range e.Failover {
+		if f == nil {
+			e.Failover[name] = &ServiceFailover{}
+		}
+	}
+	e.Hash = EntryHash(e)
+}
 
 // Validate implements ConfigEntry.
 func (e *ServiceResolver) Validate() error {
@@ -161,7 +173,7 @@ func (e *ServiceResolver) validateRedirect(c *checker) {
 	}
 }
 
-func (e *ServiceResolver) validateFailover(c *checker, subset string, f ServiceFailover) {
+func (e *ServiceResolver) validateFailover(c *checker, subset string, f *ServiceFailover) {
 	at := fmt.Sprintf("Failover[%s]", subset)
 	if _, ok := e.Subsets[subset]; !ok && subset != Wildcard {
 		c.fail(at, "is for none of the Subsets")

@@ -254,9 +254,6 @@ func (m *HTTPMatch) validate(c *checker, at string) {
 
 func (f *HTTPFilters) validate(c *checker, at string) {
 	c.headerFilters(at+".Headers", f.Headers)
-	if f.URLRewrite != nil {
-		c.path(at+".URLRewrite.Path", f.URLRewrite.Path)
-	}
 	if r := f.RetryFilter; r != nil {
 		c.retryOn(at+".RetryFilter.RetryOn", r.RetryOn)
 		c.statusCodes(at+".RetryFilter.RetryOnStatusCodes", r.RetryOnStatusCodes)

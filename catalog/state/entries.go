@@ -117,6 +117,7 @@ func (s savedEntries) load(l *Loader, row any) error {
 	if name := h.Key(); !isKindOf(h.Kind, e) || name == "" || strings.IndexByte(name, 0) >= 0 {
 		return fmt.Errorf("state: table %s: entry %.40q of kind %.40q is misnamed", s.name, name, h.Kind)
 	}
+	e.Normalize()
 	s.put(l.tx, catalog.AnyOf(e))
 	return nil
 }

@@ -164,13 +164,13 @@ func world(t *rapid.T) []catalog.ConfigEntry {
 			add(catalog.EntryServiceSplitter, name, s)
 		}
 		if rapid.Bool().Draw(t, "resolver") {
-			r := &catalog.ServiceResolver{Subsets: map[string]catalog.ServiceSubset{"v1": {}, "v2": {OnlyPassing: true}}, DefaultSubset: maybe("default", subset)}
+			r := &catalog.ServiceResolver{Subsets: map[string]*catalog.ServiceSubset{"v1": {}, "v2": {OnlyPassing: true}}, DefaultSubset: maybe("default", subset)}
 			switch rapid.IntRange(0, 3).Draw(t, "redirect") {
 			case 0:
 				r.Redirect = &catalog.ServiceRedirect{Service: maybe("to", service), ServiceSubset: maybe("subset", subset), Datacenter: maybe("dc", dc),
 					Peer: maybe("peer", rapid.Just("east")), SamenessGroup: maybe("group", rapid.Just("g"))}
 			case 1:
-				r.Failover = map[string]catalog.ServiceFailover{rapid.SampledFrom([]string{"*", "v1"}).Draw(t, "of"): {
+				r.Failover = map[string]*catalog.ServiceFailover{rapid.SampledFrom([]string{"*", "v1"}).Draw(t, "of"): {
 					Service: maybe("to", service), ServiceSubset: maybe("subset", subset), Datacenters: rapid.SliceOfN(dc, 0, 3).Draw(t, "dcs")}}
 			}
 			add(catalog.EntryServiceResolver, name, r)

@@ -185,7 +185,7 @@ func (c *compiler) standIns(e end) ([]standIn, *catalog.FailoverPolicy, error) {
 		for _, subset := range []string{e.subset, catalog.Wildcard} {
 			if f, ok := e.resolver.Failover[subset]; ok {
 				via := ref{head: &e.resolver.EntryHead, field: fmt.Sprintf("Failover[%s]", subset)}
-				found, err := c.failoverOf(e, &f, via, subset == catalog.Wildcard)
+				found, err := c.failoverOf(e, f, via, subset == catalog.Wildcard)
 				return found, f.Policy, err
 			}
 		}

@@ -97,7 +97,9 @@ func (c *compiler) target(e end) *catalog.ChainTarget {
 		}
 	}
 	if r := e.resolver; r != nil {
-		t.Subset = r.Subsets[e.subset]
+		if s := r.Subsets[e.subset]; s != nil {
+			t.Subset = *s
+		}
 		if r.PrioritizeByLocality != nil {
 			t.PrioritizeByLocality = r.PrioritizeByLocality
 		}

@@ -1,8 +1,10 @@
 package handler_test
 
 import (
+	"encoding/json"
 	"flag"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -180,5 +182,50 @@ func TestConfigLists(t *testing.T) {
 	s.allowed = nil
 	if _, err := s.Call(t.Context(), &rpc.Call{Method: api.ConfigList.Name, Body: &api.ConfigQuery{Kind: "soup"}}); catalog.CodeOf(err) != catalog.Invalid {
 		t.Errorf("an unknown kind: %v", err)
+	}
+}
+
+// TestConfigIsStoredAsItIsWritten: entries say the same behind the log as before it, all that the scripts of
+// package decode show.
+func TestConfigIsStoredAsItIsWritten(t *testing.T) {
+	files, err := filepath.Glob("../../agent/decode/testdata/entries/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		script, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(script)) {
+			said, ok := strings.CutPrefix(strings.TrimSpace(line), "= ")
+			if !ok {
+				continue
+			}
+			e, err := decode.Entry([]byte(said))
+			if err != nil {
+				t.Fatal(said, err)
+			}
+			e.Normalize()
+			s := newServer(state.New())
+			for _, first := range []string{
+				`{"Kind":"mesh","AllowEnablingPermissiveMutualTLS":true}`, `{"Kind":"proxy-defaults","Config":{"protocol":"http"}}`,
+				`{"Kind":"service-defaults","Name":"db","Protocol":"http"}`, `{"Kind":"service-resolver","Name":"web","Subsets":{"v1":{},"v2":{}}}`,
+				`{"Kind":"service-resolver","Name":"admin","Subsets":{"v2":{}}}`, `{"Kind":"service-resolver","Name":"web2","Subsets":{"v1":{}}}`,
+				`{"Kind":"jwt-provider","Name":"okta","JSONWebKeySet":{"Local":{"Filename":"/keys"}}}`, `{"Kind":"sameness-group","Name":"all","Members":[{"Peer":"a"}]}`,
+			} {
+				if got := outcome(t, s, "put", first); got != "ok" {
+					t.Fatal(first, got)
+				}
+			}
+			if got := outcome(t, s, "put", said); got != "ok" {
+				t.Errorf("%s: %s", said, got)
+				continue
+			}
+			if stored, _ := state.ConfigEntry(s.store.Read(), nil, e.Head().Kind, e.Head().Key()); !catalog.SameEntry(stored, e) {
+				got, _ := json.Marshal(stored)
+				t.Errorf("stored is %s\nwant      %s", got, said)
+			}
+		}
 	}
 }

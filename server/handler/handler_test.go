@@ -298,11 +298,11 @@ func drawEntry(t *rapid.T) catalog.ConfigEntry {
 	r := &catalog.ServiceResolver{ConnectTimeout: catalog.Duration(time.Second)}
 	switch pick("resolver", "subset", "redirect", "failover") {
 	case "subset":
-		r.Subsets = map[string]catalog.ServiceSubset{"v1": {OnlyPassing: true}}
+		r.Subsets = map[string]*catalog.ServiceSubset{"v1": {OnlyPassing: true}}
 	case "redirect":
 		r.Redirect, r.ConnectTimeout = &catalog.ServiceRedirect{Service: other}, 0
 	case "failover":
-		r.Failover = map[string]catalog.ServiceFailover{"*": {Service: other}}
+		r.Failover = map[string]*catalog.ServiceFailover{"*": {Service: other}}
 	}
 	return entry(catalog.EntryServiceResolver, name, r)
 }
