@@ -83,11 +83,12 @@ func snapshotInspect(f *flag.FlagSet) action {
 	details := f.Bool("kvdetails", false, "Show how much space keys take.")
 	depth := f.Int("kvdepth", 2, "With -kvdetails, count keys together that are the same up to this `many` slashes.")
 	filter := f.String("kvfilter", "", "With -kvdetails, count only keys with this `prefix`.")
-	format := f.String("format", "pretty", "The `format` of the output: pretty or json.")
+	format := formatVar(f)
 	return func(_ context.Context, c *call) error {
+		if err := checkFormat(*format); err != nil {
+			return err
+		}
 		switch {
-		case *format != "pretty" && *format != "json":
-			return formatError(*format)
 		case *depth < 1:
 			return usage("-kvdepth %d: want at least 1", *depth)
 		case !*details && (given(f, "kvdepth") || given(f, "kvfilter")):

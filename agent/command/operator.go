@@ -139,10 +139,10 @@ func autopilotSet(f *flag.FlagSet) action {
 }
 
 func autopilotState(f *flag.FlagSet) action {
-	format := f.String("format", "pretty", "The `format` of the output: pretty or json.")
+	format := formatVar(f)
 	return func(ctx context.Context, c *call) error {
-		if *format != "pretty" && *format != "json" {
-			return formatError(*format)
+		if err := checkFormat(*format); err != nil {
+			return err
 		}
 		raw, err := c.api.Operator().AutopilotState(ctx, c.q)
 		if err != nil {

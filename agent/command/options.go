@@ -109,6 +109,17 @@ func pairsVar(f *flag.FlagSet, name, help string) pairs {
 	return p
 }
 
+func formatVar(f *flag.FlagSet) *string {
+	return f.String("format", "pretty", "The `format` of the output: pretty or json.")
+}
+
+func checkFormat(format string) error {
+	if format != "pretty" && format != "json" {
+		return usage("unknown format %q: want pretty or json", format)
+	}
+	return nil
+}
+
 // given reports whether the command line has an option.
 func given(f *flag.FlagSet, name string) bool {
 	found := false

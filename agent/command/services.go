@@ -251,11 +251,11 @@ func fields(list string) []string {
 }
 
 func servicesExported(f *flag.FlagSet) action {
-	format := f.String("format", "pretty", "The `format` of the output: pretty or json.")
+	format := formatVar(f)
 	filter := f.String("filter", "", "Show only services that this `expression` selects.")
 	return func(ctx context.Context, c *call) error {
-		if *format != "pretty" && *format != "json" {
-			return formatError(*format)
+		if err := checkFormat(*format); err != nil {
+			return err
 		}
 		q := c.q
 		q.Filter = *filter

@@ -13,7 +13,7 @@ const (
 // table is every subcommand. A parent comes before its children.
 func table() []row {
 	var rows []row
-	for _, part := range [][]row{processRows(), agentRows(), catalogRows(), kvRows(), entryRows(), intentionRows(), connectRows(), serverRows(), toolRows()} {
+	for _, part := range [][]row{processRows(), agentRows(), catalogRows(), kvRows(), entryRows(), intentionRows(), connectRows(), peeringRows(), serverRows(), toolRows()} {
 		rows = append(rows, part...)
 	}
 	return rows
@@ -129,6 +129,24 @@ func connectRows() []row {
 			help: "Shows the configuration of the certificate authority in JSON. Private keys and tokens are left out."},
 		{name: "connect ca set-config", synopsis: "Changes who signs the mesh's certificates, and how", reach: toServers, bind: caSet,
 			help: "Replaces the configuration of the certificate authority. Private keys and tokens that the file leaves out stay as they are. A configuration that brings another root, by another provider, PrivateKey, PrivateKeyType or PrivateKeyBits, lets it take over: the present root vouches for it, and stays trusted until the certificates that it has signed have ended."},
+	}
+}
+
+func peeringRows() []row {
+	return []row{
+		{name: "peering", group: groupConfig, synopsis: "Connects clusters with one another", help: "Connects clusters with one another. One cluster makes a token, and the other establishes the peering with it.\n\n  $ curia peering generate-token -name=east\n  $ curia peering list"},
+		{name: "peering generate-token", synopsis: "Makes a token for another cluster", reach: toServers, bind: peeringToken,
+			help: "Makes a token with which another cluster peers with this one, and shows it. Who has the token can peer: hand it over in secret. A further token for the same name replaces the one before.\n\n  $ curia peering generate-token -name=east -meta=env=production"},
+		{name: "peering establish", synopsis: "Peers with the cluster that made a token", reach: toServers, bind: peeringEstablish,
+			help: "Peers with the cluster that made the token. This version refuses it: it does not connect to other clusters yet.\n\n  $ curia peering establish -name=west -peering-token=\"$TOKEN\""},
+		{name: "peering list", synopsis: "Lists the peerings", reach: toServers, bind: peeringList,
+			help: "Lists the peerings, with how many services each imports and exports over its connection."},
+		{name: "peering read", synopsis: "Shows a peering", reach: toServers, bind: peeringRead,
+			help: "Shows a peering. The exit code is 1 when there is none of that name.\n\n  $ curia peering read -name=east"},
+		{name: "peering delete", synopsis: "Ends a peering", reach: toServers, bind: peeringDelete,
+			help: "Ends a peering, and with it what was imported and exported. It is no error when there is none."},
+		{name: "peering exported-services", synopsis: "Lists the services that a peer may reach", reach: toServers, bind: peeringExported,
+			help: "Lists the services that the configuration entry exported-services lets a peer reach, wildcards resolved.\n\n  $ curia peering exported-services -name=east"},
 	}
 }
 

@@ -47,7 +47,7 @@ func human() string {
 }
 
 func version(f *flag.FlagSet) action {
-	format := f.String("format", "pretty", "The `format` of the output: pretty or json.")
+	format := formatVar(f)
 	return func(_ context.Context, c *call) error {
 		switch *format {
 		case "pretty":
@@ -61,8 +61,6 @@ func version(f *flag.FlagSet) action {
 				RPC                                      protocols
 			}{Version, revision, "", date, protocols{protocolDefault, protocolMin, protocolMax}}, "    ")
 		}
-		return formatError(*format)
+		return checkFormat(*format)
 	}
 }
-
-func formatError(format string) error { return usage("unknown format %q: want pretty or json", format) }
