@@ -301,8 +301,20 @@ func (c *checker) sds(field string, s *GatewaySDS) {
 
 // jwt checks what is asked of tokens.
 func (c *checker) jwt(field string, providers []*JWTRequirementProvider) {
-	if err := (&JWTRequirement{Providers: providers}).validate(); err != nil {
-		c.fail(field, "%v", err)
+	if len(providers) == 0 {
+		c.fail(field+".Providers", "is empty: name at least one entry of kind %s", EntryJWTProvider)
+	}
+	for i, p := range providers {
+		at := fmt.Sprintf("%s.Providers[%d]", field, i)
+		if p == nil || p.Name == "" {
+			c.fail(at+".Name", "is missing")
+			continue
+		}
+		for k, claim := range p.VerifyClaims {
+			if claim == nil || len(claim.Path) == 0 || slices.Contains(claim.Path, "") || claim.Value == "" {
+				c.fail(fmt.Sprintf("%s.VerifyClaims[%d]", at, k), "must have Path and Value")
+			}
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package catalog
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -91,13 +90,15 @@ type JWTClaim struct {
 	Value string   `json:",omitempty"`
 }
 
-// Normalize implements ConfigEntry. It ranks the sources and puts the most specific first.
+// Normalize implements ConfigEntry.
 func (e *ServiceIntentions) Normalize() {
 	for _, s := range e.Sources {
 		if s == nil {
-			continue // refused by Validate
+			continue
 		}
-		s.Type = cmp.Or(s.Type, SourceConsul)
+		if s.Type == "" {
+			s.Type = SourceConsul
+		}
 		s.Precedence = IntentionPrecedence(s.Name, e.Name)
 		for _, p := range s.Permissions {
 			if p != nil && p.HTTP != nil {
@@ -109,212 +110,123 @@ func (e *ServiceIntentions) Normalize() {
 		if a == nil || b == nil {
 			return 0
 		}
-		return cmp.Or(cmp.Compare(b.Precedence, a.Precedence), strings.Compare(a.Name, b.Name),
-			strings.Compare(a.Peer, b.Peer), strings.Compare(a.SamenessGroup, b.SamenessGroup))
+		return cmp.Or(b.Precedence-a.Precedence, strings.Compare(a.Name, b.Name), strings.Compare(a.Peer, b.Peer), strings.Compare(a.SamenessGroup, b.SamenessGroup))
 	})
 	e.Hash = EntryHash(e)
 }
 
-// IntentionPrecedence ranks an intention by how specific it is: 9 with both names said, 8 when only the
-// destination is, 6 when only the source is, 5 when neither is. 7 and 4 to 1 belong to namespaces, of
-// which there is one.
-// Source: https://developer.hashicorp.com/consul/docs/secure-mesh/intention#precedence-and-match-order
-func IntentionPrecedence(source, destination string) int {
-	rank := 9
-	if destination == Wildcard {
-		rank = 6
-	}
-	if source == Wildcard {
-		rank--
-	}
-	return rank
-}
-
-// maxDescription is how long an intention's description may be, in bytes.
-const maxDescription = 512
-
 // Validate implements ConfigEntry.
 func (e *ServiceIntentions) Validate() error {
-	if err := e.check().err(); err != nil {
-		return err
-	}
-	wrong := func(format string, args ...any) error {
-		return Errorf(Invalid, "%s: %w", e.Head(), fmt.Errorf(format, args...))
-	}
-	if err := intentionName(e.Name); err != nil {
-		return wrong("Name: %w", err)
-	}
+	c := e.check()
+	c.meshed("Name", e.Name)
 	if len(e.Sources) == 0 {
-		return wrong("Sources is empty: name at least one, %q for all", Wildcard)
+		c.fail("Sources", "is empty: delete the entry to remove its intentions")
 	}
-	if err := e.JWT.validate(); err != nil {
-		return wrong("JWT: %w", err)
-	}
+	seen := map[[3]string]bool{}
 	for i, s := range e.Sources {
+		at := fmt.Sprintf("Sources[%d]", i)
 		if s == nil {
-			return wrong("Sources[%d] is null", i)
-		}
-		if err := s.validate(e.Name == Wildcard); err != nil {
-			return wrong("Sources[%d] %q: %w", i, s.Name, err)
-		}
-		if first := e.Find(s.Name, s.Peer, s.SamenessGroup); first != i {
-			return wrong("Sources[%d] %q is there already, at Sources[%d]: one source has one intention", i, s.Name, first)
-		}
-	}
-	return nil
-}
-
-// intentionName checks the name of a source or destination.
-func intentionName(name string) error {
-	switch {
-	case name == "":
-		return fmt.Errorf("is missing: name a service, or %q for all", Wildcard)
-	case name != Wildcard && strings.Contains(name, Wildcard):
-		return fmt.Errorf("%q holds a wildcard: it has to stand alone", name)
-	case name == ServersService:
-		return fmt.Errorf("%q is reserved: the servers are no part of the mesh", name)
-	case strings.ContainsAny(name, "/\x00"):
-		return fmt.Errorf("%q is no name of a service", name)
-	}
-	return nil
-}
-
-func (s *SourceIntention) validate(everywhere bool) error {
-	if err := intentionName(s.Name); err != nil {
-		return fmt.Errorf("Name %w", err)
-	}
-	switch {
-	case s.Type != SourceConsul:
-		return fmt.Errorf("Type %q is not supported: leave it out or set it to %q", s.Type, SourceConsul)
-	case s.Peer != "" && s.SamenessGroup != "":
-		return fmt.Errorf("Peer and SamenessGroup exclude each other")
-	case strings.Contains(s.Peer+s.SamenessGroup, Wildcard):
-		return fmt.Errorf("Peer and SamenessGroup have no wildcard")
-	case len(s.Description) > maxDescription:
-		return fmt.Errorf("Description has %d bytes: at most %d are allowed", len(s.Description), maxDescription)
-	case s.Action == "" && len(s.Permissions) == 0:
-		return fmt.Errorf("set Action to %q or %q, or set Permissions", IntentionAllow, IntentionDeny)
-	case s.Action != "" && len(s.Permissions) > 0:
-		return fmt.Errorf("Action and Permissions exclude each other")
-	case len(s.Permissions) > 0 && everywhere:
-		return fmt.Errorf("Permissions cannot be set for all destinations at once: services speak different protocols")
-	case len(s.Permissions) == 0:
-		return s.Action.validate()
-	}
-	for i, p := range s.Permissions {
-		if p == nil {
-			return fmt.Errorf("Permissions[%d] is null", i)
-		}
-		if err := p.validate(); err != nil {
-			return fmt.Errorf("Permissions[%d]: %w", i, err)
-		}
-	}
-	return nil
-}
-
-func (a IntentionAction) validate() error {
-	if a != IntentionAllow && a != IntentionDeny {
-		return fmt.Errorf("Action %q is unknown: set it to %q or %q", a, IntentionAllow, IntentionDeny)
-	}
-	return nil
-}
-
-func (p *IntentionPermission) validate() error {
-	if err := p.Action.validate(); err != nil {
-		return err
-	}
-	if p.HTTP == nil && p.JWT == nil {
-		return fmt.Errorf("set HTTP, or JWT")
-	}
-	if err := p.JWT.validate(); err != nil {
-		return fmt.Errorf("JWT: %w", err)
-	}
-	if p.HTTP == nil {
-		return nil
-	}
-	if err := p.HTTP.validate(); err != nil {
-		return fmt.Errorf("HTTP: %w", err)
-	}
-	return nil
-}
-
-func (h *IntentionHTTPPermission) validate() error {
-	paths := 0
-	for _, set := range []struct{ field, value string }{{"PathExact", h.PathExact}, {"PathPrefix", h.PathPrefix}, {"PathRegex", h.PathRegex}} {
-		if set.value == "" {
+			c.fail(at, "is empty")
 			continue
 		}
-		if paths++; paths > 1 {
-			return fmt.Errorf("PathExact, PathPrefix and PathRegex exclude each other")
+		s.validate(c, at)
+		if len(s.Permissions) > 0 && e.Name == Wildcard {
+			c.fail(at+".Permissions", "are not allowed for the destination %s: they need one service, whose protocol is known", Wildcard)
 		}
-		if set.field != "PathRegex" && !strings.HasPrefix(set.value, "/") {
-			return fmt.Errorf("%s %q has to begin with a slash", set.field, set.value)
+		key := [3]string{s.Name, s.Peer, s.SamenessGroup}
+		if seen[key] {
+			c.fail(at, "is a second one for %q", s.Name)
 		}
+		seen[key] = true
 	}
-	if _, err := regexp.Compile(h.PathRegex); err != nil {
-		return fmt.Errorf("PathRegex: %w", err)
+	if e.JWT != nil {
+		c.jwt("JWT", e.JWT.Providers)
 	}
-	if paths == 0 && len(h.Header) == 0 && len(h.Methods) == 0 {
-		return fmt.Errorf("set a path, Header or Methods")
-	}
-	for i, m := range h.Methods {
-		if m == "" || strings.ContainsFunc(m, func(r rune) bool { return r < '!' || r > '~' }) {
-			return fmt.Errorf("Methods: %q is no method", m)
-		}
-		if slices.Index(h.Methods, m) != i {
-			return fmt.Errorf("Methods: %s is there twice", m)
-		}
-	}
-	for i, f := range h.Header {
-		if err := f.validate(); err != nil {
-			return fmt.Errorf("Header[%d]: %w", i, err)
-		}
-	}
-	return nil
-}
-
-func (f *IntentionHeaderFilter) validate() error {
-	if f.Name == "" {
-		return fmt.Errorf("Name is missing")
-	}
-	ways := 0
-	for _, set := range []bool{f.Present, f.Exact != "", f.Prefix != "", f.Suffix != "", f.Contains != "", f.Regex != ""} {
-		if set {
-			ways++
-		}
-	}
-	if ways != 1 {
-		return fmt.Errorf("%s: set exactly one of Present, Exact, Prefix, Suffix, Contains and Regex", f.Name)
-	}
-	if f.Present && f.IgnoreCase {
-		return fmt.Errorf("%s: IgnoreCase says nothing with Present", f.Name)
-	}
-	if _, err := regexp.Compile(f.Regex); err != nil {
-		return fmt.Errorf("%s: Regex: %w", f.Name, err)
-	}
-	return nil
-}
-
-// validate checks a requirement; nil requires nothing.
-func (j *JWTRequirement) validate() error {
-	if j == nil {
-		return nil
-	}
-	if len(j.Providers) == 0 {
-		return fmt.Errorf("Providers is empty: name at least one entry of kind %s", EntryJWTProvider)
-	}
-	for i, p := range j.Providers {
-		if p == nil || p.Name == "" {
-			return fmt.Errorf("Providers[%d]: Name is missing", i)
-		}
-		for k, c := range p.VerifyClaims {
-			if c == nil || len(c.Path) == 0 || slices.Contains(c.Path, "") || c.Value == "" {
-				return fmt.Errorf("Providers[%d] %q: VerifyClaims[%d]: set Path and Value", i, p.Name, k)
-			}
-		}
-	}
-	return nil
+	return c.err()
 }
 
 // Clone implements ConfigEntry.
 func (e *ServiceIntentions) Clone() ConfigEntry { return clone(e) }
+
+// IntentionPrecedence says how specific an intention is: 9 to 1, of several that apply the highest counts.
+// Source: https://developer.hashicorp.com/consul/docs/secure-mesh/intention/create#precedence-and-match-order
+func IntentionPrecedence(source, destination string) int {
+	precedence := 9
+	if destination == Wildcard {
+		precedence = 6
+	}
+	if source == Wildcard {
+		precedence--
+	}
+	return precedence
+}
+
+const maxDescription = 512
+
+// meshed refuses the servers' own service: it is not in the mesh, so an intention about it would never bite.
+func (c *checker) meshed(field, name string) {
+	if name == ServersService {
+		c.fail(field, "%q is reserved: the servers are not part of the mesh", name)
+	}
+}
+
+func (s *SourceIntention) validate(c *checker, at string) {
+	c.wild(at+".Name", s.Name)
+	c.meshed(at+".Name", s.Name)
+	c.target(at+".Peer", s.Peer)
+	c.target(at+".SamenessGroup", s.SamenessGroup)
+	c.oneOf(at+".Type", s.Type, SourceConsul)
+	if s.Peer != "" && s.SamenessGroup != "" {
+		c.fail(at+".Peer", "and SamenessGroup exclude each other")
+	}
+	if len(s.Description) > maxDescription {
+		c.fail(at+".Description", "has %d bytes: at most %d are allowed", len(s.Description), maxDescription)
+	}
+	switch {
+	case s.Action != "" && len(s.Permissions) > 0:
+		c.fail(at+".Action", "and Permissions exclude each other")
+	case s.Action == "" && len(s.Permissions) == 0:
+		c.fail(at+".Action", "is missing: set it or Permissions")
+	case s.Action != "":
+		c.oneOf(at+".Action", string(s.Action), string(IntentionAllow), string(IntentionDeny))
+	}
+	for i, p := range s.Permissions {
+		p.validate(c, fmt.Sprintf("%s.Permissions[%d]", at, i))
+	}
+}
+
+func (p *IntentionPermission) validate(c *checker, at string) {
+	if p == nil {
+		c.fail(at, "is empty")
+		return
+	}
+	c.oneOf(at+".Action", string(p.Action), string(IntentionAllow), string(IntentionDeny))
+	if p.HTTP == nil && p.JWT == nil {
+		c.fail(at+".HTTP", "is missing")
+	}
+	if p.JWT != nil {
+		c.jwt(at+".JWT", p.JWT.Providers)
+	}
+	if h := p.HTTP; h != nil {
+		if p.JWT == nil && h.PathExact == "" && h.PathPrefix == "" && h.PathRegex == "" && len(h.Header) == 0 && len(h.Methods) == 0 {
+			c.fail(at+".HTTP", "is empty: set a path, Header or Methods")
+		}
+		h.validate(c, at+".HTTP")
+	}
+}
+
+func (h *IntentionHTTPPermission) validate(c *checker, at string) {
+	c.onePath(at, h.PathExact, h.PathPrefix, h.PathRegex)
+	c.methods(at+".Methods", h.Methods)
+	for i, f := range h.Header {
+		at := fmt.Sprintf("%s.Header[%d]", at, i)
+		c.header(at+".Name", f.Name)
+		if count(f.Present, f.Exact != "", f.Prefix != "", f.Suffix != "", f.Contains != "", f.Regex != "") != 1 {
+			c.fail(at, "must have exactly one of Present, Exact, Prefix, Suffix, Contains and Regex")
+		}
+		if f.IgnoreCase && (f.Present || f.Regex != "") {
+			c.fail(at+".IgnoreCase", "is only for Exact, Prefix, Suffix and Contains")
+		}
+		c.regex(at+".Regex", f.Regex)
+	}
+}

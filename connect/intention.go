@@ -203,11 +203,7 @@ func headerMatch(h catalog.IntentionHeaderFilter) (func(string) bool, error) {
 		want := fold(h.Contains)
 		return func(v string) bool { return strings.Contains(fold(v), want) }, nil
 	case h.Regex != "":
-		expr := h.Regex
-		if h.IgnoreCase {
-			expr = "(?i)" + expr
-		}
-		re, err := whole(expr)
+		re, err := whole(h.Regex)
 		if err != nil {
 			return nil, err
 		}
