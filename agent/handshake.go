@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -60,9 +61,29 @@ func (h *handshakes) shake(raw net.Conn) {
 	ctx, cancel := context.WithTimeout(h.end, h.timeout)
 	defer cancel()
 	conn := tls.Server(raw, h.config)
-	if conn.HandshakeContext(ctx) != nil || !h.give(accepted{conn: conn}) {
+	switch err := conn.HandshakeContext(ctx); {
+	case err != nil && ctx.Err() == nil:
+		linger(raw)
+	case err != nil || !h.give(accepted{conn: conn}):
 		raw.Close()
 	}
+}
+
+// Bounds of what is read from a client that was refused.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 64 << 10
+)
+
+// linger closes a connection so that the other end still reads why. A client of TLS 1.3 may send its request before
+// it learns that its certificate is missing; closing over unread bytes would reset the connection, and the
+// alert with it.
+func linger(conn net.Conn) {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		conn.SetReadDeadline(time.Now().Add(lingerTime))
+		io.CopyN(io.Discard, conn, lingerBytes)
+	}
+	conn.Close()
 }
 
 func (h *handshakes) give(a accepted) bool {

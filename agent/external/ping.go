@@ -85,7 +85,10 @@ func Ping(ctx context.Context, address string) bool {
 	answers := make(chan bool, 2)
 	go func() { answers <- echo(ctx, address) }()     // ends with ctx
 	go func() { answers <- connects(ctx, address) }() // ends with ctx
-	return <-answers || <-answers
+	if <-answers {
+		return true
+	}
+	return <-answers
 }
 
 func connects(ctx context.Context, address string) bool {

@@ -76,9 +76,8 @@ func TestMeshSnapshot(t *testing.T) {
 	old := leafOf(t, to.Client, "web")
 	archive := from.Get(t, "/v1/snapshot").Body
 	to.Do(t, http.MethodPut, "/v1/snapshot", archive).Want(t, http.StatusOK)
-	got := rootsOf(t, to.Client)
 	to.Until(t, "/v1/agent/connect/ca/roots", func(r testkit.Reply) bool { return strings.Contains(r.Body, want.ActiveRootID) })
-	if got = rootsOf(t, to.Client); got.TrustDomain != want.TrustDomain || got.TrustDomain == before.TrustDomain || len(got.Roots) != 2 {
+	if got := rootsOf(t, to.Client); got.TrustDomain != want.TrustDomain || got.TrustDomain == before.TrustDomain || len(got.Roots) != 2 {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	to.Until(t, "/v1/agent/connect/ca/leaf/web", func(r testkit.Reply) bool {

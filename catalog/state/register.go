@@ -5,7 +5,9 @@ import "github.com/curia-mesh/curia/catalog"
 // Registration is a node with what is on it, to be written together.
 type Registration struct {
 	Node           *catalog.Node
-	SkipNodeUpdate bool // a node that exists stays as it is
+	// SkipNodeUpdate leaves a node that exists as it is. One that does not is made, without an address if
+	// need be: the registration that names its address may come later.
+	SkipNodeUpdate bool
 	Service        *catalog.Service
 	Services       []*catalog.Service
 	Checks         []*catalog.Check
@@ -15,7 +17,7 @@ type Registration struct {
 func Register(tx *Txn, r *Registration) error {
 	node := r.Node.Node
 	existing := nodeNamed(tx, nil, node)
-	if existing == nil && r.Node.Address == "" {
+	if existing == nil && r.Node.Address == "" && !r.SkipNodeUpdate {
 		return catalog.Errorf(catalog.Invalid, "node %q is not registered, and cannot be without an address", node)
 	}
 	if existing == nil || !r.SkipNodeUpdate {

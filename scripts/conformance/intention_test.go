@@ -79,6 +79,15 @@ func TestIntentionsWithID(t *testing.T) {
 	if _, _, err := c.IntentionCreate(&api.Intention{SourceName: "web", DestinationName: "db", Action: api.IntentionActionDeny}, nil); err == nil || !strings.Contains(err.Error(), "exists already") {
 		t.Errorf("a second one of the same ends: %v", err)
 	}
+	// It changes where it is, and its entry stays the same one.
+	got.SourceName = "api"
+	_, err = c.IntentionUpdate(got, nil)
+	must(t, err)
+	changed, _, err := c.IntentionGet(id, nil)
+	must(t, err)
+	if changed.SourceName != "api" || changed.CreateIndex != got.CreateIndex || changed.ModifyIndex <= got.ModifyIndex {
+		t.Errorf("changed: %s, before %s", asJSON(changed), asJSON(got))
+	}
 	// It moves to another destination, and stays the same intention.
 	got.DestinationName, got.Action = "cache", api.IntentionActionDeny
 	_, err = c.IntentionUpdate(got, nil)

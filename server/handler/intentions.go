@@ -245,6 +245,11 @@ func applyIntention(tx *state.Txn, req *api.IntentionWrite) (*string, error) {
 		if e, place, _ := exactIntention(tx, nil, i.SourceName, i.SourcePeer, i.SourceSamenessGroup, i.DestinationName); e != nil && e.Sources[place].LegacyID != i.ID {
 			return nil, catalog.Errorf(catalog.Conflict, "intention %s => %s exists already: change it instead", i.SourceName, i.DestinationName)
 		}
+		if old.Name == i.DestinationName {
+			e := entryOf(old, old.Name)
+			e.Sources[at] = i.Source()
+			return &i.ID, setIntentions(tx, e, old)
+		}
 		if err := removeIntention(tx, old, at); err != nil {
 			return nil, err
 		}

@@ -183,7 +183,7 @@ func runCheck(tx *state.Txn, op *api.TxnCheck) ([]api.TxnResult, error) {
 		if old == nil {
 			return nil, conflict("check %q on node %q doesn't exist", id, node)
 		}
-		return []api.TxnResult{{Check: old}}, nil
+		return []api.TxnResult{{Check: txnCheck(old)}}, nil
 	case api.TxnCAS:
 		if stale() {
 			return nil, conflict("failed to set check %q on node %q, index is stale", id, node)
@@ -194,7 +194,7 @@ func runCheck(tx *state.Txn, op *api.TxnCheck) ([]api.TxnResult, error) {
 		if err := state.EnsureCheck(tx, &op.Check); err != nil {
 			return nil, err
 		}
-		return []api.TxnResult{{Check: state.Check(tx, nil, node, id)}}, nil
+		return []api.TxnResult{{Check: txnCheck(state.Check(tx, nil, node, id))}}, nil
 	case api.TxnDeleteCAS:
 		if old != nil && stale() {
 			return nil, conflict("failed to delete check %q on node %q, index is stale", id, node)
@@ -205,4 +205,15 @@ func runCheck(tx *state.Txn, op *api.TxnCheck) ([]api.TxnResult, error) {
 		return nil, nil
 	}
 	return nil, catalog.Errorf(catalog.Invalid, "unknown Check operation: %s", op.Verb)
+}
+
+// txnCheck is a check as transactions show it: one without a service has no tags rather than an empty list of
+// them, as clients expect here and nowhere else.
+func txnCheck(stored *catalog.Check) *catalog.Check {
+	if stored == nil || stored.ServiceID != "" {
+		return stored
+	}
+	c := *stored
+	c.ServiceTags = nil
+	return &c
 }
