@@ -13,11 +13,14 @@ type Registration struct {
 	Checks         []*catalog.Check
 }
 
+// empty reports whether nothing but the node is registered.
+func (r *Registration) empty() bool { return r.Service == nil && len(r.Services) == 0 && len(r.Checks) == 0 }
+
 // Register writes a normalized registration.
 func Register(tx *Txn, r *Registration) error {
 	node := r.Node.Node
 	existing := nodeNamed(tx, nil, node)
-	if existing == nil && r.Node.Address == "" && !r.SkipNodeUpdate {
+	if existing == nil && r.Node.Address == "" && (!r.SkipNodeUpdate || r.empty()) {
 		return catalog.Errorf(catalog.Invalid, "node %q is not registered, and cannot be without an address", node)
 	}
 	if existing == nil || !r.SkipNodeUpdate {
