@@ -4,7 +4,7 @@ import "github.com/curia-mesh/curia/catalog"
 
 // Registration is a node with what is on it, to be written together.
 type Registration struct {
-	Node           *catalog.Node
+	Node *catalog.Node
 	// SkipNodeUpdate leaves a node that exists as it is. One that does not is made, without an address if
 	// need be: the registration that names its address may come later.
 	SkipNodeUpdate bool
@@ -14,7 +14,9 @@ type Registration struct {
 }
 
 // empty reports whether nothing but the node is registered.
-func (r *Registration) empty() bool { return r.Service == nil && len(r.Services) == 0 && len(r.Checks) == 0 }
+func (r *Registration) empty() bool {
+	return r.Service == nil && len(r.Services) == 0 && len(r.Checks) == 0
+}
 
 // Register writes a normalized registration.
 func Register(tx *Txn, r *Registration) error {
