@@ -62,6 +62,12 @@ func EntrySet(tx *Txn, e catalog.ConfigEntry) {
 	entries.put(tx, catalog.AnyOf(e))
 }
 
+// EntrySetStatus stores an entry of which only the status differs from what is stored.
+func EntrySetStatus(tx *Txn, e catalog.ConfigEntry) {
+	e.Head().ModifyIndex = tx.Index
+	entries.put(tx, catalog.AnyOf(e))
+}
+
 // EntrySetCAS stores an entry if the stored one is at cas, or if cas is 0 and there is none, and reports
 // whether it did. One that says what is stored already counts as stored.
 func EntrySetCAS(tx *Txn, e catalog.ConfigEntry, cas uint64) bool {

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"time"
+
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc"
 )
@@ -21,6 +23,7 @@ const (
 type ConfigWrite struct {
 	Op    ConfigOp
 	Entry catalog.AnyEntry
+	At    time.Time // when the leader got it; it sets this itself
 }
 
 // ConfigQuery asks for an entry, for those of a kind, or for all.

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"time"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
@@ -140,7 +141,7 @@ func prepareConfig(d Deps, given *api.ConfigWrite) (*api.ConfigWrite, error) {
 		if e.Head().Kind = kind; e.Head().Key() == "" {
 			return nil, catalog.Errorf(catalog.Invalid, "%s: set Name", kind)
 		}
-		return given, refuseInternal(kind)
+		return &api.ConfigWrite{Op: given.Op, Entry: given.Entry, At: writtenAt()}, refuseInternal(kind)
 	default:
 		return nil, catalog.Errorf(catalog.Invalid, "unknown operation on config entries %q", given.Op)
 	}
@@ -159,8 +160,11 @@ func prepareConfig(d Deps, given *api.ConfigWrite) (*api.ConfigWrite, error) {
 	if err := validateFilters(e); err != nil {
 		return nil, err
 	}
-	return &api.ConfigWrite{Op: given.Op, Entry: *catalog.AnyOf(e)}, nil
+	return &api.ConfigWrite{Op: given.Op, Entry: *catalog.AnyOf(e), At: writtenAt()}, nil
 }
+
+// writtenAt is the time of a write, as exact as all copies of the log keep it.
+func writtenAt() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
 func refuseInternal(kind catalog.EntryKind) error {
 	if kind == catalog.EntryBoundAPIGateway {
@@ -214,5 +218,9 @@ func applyConfig(tx *state.Txn, req *api.ConfigWrite) (*bool, error) {
 	if !done {
 		return &done, nil
 	}
-	return &done, checkGraph(tx, h.Kind, h.Key(), old)
+	if err := checkGraph(tx, h.Kind, h.Key(), old); err != nil {
+		return nil, err
+	}
+	bindGateways(tx, h.Kind, req.At)
+	return &done, nil
 }

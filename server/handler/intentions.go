@@ -3,7 +3,6 @@ package handler
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
@@ -185,7 +184,7 @@ func prepareIntention(given *api.IntentionWrite) (*api.IntentionWrite, error) {
 	i := &req.Intention
 	i.Normalize()
 	i.CreatedAt, i.UpdatedAt = nil, nil // the servers' own
-	req.At = time.Now().UTC().Truncate(time.Microsecond)
+	req.At = writtenAt()
 	switch req.Op {
 	case api.IntentionUpsert:
 		if i.ID != "" || len(i.Meta) > 0 {
