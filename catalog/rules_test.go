@@ -266,3 +266,25 @@ func TestNames(t *testing.T) {
 	wanted(t, "empty key", catalog.ValidateKey(""), "missing key")
 	wanted(t, "key from the root", catalog.ValidateKey("/a"), "must not begin")
 }
+
+func TestManualAddresses(t *testing.T) {
+	f := func(want, what string, given ...string) {
+		t.Helper()
+		_, err := catalog.ManualAddresses(given)
+		wanted(t, what, err, want)
+	}
+	f("", "none")
+	f("", "both families", "10.0.0.1", "2001:db8::1")
+	f("no IP address", "a name", "web")
+	f("no IP address", "empty", "")
+	f("no IP address", "a prefix", "10.0.0.0/8")
+	f("can be reached", "a zone", "fe80::1%eth0")
+	f("can be reached", "any address", "0.0.0.0")
+	f("can be reached", "multicast", "224.0.0.1")
+	f("assigned automatically", "the pool", "240.0.0.1")
+	f("assigned automatically", "the pool in IPv6", "::ffff:240.0.0.1")
+	f("may have 8", "too many", "1.0.0.1", "1.0.0.2", "1.0.0.3", "1.0.0.4", "1.0.0.5", "1.0.0.6", "1.0.0.7", "1.0.0.8", "1.0.0.9")
+	if got, err := catalog.ManualAddresses([]string{"2001:DB8::1", "1.1.1.1", "2001:db8:0::1", "::ffff:1.1.1.1"}); err != nil || fmt.Sprint(got) != "[2001:db8::1 1.1.1.1]" {
+		t.Errorf("repeated: %v, %v", got, err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
@@ -246,19 +247,31 @@ func sameNode(ours, theirs *catalog.Node) bool {
 	return o.Same(&t)
 }
 
+// sameService leaves aside the virtual address of what belongs to the mesh: the catalog assigns that.
 func sameService(ours, theirs *catalog.Service) bool {
-	t := *theirs
+	o, t := *ours, *theirs
 	t.Normalize()
-	if ours.Same(&t) {
+	if o.ConnectName() != "" {
+		o.TaggedAddresses, t.TaggedAddresses = butVirtual(o.TaggedAddresses), butVirtual(t.TaggedAddresses)
+	}
+	if o.Same(&t) {
 		return true
 	}
 	// What crossed the network may say the same in other words: no list for an empty one.
-	o := *ours
 	if !sameJSON(o.Proxy, t.Proxy) {
 		return false
 	}
 	o.Proxy = t.Proxy
 	return o.Same(&t)
+}
+
+func butVirtual(tagged map[string]catalog.ServiceAddress) map[string]catalog.ServiceAddress {
+	if _, ok := tagged[catalog.VirtualTag]; !ok {
+		return tagged
+	}
+	rest := maps.Clone(tagged)
+	delete(rest, catalog.VirtualTag)
+	return rest
 }
 
 func sameJSON(a, b any) bool {

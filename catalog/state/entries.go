@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -60,6 +61,9 @@ func EntrySet(tx *Txn, e catalog.ConfigEntry) {
 		h.CreateIndex = old.Head().CreateIndex
 	}
 	entries.put(tx, catalog.AnyOf(e))
+	if slices.Contains(virtualKinds, h.Kind) {
+		assignVirtual(tx, h.Key(), tx.Index)
+	}
 }
 
 // EntrySetStatus stores an entry of which only the status differs from what is stored.
@@ -98,6 +102,7 @@ func EntryDelete(tx *Txn, kind catalog.EntryKind, name string) {
 	}
 	entries.remove(tx, a)
 	bury(tx, graveEntry, entryGrave(kind, name))
+	dropVirtual(tx, name)
 }
 
 // EntryDeleteCAS removes an entry that is at cas and reports whether it did.
@@ -125,6 +130,9 @@ func (s savedEntries) load(l *Loader, row any) error {
 	}
 	e.Normalize()
 	s.put(l.tx, catalog.AnyOf(e))
+	if slices.Contains(virtualKinds, h.Kind) { // snapshots of before there were virtual addresses hold none
+		assignVirtual(l.tx, h.Key(), h.ModifyIndex)
+	}
 	return nil
 }
 

@@ -26,6 +26,7 @@ const (
 	coordinatesIndex = "coordinates" // the last removal of a coordinate
 	queriesIndex     = "queries"     // the last change of a prepared query
 	peeringsIndex    = "peerings"    // the last removal of a peering
+	virtualIndex     = "virtual"     // no index: the number of the virtual address assigned last
 	locksIndex       = "locks"       // no index: the highest LockIndex whose grave was reaped
 )
 
@@ -74,6 +75,7 @@ const (
 	graveNodeSession  = "node-session"  // a node that lost a session
 	graveSession      = "session"       // a session
 	graveEntry        = "config-entry"  // a config entry
+	graveVirtual      = "virtual"       // the virtual address of a service
 )
 
 func bury(tx *Txn, kind, key string) {

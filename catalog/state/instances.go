@@ -120,6 +120,7 @@ func EnsureService(tx *Txn, node string, s *catalog.Service) (*catalog.Service, 
 	}
 	row := *s
 	row.CreateIndex, row.ModifyIndex = tx.Index, tx.Index
+	showVirtual(tx, &row, tx.Index)
 	old := settled(tx, node, s.ID)
 	if old == nil {
 		tx.store.shared.service(&row)
@@ -127,7 +128,7 @@ func EnsureService(tx *Txn, node string, s *catalog.Service) (*catalog.Service, 
 		recount(tx, nil, &row)
 		return &row, nil
 	}
-	if old.Service.Same(s) {
+	if old.Service.Same(&row) {
 		return old.Service, nil
 	}
 	tx.store.shared.service(&row)
@@ -141,6 +142,7 @@ func EnsureService(tx *Txn, node string, s *catalog.Service) (*catalog.Service, 
 	recount(tx, old.Service, &row)
 	if was := fold(old.Service.ConnectName()); was != "" && was != fold(row.ConnectName()) {
 		bury(tx, graveConnect, was)
+		dropVirtual(tx, was)
 	}
 	return &row, nil
 }
@@ -178,6 +180,7 @@ func DeleteService(tx *Txn, node, id string) bool {
 	bury(tx, graveInstance, fold(i.Service.Service))
 	if name := i.Service.ConnectName(); name != "" {
 		bury(tx, graveConnect, fold(name))
+		dropVirtual(tx, name)
 	}
 	bury(tx, graveNodeService, fold(node))
 	setIndex(tx, instancesIndex)

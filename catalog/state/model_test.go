@@ -3,6 +3,7 @@ package state_test
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -24,6 +25,8 @@ type model struct {
 	locks    map[string]uint64                   // the highest LockIndex a key ever had
 	entries  map[string]*catalog.ServiceDefaults // by folded name: what is stored of one kind is as good as all
 	spelled  map[string]string                   // the first spelling of a service that still exists
+	virtuals map[string]*catalog.VirtualAddress  // by folded service
+	assigned int                                 // addresses so far
 }
 
 func newModel() *model {
@@ -32,6 +35,7 @@ func newModel() *model {
 		nodes: map[string]*catalog.Node{}, services: map[string]*catalog.Service{}, checks: map[string]*catalog.Check{},
 		sessions: map[string]*catalog.Session{}, pairs: map[string]*catalog.KVPair{},
 		places: map[string]*catalog.NodeCoordinate{}, locks: map[string]uint64{}, entries: map[string]*catalog.ServiceDefaults{}, spelled: map[string]string{},
+		virtuals: map[string]*catalog.VirtualAddress{},
 	}
 }
 
@@ -49,6 +53,7 @@ func (m *model) clone() *model {
 	return &model{
 		index: m.index, nodes: cloned(m.nodes), services: cloned(m.services), checks: cloned(m.checks), sessions: cloned(m.sessions),
 		pairs: cloned(m.pairs), places: cloned(m.places), locks: maps.Clone(m.locks), entries: cloned(m.entries), spelled: maps.Clone(m.spelled),
+		virtuals: cloned(m.virtuals), assigned: m.assigned,
 	}
 }
 
@@ -115,6 +120,9 @@ func (m *model) ensureService(node string, given *catalog.Service) bool {
 	}
 	s, old := *given, m.services[at(node, given.ID)]
 	s.CreateIndex, s.ModifyIndex = m.index, m.index
+	if name := s.ConnectName(); name != "" {
+		s.TaggedAddresses = map[string]catalog.ServiceAddress{"consul-virtual": {Address: m.virtual(name).Address, Port: s.Port}}
+	}
 	if old != nil {
 		if old.Same(&s) {
 			return true
@@ -132,6 +140,45 @@ func (m *model) ensureService(node string, given *catalog.Service) bool {
 	}
 	m.forgetSpelling()
 	return true
+}
+
+// virtual gives a service an address, unless it has one.
+func (m *model) virtual(service string) *catalog.VirtualAddress {
+	name := strings.ToLower(service)
+	if m.virtuals[name] == nil {
+		m.assigned++
+		m.virtuals[name] = &catalog.VirtualAddress{Service: service, Address: fmt.Sprintf("240.0.%d.%d", m.assigned/256, m.assigned%256), CreateIndex: m.index, ModifyIndex: m.index}
+	}
+	return m.virtuals[name]
+}
+
+// settle takes the addresses back that nothing wants any more.
+func (m *model) settle() {
+	for name := range m.virtuals {
+		if m.entries[name] == nil && len(m.instances(func(s *catalog.Service) bool { return strings.EqualFold(s.ConnectName(), name) })) == 0 {
+			delete(m.virtuals, name)
+		}
+	}
+}
+
+// manual gives a service addresses and takes them from the others.
+func (m *model) manual(service string, addresses []string) (from []string) {
+	own := m.virtuals[strings.ToLower(service)]
+	if own == nil {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.virtuals)) {
+		other := m.virtuals[name]
+		rest := slices.DeleteFunc(slices.Clone(other.Manual), func(a string) bool { return slices.Contains(addresses, a) })
+		if other != own && len(rest) < len(other.Manual) {
+			other.Manual, other.ModifyIndex = rest, m.index
+			from = append(from, other.Service)
+		}
+	}
+	if !slices.Equal(own.Manual, addresses) {
+		own.Manual, own.ModifyIndex = addresses, m.index
+	}
+	return from
 }
 
 func (m *model) forgetSpelling() {
@@ -278,6 +325,7 @@ func (m *model) setEntry(e catalog.ServiceDefaults, cas *uint64) bool {
 		return false
 	}
 	m.entries[name] = &e
+	m.virtual(e.Name)
 	return true
 }
 
@@ -325,7 +373,7 @@ func (m *model) everything() string {
 		return cmp.Compare(strings.ToLower(a.Service.Service), strings.ToLower(b.Service.Service))
 	})
 	places := append([]*catalog.NodeCoordinate{}, sorted(m.places)...)
-	return encoded(sorted(m.nodes), instances, sorted(m.checks), tags, sorted(m.sessions), sorted(m.pairs), places, append([]*catalog.ServiceDefaults{}, sorted(m.entries)...))
+	return encoded(sorted(m.nodes), instances, sorted(m.checks), tags, sorted(m.sessions), sorted(m.pairs), places, append([]*catalog.ServiceDefaults{}, sorted(m.entries)...), sorted(m.virtuals))
 }
 
 // contents is what the store holds, through its queries.
@@ -343,7 +391,13 @@ func contents(s *state.Store) string {
 	}
 	places, _ := state.Coordinates(tx, nil)
 	entries, _ := state.ConfigEntries(tx, nil, "")
-	return encoded(nodes, instances, checks, names, sessions, pairs, places, entries)
+	virtuals := []*catalog.VirtualAddress{}
+	for _, name := range []string{"db", "web"} {
+		if a, _ := state.Virtual(tx, nil, name); a != nil {
+			virtuals = append(virtuals, a)
+		}
+	}
+	return encoded(nodes, instances, checks, names, sessions, pairs, places, entries, virtuals)
 }
 
 func encoded(parts ...any) string {

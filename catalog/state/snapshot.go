@@ -34,6 +34,8 @@ type Loader struct {
 	tx    *Txn
 	// owned are the checks of services, waiting for their instances.
 	owned map[instanceKey][]*catalog.Check
+	// manual are the virtual addresses that operators gave services, each with the folded name of its own.
+	manual map[string]string
 }
 
 // Load begins to replace everything in the store. Nothing happens to it before Finish.
@@ -42,7 +44,7 @@ func (s *Store) Load() *Loader {
 	next := &Store{gone: make(chan struct{}), serial: s.serial, tallies: tallies{}}
 	s.writing.Unlock()
 	next.present.Store(emptyVersion())
-	return &Loader{store: s, tx: next.Write(0), owned: map[instanceKey][]*catalog.Check{}}
+	return &Loader{store: s, tx: next.Write(0), owned: map[instanceKey][]*catalog.Check{}, manual: map[string]string{}}
 }
 
 // Row adds a row that Save gave out, in the order that it did.
@@ -113,6 +115,7 @@ func (s savedInstances) load(l *Loader, row any) error {
 	}
 	service := r.Service
 	service.Normalize()
+	showVirtual(l.tx, service, service.ModifyIndex)
 	l.tx.store.shared.service(service)
 	owned := l.owned[instanceKey{fold(n.Node), service.ID}]
 	for _, c := range owned {

@@ -96,6 +96,9 @@ func queries() (all []query) {
 	for _, kind := range []catalog.EntryKind{"", catalog.EntryServiceDefaults, catalog.EntryMesh} {
 		add(true, "entries "+string(kind), func(tx *state.Txn, w *state.Watch) (any, uint64) { return state.ConfigEntries(tx, w, kind) })
 	}
+	for _, name := range []string{"web", "DB", "none"} {
+		add(true, "virtual address of "+name, func(tx *state.Txn, w *state.Watch) (any, uint64) { return state.Virtual(tx, w, name) })
+	}
 	add(true, "sessions", func(tx *state.Txn, w *state.Watch) (any, uint64) { return state.Sessions(tx, w) })
 	add(true, "coordinates", func(tx *state.Txn, w *state.Watch) (any, uint64) { return state.Coordinates(tx, w) })
 	return all
@@ -149,6 +152,7 @@ func TestModel(t *testing.T) {
 				ops = 0
 			} else {
 				tx.Commit()
+				next.settle()
 				m = next
 			}
 			for _, wrong := range store.Check() {
@@ -264,7 +268,7 @@ func operation(t *rapid.T, tx *state.Txn, m *model) (reaped bool) {
 	m.index = tx.Index
 	node := pick("node", nodeNames...)
 	switch pick("op", "node", "node", "service", "service", "service", "service", "check", "check", "check", "delete node", "delete service",
-		"delete check", "session", "session", "session", "destroy", "kv", "kv", "kv", "entry", "entry", "coordinate", "reap") {
+		"delete check", "session", "session", "session", "destroy", "kv", "kv", "kv", "entry", "entry", "manual", "coordinate", "reap") {
 	case "node":
 		n := &catalog.Node{Node: node, ID: pick("id", "", "", nodeIDs[0], nodeIDs[1]), Address: pick("address", "10.0.0.1", "10.0.0.2")}
 		if rack := pick("rack", "", "a", "b"); rack != "" {
@@ -310,6 +314,13 @@ func operation(t *rapid.T, tx *state.Txn, m *model) (reaped bool) {
 		kvOperation(t, tx, m, pick)
 	case "entry":
 		entryOperation(t, tx, m, pick)
+	case "manual":
+		name := pick("of the mesh", "web", "DB", "none")
+		addresses := rapid.SampledFrom([][]string{nil, {"10.1.1.1"}, {"10.1.1.2", "10.1.1.1"}}).Draw(t, "addresses")
+		had, want := m.virtuals[strings.ToLower(name)] != nil, m.manual(name, addresses)
+		if found, from := state.SetManual(tx, name, addresses); found != had || !slices.Equal(from, want) {
+			t.Fatalf("manual addresses of %s: found %v, taken from %q, want %v, %q", name, found, from, had, want)
+		}
 	case "coordinate":
 		c := &catalog.NodeCoordinate{Node: node, Coord: &catalog.Coordinate{Vec: make([]float64, 8), Height: float64(rapid.IntRange(1, 2).Draw(t, "height"))}}
 		m.place(c)

@@ -17,7 +17,7 @@ import (
 // it refers to.
 var tables = []erased{
 	roots,
-	nodes, savedChecks{checks}, savedInstances{instances}, names, pairs, graves, sessions, coordinates, indexes, settings,
+	nodes, savedChecks{checks}, savedVirtuals{virtuals}, savedInstances{instances}, names, pairs, graves, sessions, coordinates, indexes, settings,
 	savedEntries{entries}, queries, peerings, federations,
 }
 
@@ -38,6 +38,7 @@ type version struct {
 	queries     rows[catalog.PreparedQuery]
 	peerings    rows[catalog.Peering]
 	federations rows[catalog.FederationState]
+	virtuals    rows[catalog.VirtualAddress]
 }
 
 // Store holds one version after another of the tables.
@@ -80,6 +81,7 @@ type Txn struct {
 	edit    *edit                    // nil when the transaction only reads
 	touched int                      // rows written
 	stale   map[instanceKey]struct{} // instances to rebuild before the commit
+	dropped map[string]struct{}      // services that may have no use for their virtual address any more
 	delayed []delay
 	tallied []tallied
 	scratch [3][]byte // keys in the making: of a row, of the one in its place, of a look-up
@@ -123,6 +125,7 @@ func (tx *Txn) Touched() int { return tx.touched }
 
 // Settle brings rows that derive from others up to date. It ends every command.
 func (tx *Txn) Settle() {
+	settleVirtuals(tx)
 	if len(tx.stale) == 0 {
 		return
 	}

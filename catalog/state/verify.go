@@ -24,6 +24,7 @@ func (s *Store) Check() []error {
 	v.locks()
 	v.orphans()
 	v.entries()
+	v.virtuals()
 	return v.wrong
 }
 

@@ -46,8 +46,11 @@ func drawEntry(t *rapid.T, c *cluster) []byte {
 	node := func() string { return pick("node", "n1", "n2", "N1") }
 	pair := catalog.KVPair{Key: pick("key", "a", "a/b", "c"), Value: []byte(pick("value", "", "x", "y")), Session: pick("session", "s1", "s2", "")}
 	service := catalog.Service{ID: pick("id", "i1", "i2"), Service: pick("service", "web", "db"), Tags: []string{pick("tag", "v1", "v2")}}
+	if rapid.Bool().Draw(t, "native") {
+		service.Connect = &catalog.Connect{Native: true}
+	}
 	check := catalog.Check{Node: node(), CheckID: pick("check", "c1", "c2"), ServiceID: pick("of", "", "i1", "i2"), Status: catalog.Status(pick("status", "passing", "critical"))}
-	switch pick("verb", "register", "register", "deregister", "kv", "kv", "session", "destroy", "txn", "txn", "coordinate", "config", "config", "reap", "bad") {
+	switch pick("verb", "register", "register", "deregister", "kv", "kv", "session", "destroy", "txn", "txn", "coordinate", "config", "config", "virtual", "reap", "bad") {
 	case "register":
 		r := &api.RegisterRequest{Node: node(), Address: "10.0.0.1"}
 		if rapid.Bool().Draw(t, "with service") {
@@ -83,6 +86,8 @@ func drawEntry(t *rapid.T, c *cluster) []byte {
 		}
 		e.Entry().Normalize()
 		return c.logged(t, api.ConfigApply.Name, &api.ConfigWrite{Op: api.ConfigOp(pick("config", "set", "set", "cas", "delete", "delete-cas")), Entry: e})
+	case "virtual":
+		return c.logged(t, api.VirtualAssign.Name, &api.VirtualWrite{Service: service.Service, ManualVIPs: []string{pick("address", "10.1.1.1", "10.1.1.2")}})
 	case "reap":
 		return c.entry(t, api.GravesReap.Name, &api.Reap{Index: uint64(rapid.IntRange(0, 20).Draw(t, "up to"))})
 	case "bad":
