@@ -95,6 +95,19 @@ func (s *source) Address(ctx context.Context, addr netip.Addr) (dns.Owners, erro
 }
 
 // VirtualIP implements dns.Source.
-func (s *source) VirtualIP(_ context.Context, q dns.VirtualQuery) (dns.Virtual, error) {
-	return dns.Virtual{}, catalog.Errorf(catalog.NotFound, "service %q has no virtual address", q.Service)
+func (s *source) VirtualIP(ctx context.Context, q dns.VirtualQuery) (dns.Virtual, error) {
+	if q.Peer != "" {
+		return dns.Virtual{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.Peer)
+	}
+	answer, _, err := watch.Get(ctx, s.cache, api.VirtualRead, s.header(q.Datacenter), &api.VirtualQuery{Service: q.Service, Port: q.Port})
+	if err != nil {
+		return dns.Virtual{}, err
+	}
+	out := dns.Virtual{Freshness: freshness(answer)}
+	if found := answer.Value().(*api.Virtual).Addresses; found != nil {
+		if out.Address, err = netip.ParseAddr(found.Address); err != nil {
+			return dns.Virtual{}, catalog.Errorf(catalog.Internal, "virtual address of service %q: %w", q.Service, err)
+		}
+	}
+	return out, nil
 }

@@ -158,7 +158,11 @@ func (f *fakeSource) VirtualIP(ctx context.Context, q VirtualQuery) (Virtual, er
 	fresh, err := f.ask(ctx, q.Datacenter)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return Virtual{Freshness: fresh, Address: f.virtuals[q.Service]}, err
+	name := q.Service
+	if q.Port != "" {
+		name = q.Port + "." + name
+	}
+	return Virtual{Freshness: fresh, Address: f.virtuals[name]}, err
 }
 
 // running is a server on real loopback sockets, UDP and TCP on the same port.

@@ -17,7 +17,7 @@ const (
 	apex                 // the zone itself, or one of its fixed branches such as service.consul
 	node                 // <node>.node
 	service              // [tag or port.]<service>.service, .connect, .ingress
-	virtual              // <service>.virtual
+	virtual              // [port.]<service>.virtual
 	prepared             // <query>.query
 	address              // <hex>.addr
 	reverse              // in-addr.arpa, ip6.arpa
@@ -176,7 +176,11 @@ func (t target) who(rest []string) target {
 		}
 	case virtual:
 		t.name = rest[last]
-		if last > 0 {
+		switch last {
+		case 0:
+		case 1:
+			t.tag = rest[0]
+		default:
 			return target{}
 		}
 	case address:

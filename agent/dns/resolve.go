@@ -173,7 +173,7 @@ func (r *resolver) prepared(ctx context.Context, q *question, d *draft) error {
 }
 
 func (r *resolver) virtual(ctx context.Context, q *question, d *draft) error {
-	vq := VirtualQuery{Service: q.target.name, Datacenter: r.datacenter(q.dc), Peer: q.peer}
+	vq := VirtualQuery{Service: q.target.name, Port: q.target.tag, Datacenter: r.datacenter(q.dc), Peer: q.peer}
 	result, err := r.source.VirtualIP(ctx, vq)
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ import (
 //	node NAME ADDRESS [dc=DC] [meta.K=V] [wan=ADDRESS] [lan_ipv6=ADDRESS]
 //	service NAME NODE PORT [address=A] [tags=a,b] [ports=a:1,b:2] [status=S] [weights=P/W] [...]
 //	query NAME SERVICE [tag=TAG] [ttl=TTL]
-//	virtual SERVICE ADDRESS
+//	virtual [PORT.]SERVICE ADDRESS
 //	ask TYPE NAME [tcp] [edns=SIZE]        then what is to come, up to an empty line:
 //	  CODE FLAGS...
 //	  answer|authority|additional RECORD

@@ -64,6 +64,7 @@ type NodeQuery struct {
 // VirtualQuery asks for a virtual address.
 type VirtualQuery struct {
 	Service    string
+	Port       string // empty, or the name of a port that the service must have
 	Datacenter string
 	Peer       string
 }

@@ -18,6 +18,7 @@ func internalRoutes() []Route {
 		{Path: "/v1/internal/federation-states", Doc: "list what datacenters tell the others", ACL: "operator:read", Methods: get(federationList)},
 		{Path: "/v1/internal/federation-states/mesh-gateways", Doc: "list the mesh gateways of all datacenters", ACL: "operator:read", Methods: get(federationGateways)},
 		{Path: "/v1/internal/federation-state/{dc}", Doc: "show what a datacenter tells the others", ACL: "operator:read", Methods: get(federationRead)},
+		{Path: "/v1/internal/service-virtual-ip", Doc: "give a service of the mesh virtual addresses beside its own", ACL: "mesh:write", Methods: []Method{{http.MethodPut, virtualAssign}}},
 	}
 }
 
@@ -141,4 +142,16 @@ func federationRead(c *call) error {
 		*api.Federated
 		answered
 	}{rep, answeredBy(meta)})
+}
+
+func virtualAssign(c *call) error {
+	req := &api.VirtualWrite{}
+	if err := c.decode(req); err != nil {
+		return err
+	}
+	rep, _, err := send(c, api.VirtualAssign, req)
+	if err != nil {
+		return err
+	}
+	return c.json(rep)
 }

@@ -26,10 +26,45 @@ type Named struct{ Name string }
 // AppendKey implements endpoint.Keyed.
 func (q *Named) AppendKey(key []byte) []byte { return appendString(key, q.Name) }
 
+// VirtualQuery asks for the virtual addresses of a service.
+type VirtualQuery struct {
+	Service string
+	Port    string // what a port of the service must be named, if not empty
+}
+
+// AppendKey implements endpoint.Keyed.
+func (q *VirtualQuery) AppendKey(key []byte) []byte {
+	return appendString(appendString(key, q.Service), q.Port)
+}
+
+// Virtual is the virtual addresses of a service; nil when it has none.
+type Virtual struct{ Addresses *catalog.VirtualAddress }
+
+// VirtualWrite gives a service addresses beside the one that it was assigned.
+type VirtualWrite struct {
+	Service    string
+	ManualVIPs []string
+}
+
+// VirtualWritten says whether there is such a service, and from which others an address was taken.
+type VirtualWritten struct {
+	Found          bool
+	UnassignedFrom []UnassignedName
+}
+
+// UnassignedName is the name of a service, as the answer spells it.
+type UnassignedName struct {
+	ServiceName struct{ Name string }
+	Peer        string
+}
+
 // Verbs behind the web interface, and of federation states.
 var (
 	NodeDump    = rpc.Method[NodeQuery, []*NodeInfo]{Name: "Internal.NodeDump"}
 	ServiceDump = rpc.Method[Nothing, []*catalog.Instance]{Name: "Internal.ServiceDump"}
+
+	VirtualRead   = rpc.Method[VirtualQuery, Virtual]{Name: "Internal.VirtualRead"}
+	VirtualAssign = rpc.Method[VirtualWrite, VirtualWritten]{Name: "Internal.VirtualAssign"}
 
 	FederationApply = rpc.Method[catalog.FederationState, Nothing]{Name: "FederationState.Apply"}
 	FederationRead  = rpc.Method[Named, Federated]{Name: "FederationState.Get"}

@@ -38,7 +38,7 @@ func checkChainQuery(q *api.ChainQuery) error {
 }
 
 // readChain compiles a chain. It depends on the entries that the compiler looked at, those that it looked
-// for in vain included.
+// for in vain included, and on the service's virtual addresses.
 func readChain(tx *state.Txn, w *state.Watch, datacenter string, q *api.ChainQuery) (*api.ChainReply, uint64, error) {
 	domain, index := trustDomain(tx, w)
 	from := &entriesRead{tx: tx, w: w, index: index}
@@ -55,7 +55,12 @@ func readChain(tx *state.Txn, w *state.Watch, datacenter string, q *api.ChainQue
 	if err != nil {
 		return nil, 0, err
 	}
-	return &api.ChainReply{Chain: made}, from.index, nil
+	virtual, changed := state.Virtual(tx, w, q.Service)
+	if virtual != nil {
+		made.AutoVirtualIPs = []string{virtual.Address}
+		made.ManualVirtualIPs = append([]string{}, virtual.Manual...)
+	}
+	return &api.ChainReply{Chain: made}, max(from.index, changed), nil
 }
 
 // entriesRead are the stored entries, with what was read of them.

@@ -58,6 +58,7 @@ func Register(r *endpoint.Registry, d Deps) {
 	registerQueries(r, d)
 	registerPeerings(r, d)
 	registerInternal(r)
+	registerVirtual(r)
 	registerFederation(r)
 	registerExternal(r)
 	registerOperator(r, d)
