@@ -14,25 +14,27 @@ import (
 // Source: https://developer.hashicorp.com/consul/api-docs/connect/intentions
 type Intention struct {
 	// ID is the UUID of an intention that was made without naming its destination; others have none.
-	ID                  string                 `json:",omitempty"`
-	Description         string                 `json:",omitempty"`
-	SourceNS            string                 // DefaultTenancy
-	SourceName          string                 // Wildcard for every service
-	SourcePeer          string                 `json:",omitempty"`
-	SourceSamenessGroup string                 `json:",omitempty"`
-	DestinationNS       string                 // DefaultTenancy
-	DestinationName     string                 // Wildcard for every service
-	SourceType          string                 // SourceConsul
-	Action              IntentionAction        `json:",omitempty"`
-	Permissions         []*IntentionPermission `json:",omitempty"`
-	JWT                 *JWTRequirement        `json:",omitempty"`
-	Meta                map[string]string      `json:",omitempty"`
-	Precedence          int                    // computed, see IntentionPrecedence
-	CreatedAt           *time.Time             `json:",omitempty"` // of those with an ID, as the rest
-	UpdatedAt           *time.Time             `json:",omitempty"`
-	Hash                []byte                 `json:",omitempty"`
-	CreateIndex         uint64
-	ModifyIndex         uint64
+	ID                  string `json:",omitempty"`
+	Description         string `json:",omitempty"`
+	SourceNS            string // DefaultTenancy
+	SourceName          string // Wildcard for every service
+	SourcePeer          string `json:",omitempty"`
+	SourceSamenessGroup string `json:",omitempty"`
+	DestinationNS       string // DefaultTenancy
+	DestinationName     string // Wildcard for every service
+	// The partitions are DefaultTenancy or empty, and never shown: there is one.
+	SourcePartition, DestinationPartition string                 `json:",omitempty"`
+	SourceType                            string                 // SourceConsul
+	Action                                IntentionAction        `json:",omitempty"`
+	Permissions                           []*IntentionPermission `json:",omitempty"`
+	JWT                                   *JWTRequirement        `json:",omitempty"`
+	Meta                                  map[string]string      `json:",omitempty"`
+	Precedence                            int                    // computed, see IntentionPrecedence
+	CreatedAt                             *time.Time             `json:",omitempty"` // of those with an ID, as the rest
+	UpdatedAt                             *time.Time             `json:",omitempty"`
+	Hash                                  []byte                 `json:",omitempty"`
+	CreateIndex                           uint64
+	ModifyIndex                           uint64
 }
 
 // DefaultTenancy is the one namespace and the one partition.
@@ -51,6 +53,11 @@ func (i *Intention) Source() *SourceIntention {
 // say none.
 func (i *Intention) Normalize() {
 	i.SourceNS, i.DestinationNS = cmp.Or(i.SourceNS, DefaultTenancy), cmp.Or(i.DestinationNS, DefaultTenancy)
+	for _, p := range []*string{&i.SourcePartition, &i.DestinationPartition} {
+		if *p == DefaultTenancy {
+			*p = ""
+		}
+	}
 	i.SourceType = cmp.Or(i.SourceType, SourceConsul)
 	i.Action = IntentionAction(strings.ToLower(string(i.Action)))
 }
@@ -63,6 +70,8 @@ func (i *Intention) Validate() error {
 		}
 	}
 	switch {
+	case i.SourcePartition+i.DestinationPartition != "":
+		return Errorf(Invalid, "intention: partition %q does not exist: there is only %q", cmp.Or(i.SourcePartition, i.DestinationPartition), DefaultTenancy)
 	case i.SourceName == "":
 		return Errorf(Invalid, "intention: set SourceName to a service, or to %q for all", Wildcard)
 	case i.DestinationName == "":

@@ -16,7 +16,7 @@ func TestIntentions(t *testing.T) {
 	}
 	upsert := func(source, destination string, action api.IntentionAction) {
 		t.Helper()
-		_, err := c.IntentionUpsert(&api.Intention{SourceName: source, DestinationName: destination, Action: action}, nil)
+		_, err := c.IntentionUpsert(&api.Intention{SourceName: source, DestinationName: destination, Action: action, SourcePartition: "default", DestinationNS: "default"}, nil)
 		must(t, err)
 	}
 	upsert("web", "db", api.IntentionActionAllow)
