@@ -82,7 +82,7 @@ func TestVirtualAddresses(t *testing.T) {
 	chain("web", "[240.0.0.1] [10.1.1.1 10.1.1.2]")
 	chain("api", "[240.0.0.2] []")
 	records("web.virtual.consul.", "NOERROR 0 240.0.0.1")
-	if after := shown(); after != before { // comparing with the catalog found nothing to mend
+	if after := shown(); after != before {
 		t.Errorf("after a restart %s, before %s", after, before)
 	}
 	p.Put(t, "/v1/agent/service/deregister/web", "")

@@ -169,6 +169,40 @@ func TestCompareMendsTheCatalog(t *testing.T) {
 	})
 }
 
+// What the catalog shows of a service beyond its definition is told from what somebody else changed.
+func TestVirtualAddressIsTheCatalogs(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newServers()
+		a := run(t, testConfig(""), c, nil)
+		native := define("web")
+		native.Connect = &catalog.ServiceConnect{Native: true}
+		a.register(native)
+		a.register(define("plain"))
+		show := func(id, tag string) {
+			c.do(func() {
+				s := *c.services[id]
+				s.TaggedAddresses = map[string]catalog.ServiceAddress{tag: {Address: "240.0.0.1", Port: s.Port}}
+				c.services[id] = &s
+			})
+			a.Kick()
+			pass(time.Second)
+		}
+		pass(2 * time.Second)
+		calls := c.calls()
+		if show("web", catalog.VirtualTag); c.calls() != calls {
+			t.Errorf("the virtual address cost %d calls", c.calls()-calls)
+		}
+		if own, _ := a.Service("web"); len(own.TaggedAddresses) > 0 {
+			t.Errorf("the agent has it too: %v", own.TaggedAddresses)
+		}
+		for _, f := range []struct{ id, tag string }{{"web", "lan"}, {"plain", catalog.VirtualTag}} {
+			if show(f.id, f.tag); len(c.service(f.id).TaggedAddresses) > 0 {
+				t.Errorf("%s keeps %v", f.id, c.service(f.id).TaggedAddresses)
+			}
+		}
+	})
+}
+
 // The catalog's tags win over a definition that is older than they are, also across a restart.
 func TestTagsSurviveARestart(t *testing.T) {
 	dir := t.TempDir()
