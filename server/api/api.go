@@ -161,7 +161,7 @@ var (
 	ServiceInstances = rpc.Method[ServiceQuery, []*catalog.CatalogService]{Name: "Catalog.ServiceInstances"}
 	NodeServiceMap   = rpc.Method[NodeQuery, *NodeServices]{Name: "Catalog.NodeServices"}
 	NodeServicesList = rpc.Method[NodeQuery, *NodeServiceList]{Name: "Catalog.NodeServiceList"}
-	GatewayServices  = rpc.Method[ServiceQuery, []Nothing]{Name: "Catalog.GatewayServices"}
+	GatewayServices  = rpc.Method[ServiceQuery, []*catalog.GatewayService]{Name: "Catalog.GatewayServices"}
 
 	AddressOwners = rpc.Method[AddressQuery, Owners]{Name: "Catalog.AddressOwners"}
 

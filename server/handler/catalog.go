@@ -197,10 +197,10 @@ func visibleServices(az acl.Authorizer, rep *map[string][]string) (*map[string][
 // matching returns the instances that a query selects, nearest first where it says from where.
 func matching(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (found []*catalog.Instance, index, health uint64) {
 	switch {
-	case q.Ingress: // gateways are bound to services by config entries
-		return []*catalog.Instance{}, 1, 1
+	case q.Ingress:
+		found, index, health = gatewaysOf(tx, w, catalog.KindIngressGateway, q.Service)
 	case q.Connect:
-		found, index, health = state.ConnectInstances(tx, w, q.Service)
+		found, index, health = connectInstances(tx, w, q.Service)
 	default:
 		found, index, health = state.ServiceInstances(tx, w, q.Service)
 	}
@@ -301,13 +301,6 @@ func registerNodeServiceList(r *endpoint.Registry) {
 				}
 			}
 			return &out, len(out.Services) < len((*rep).Services)
-		},
-	})
-	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, []api.Nothing]{
-		Method: api.GatewayServices,
-		Check:  checkService,
-		Read: func(*state.Txn, *state.Watch, *api.ServiceQuery) (*[]api.Nothing, uint64, error) {
-			return &[]api.Nothing{}, 1, nil
 		},
 	})
 }

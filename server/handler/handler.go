@@ -49,6 +49,7 @@ func Register(r *endpoint.Registry, d Deps) {
 	}
 	registerConnect(r, d)
 	registerCatalog(r, d)
+	registerGateways(r)
 	registerHealth(r, d)
 	registerKV(r, d)
 	registerSessions(r, d)

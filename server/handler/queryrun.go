@@ -89,7 +89,7 @@ func runQuery(tx *state.Txn, w *state.Watch, datacenter string, q *catalog.Prepa
 	rep := &api.QueryResult{Service: s.Service, DNS: q.DNS, Datacenter: datacenter, PeerName: s.Peer, Nodes: []*catalog.Instance{}, Found: true}
 	find := state.ServiceInstances
 	if s.Connect {
-		find = state.ConnectInstances
+		find = connectInstances
 	}
 	found, _, index := find(tx, w, s.Service)
 	for _, i := range found {
