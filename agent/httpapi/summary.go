@@ -20,13 +20,18 @@ type serviceSummary struct {
 	ChecksPassing     int
 	ChecksWarning     int
 	ChecksCritical    int
-	GatewayConfig     struct{}
+	GatewayConfig     gatewayConfig
 	TransparentProxy  bool
 	ConnectNative     bool
 	InstanceCount     int
 	PeerName          string `json:",omitempty"`
 	checked           map[string]bool
 	tags, nodes, from map[string]bool
+}
+
+// gatewayConfig is what gateways say of a service.
+type gatewayConfig struct {
+	Addresses []string `json:",omitempty"` // "host:port", where it is let in
 }
 
 // listedService is a summary with what else the list of services shows.

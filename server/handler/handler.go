@@ -65,6 +65,7 @@ func Register(r *endpoint.Registry, d Deps) {
 	registerOperator(r, d)
 	registerConfig(r, d)
 	registerChain(r, d)
+	registerTopology(r, d)
 }
 
 var nothing = &api.Nothing{}

@@ -156,6 +156,9 @@ func questions() map[string]*rpc.Call {
 	add(api.CoordinateNodes.Name, &api.NodeQuery{})
 	add(api.UsageRead.Name, &api.Nothing{})
 	add(api.GatewayServices.Name, &api.ServiceQuery{Service: "web"})
+	add(api.GatewayLinks.Name, &api.ServiceQuery{Service: "web"})
+	add(api.GatewayIntentions.Name, &api.ServiceQuery{Service: "web"})
+	add(api.ServiceTopology.Name, &api.TopologyQuery{Service: "web"})
 	for _, name := range []string{"web", "db", "none"} {
 		add(api.ChainGet.Name, &api.ChainQuery{Service: name})
 	}
