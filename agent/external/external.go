@@ -150,12 +150,13 @@ func (m *Monitor) settle(ctx context.Context, found *api.External) {
 			m.set.Remove(k)
 		}
 	}
-	for k, r := range rows {
-		if r.check.CheckID == NodeHealth {
+	for _, c := range found.Checks { // and not the rows, which reports change from here on
+		k := key(c.Node, c.CheckID)
+		if rows[k] == nil || c.CheckID == NodeHealth {
 			continue
 		}
-		if err := m.set.Add(definition(&r.check, k), check.Remote); err != nil && before[k] == nil {
-			m.Log.Warn("check of an external node cannot be made", "node", r.check.Node, "check", r.check.CheckID, "err", err)
+		if err := m.set.Add(definition(c, k), check.Remote); err != nil && before[k] == nil {
+			m.Log.Warn("check of an external node cannot be made", "node", c.Node, "check", c.CheckID, "err", err)
 		}
 	}
 }
