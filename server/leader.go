@@ -85,8 +85,8 @@ func (s *Server) reign(ctx context.Context) {
 	defer beside.Wait()
 	beside.Go(func() { s.keepCA(ctx) })
 	catalog.reconcile(ctx)
-	s.ready()
 	s.federate(ctx)
+	s.ready() // from here on an idle server writes nothing
 	tick := time.NewTicker(reconcileInterval)
 	defer tick.Stop()
 	graves := newReaper()
