@@ -225,7 +225,8 @@ func (e *entry) rest(ctx context.Context, d time.Duration, changed <-chan struct
 	}
 }
 
-// domain waits for the trust domain, which comes with the roots.
+// domain waits for the trust domain, which comes with the roots. Who follows them may pause for longer, since
+// the servers were away.
 func (e *entry) domain(ctx context.Context) (string, error) {
 	late, cancel := context.WithTimeout(ctx, rootsWait)
 	defer cancel()
@@ -237,8 +238,12 @@ func (e *entry) domain(ctx context.Context) (string, error) {
 		select {
 		case <-changed:
 		case <-late.Done():
-			if _, _, err := api.CARoots.Call(ctx, e.cache.o.Caller, rpc.Header{Token: e.key.token}, &api.Nothing{}); err != nil {
+			rep, _, err := api.CARoots.Call(ctx, e.cache.o.Caller, rpc.Header{Token: e.key.token}, &api.Nothing{})
+			if err != nil {
 				return "", err
+			}
+			if rep.Active() != nil {
+				return rep.TrustDomain, nil
 			}
 			return "", catalog.Errorf(catalog.Unavailable, "the servers have no root certificate yet: see the leader's log")
 		}
