@@ -87,9 +87,9 @@ func open(t *testing.T, cfg server.Config) string {
 	return err.Error()
 }
 
-// freePort returns an address that nobody listens at.
+// freePort returns an address that nobody listens at, nor will: others on this machine take ports of 127.0.0.1.
 func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.9:0")
 	if err != nil {
 		t.Fatal(err)
 	}
