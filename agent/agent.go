@@ -350,13 +350,19 @@ func (a *Agent) leavePools(cfg *config.Config) {
 // Server is the server that runs in this agent.
 func (a *Agent) Server() *server.Server { return a.server }
 
-// announce says in the log when this server leads and everything can be asked of it, and lets the catalog
-// hear at once what had to wait for that.
+// announce says in the log when everything can be asked of this server, as it leads or knows the leader, and
+// lets the catalog hear at once what had to wait for that.
 func (a *Agent) announce(ctx context.Context) error {
-	a.server.WaitLeading(ctx)
-	if ctx.Err() == nil {
-		a.local.Kick()
-		a.log.Info("ready: this server leads the datacenter", "dc", a.config.get().Datacenter)
+	leader := a.server.WaitLeader(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	a.local.Kick()
+	cfg := a.config.get()
+	if leader == cfg.NodeName {
+		a.log.Info("ready: this server leads the datacenter", "dc", cfg.Datacenter)
+	} else {
+		a.log.Info("ready: another server leads the datacenter", "dc", cfg.Datacenter, "leader", leader)
 	}
 	return nil
 }

@@ -127,8 +127,11 @@ func (a *Agent) tags(cfg *config.Config) map[string]string {
 			tags[name] = strconv.Itoa(port)
 		}
 	}
-	if cfg.BootstrapExpect > 1 {
-		tags["expect"] = strconv.Itoa(cfg.BootstrapExpect)
+	switch n := cfg.BootstrapExpect; {
+	case n == 1:
+		tags["bootstrap"] = "1"
+	case n > 1:
+		tags["expect"] = strconv.Itoa(n)
 	}
 	if cfg.ReadReplica {
 		tags["read_replica"] = "1"

@@ -84,6 +84,7 @@ func (s *Server) reign(ctx context.Context) {
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	beside.Go(func() { s.keepCA(ctx) })
+	changed := s.roster.changed.wait()
 	catalog.reconcile(ctx)
 	s.federate(ctx)
 	s.ready() // from here on an idle server writes nothing
@@ -94,7 +95,8 @@ func (s *Server) reign(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.events:
+		case <-changed:
+			changed = s.roster.changed.wait()
 			catalog.reconcile(ctx)
 		case <-tick.C:
 			catalog.reconcile(ctx)

@@ -23,6 +23,9 @@ func (s *Server) registerOwn() {
 		addr := s.LeaderAddr()
 		return &addr, nil
 	})
+	add(s, api.StatusStanding, nil, true, func(_ context.Context, q *api.StandingQuery) (*api.Standing, error) {
+		return s.founder.stand(q), nil
+	})
 	add(s, api.StatusPeers, nil, true, func(context.Context, *api.Nothing) (*[]string, error) {
 		servers, _, err := s.raftServers()
 		if err != nil {
@@ -90,14 +93,11 @@ func (s *Server) raftConfiguration() (*api.RaftConfiguration, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := map[string]string{}
-	for _, m := range s.cfg.Members() {
-		names[m.Tags["id"]] = m.Name
-	}
+	known := s.roster.byID()
 	rep := &api.RaftConfiguration{Index: index}
 	_, leader := s.raft.LeaderWithID()
 	for _, m := range servers {
-		name := names[string(m.ID)]
+		name := known[string(m.ID)].Name
 		if name == "" {
 			name = "(unknown)"
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/fsm"
 	"github.com/curia-mesh/curia/server/raftstore"
 	"github.com/curia-mesh/curia/server/snapstore"
@@ -29,6 +31,8 @@ type raftNode struct {
 	disk      raftstore.Log // nil in memory
 	snapshots raft.SnapshotStore
 	elected   chan bool
+	roster    *roster
+	open      atomic.Bool // Raft is there
 	ending    atomic.Bool
 	saving    sync.Mutex // held while a snapshot is taken to be sent
 }
@@ -54,10 +58,11 @@ const (
 	maxBatch = 256
 )
 
-func openRaft(cfg Config, machine *fsm.FSM, port net.Listener) (*raftNode, error) {
-	n := &raftNode{cfg: cfg, elected: make(chan bool, 8)}
+func openRaft(cfg Config, machine *fsm.FSM, port net.Listener, roster *roster) (*raftNode, error) {
+	n := &raftNode{cfg: cfg, elected: make(chan bool, 8), roster: roster}
 	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: &raftPort{Listener: port, dialer: rpc.Dialer{}, advertise: cfg.Advertise}, MaxPool: 3, Timeout: 10 * time.Second, Logger: quiet{cfg.RaftLog, &n.ending},
+		ServerAddressProvider: addresses{roster, n.configured},
 	})
 	if err := n.start(machine); err != nil {
 		return nil, errors.Join(err, n.transport.Close(), n.closeDisk())
@@ -75,12 +80,14 @@ func (n *raftNode) start(machine *fsm.FSM) error {
 		return err
 	}
 	guarded := &loading{FSM: machine}
-	n.Raft, err = raft.NewRaft(settings, guarded, logs, stable, n.snapshots, n.transport)
+	node, err := raft.NewRaft(settings, guarded, logs, stable, n.snapshots, n.transport)
 	if err != nil && guarded.err != nil {
 		return fmt.Errorf("loading the newest snapshot in %s: %w; run the version that wrote it, or put back raft from a backup, or start with an empty data_dir and restore a snapshot archive", filepath.Join(n.cfg.DataDir, "raft", "snapshots"), guarded.err)
 	} else if err != nil {
 		return fmt.Errorf("starting raft in %s: %w", n.cfg.DataDir, err)
 	}
+	n.Raft = node
+	n.open.Store(true)
 	return nil
 }
 
@@ -127,7 +134,7 @@ func (n *raftNode) bootstrap(settings *raft.Config, logs raft.LogStore, stable r
 	if err != nil {
 		return fmt.Errorf("reading the raft state in %s: %w", n.cfg.DataDir, err)
 	}
-	if past || !n.cfg.Bootstrap {
+	if past || n.cfg.Expect != 1 {
 		return nil
 	}
 	alone := raft.Configuration{Servers: []raft.Server{{ID: settings.LocalID, Address: n.transport.LocalAddr()}}}
@@ -137,29 +144,26 @@ func (n *raftNode) bootstrap(settings *raft.Config, logs raft.LogStore, stable r
 	return nil
 }
 
-// electSelf spares a lone voter the wait for a leader that cannot exist: it is told to stand for election
-// at once, with the message that a leader hands over by.
+// electSelf spares a lone voter the wait for a leader that cannot exist.
 func (n *raftNode) electSelf() {
-	future := n.GetConfiguration()
-	if future.Error() != nil {
-		return
+	if servers := n.servers(); len(servers) == 1 && servers[0].ID == raft.ServerID(n.cfg.NodeID) {
+		n.standForElection()
 	}
-	servers := future.Configuration().Servers
-	if len(servers) != 1 || servers[0].ID != raft.ServerID(n.cfg.NodeID) {
-		return
-	}
+}
+
+// standForElection makes this server a candidate at once, by the message that a leader hands over by.
+func (n *raftNode) standForElection() {
 	args := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
 		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.cfg.NodeID), Addr: []byte(n.transport.LocalAddr()),
 	}}
-	if err := n.transport.TimeoutNow(servers[0].ID, n.transport.LocalAddr(), args, new(raft.TimeoutNowResponse)); err != nil {
+	if err := n.transport.TimeoutNow(raft.ServerID(n.cfg.NodeID), n.transport.LocalAddr(), args, new(raft.TimeoutNowResponse)); err != nil {
 		n.cfg.Log.Debug("could not ask for an early election", "err", err)
 	}
 }
 
 // handOver gives the leadership to another server, so that writes go on, where there is one.
 func (n *raftNode) handOver() {
-	future := n.GetConfiguration()
-	if n.State() != raft.Leader || future.Error() != nil || len(future.Configuration().Servers) < 2 {
+	if n.State() != raft.Leader || n.voters() < 2 {
 		return
 	}
 	if err := n.LeadershipTransfer().Error(); err != nil {
@@ -189,13 +193,58 @@ func (n *raftNode) closeDisk() error {
 	return n.disk.Close()
 }
 
+// servers are those of Raft's newest configuration, none when this server is in no cluster.
+func (n *raftNode) servers() []raft.Server {
+	if !n.open.Load() {
+		return nil
+	}
+	return n.GetConfiguration().Configuration().Servers // which never fails, also after the end
+}
+
+func (n *raftNode) voters() int {
+	voters := 0
+	for _, s := range n.servers() {
+		if s.Suffrage == raft.Voter {
+			voters++
+		}
+	}
+	return voters
+}
+
+// configured is where Raft's configuration says that a server is.
+func (n *raftNode) configured(id raft.ServerID) (raft.ServerAddress, bool) {
+	for _, s := range n.servers() {
+		if s.ID == id {
+			return s.Address, true
+		}
+	}
+	return "", false
+}
+
+// standing is what Raft can say of how this server stands.
+func (n *raftNode) standing() *api.Standing {
+	_, leader := n.LeaderWithID()
+	s := &api.Standing{Leader: string(leader), LastTerm: n.lastTerm(), LastIndex: n.LastIndex(), LastContact: -1}
+	for _, m := range n.servers() {
+		s.Servers = append(s.Servers, string(m.ID))
+	}
+	if last := n.LastContact(); n.State() == raft.Leader {
+		s.LastContact = 0
+	} else if !last.IsZero() {
+		s.LastContact = time.Since(last)
+	}
+	return s
+}
+
+// lastTerm is that of the last log entry.
+func (n *raftNode) lastTerm() uint64 {
+	term, _ := strconv.ParseUint(n.Stats()["last_log_term"], 10, 64)
+	return term
+}
+
 // plight says why there may be no leader.
 func (n *raftNode) plight() string {
-	future := n.GetConfiguration()
-	if future.Error() != nil {
-		return "this server's raft is shut down"
-	}
-	servers := future.Configuration().Servers
+	servers := n.servers()
 	if len(servers) == 0 {
 		return "this server is in no cluster yet: start it with bootstrap_expect, or join it to one"
 	}

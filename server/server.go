@@ -36,8 +36,11 @@ type Config struct {
 
 	// DataDir holds the Raft log and snapshots; empty keeps everything in memory.
 	DataDir string
-	// Bootstrap makes a server without a past the first of its cluster.
-	Bootstrap bool
+	// Expect is how many servers without a past found a cluster together, once they know one another; with 1
+	// this server founds one by itself. 0 founds none: the leader of one takes this server in.
+	Expect int
+	// ReadReplica makes a server that never votes.
+	ReadReplica bool
 
 	LogStore LogConfig
 
@@ -115,7 +118,8 @@ type Server struct {
 	pool      *rpc.Pool
 	sessions  *sessionTimers
 	custody   *ca.Custody
-	events    chan struct{} // a change of members, for the leader
+	roster    *roster
+	founder   *founder
 	restored  chan struct{} // the store was replaced, for the leader
 	restoring sync.Mutex    // held while a snapshot is restored
 	since     time.Time     // when it was opened
@@ -127,7 +131,7 @@ func Open(cfg Config) (*Server, error) {
 	if cfg.HoldTimeout == 0 {
 		cfg.HoldTimeout = defaultHold
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), events: make(chan struct{}, 1), restored: make(chan struct{}, 1), since: time.Now()}
+	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), restored: make(chan struct{}, 1), since: time.Now()}
 	s.entries.Store(&cfg.Entries)
 	s.host = &host{datacenter: cfg.Datacenter, first: make(chan struct{})}
 	s.registry = endpoint.New(s.host, s.store)
@@ -157,10 +161,18 @@ func Open(cfg Config) (*Server, error) {
 	}
 	s.pool = rpc.NewPool(rpc.PoolOptions{Decode: decodeError})
 	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Encode: encodeError, Log: cfg.Log}), rpc.ListenerOptions{MaxPerIP: cfg.ConnsPerClient, HandshakeTimeout: cfg.HandshakeTimeout, Log: cfg.Log})
-	s.raft, err = openRaft(cfg, s.fsm, s.listener.Raft())
+	self := raft.Server{ID: raft.ServerID(cfg.NodeID), Address: raft.ServerAddress(cfg.Advertise)}
+	s.roster = newRoster(cfg.Datacenter, self, cfg.Members, cfg.Log)
+	s.raft, err = openRaft(cfg, s.fsm, s.listener.Raft(), s.roster)
 	if err != nil {
 		port.Close()
 		return nil, err
+	}
+	s.founder = &founder{
+		id: cfg.NodeID, name: cfg.NodeName, expect: cfg.Expect, roster: s.roster, raft: s.raft, ask: askStanding(s.pool), leaders: &s.host.leaders, log: cfg.Log,
+	}
+	if cfg.ReadReplica {
+		s.founder.expect = 0
 	}
 	s.host.join(s)
 	return s, nil
@@ -176,12 +188,7 @@ func (s *Server) Store() *state.Store { return s.store }
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Observe tells the server that the members of the LAN pool changed. It never blocks.
-func (s *Server) Observe() {
-	select {
-	case s.events <- struct{}{}:
-	default: // a look at all members is due already
-	}
-}
+func (s *Server) Observe() { s.roster.observe() }
 
 // Run serves until ctx ends, and returns when everything it started has ended. A leader hands over
 // first.
@@ -201,6 +208,7 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	group.Go(func() error { return s.registry.Run(inner) })
 	group.Go(func() error { return s.lead(inner) })
+	group.Go(func() error { return s.founder.run(inner) })
 	group.Go(func() error { return s.watchLeader(inner) })
 	group.Go(func() error { return s.raft.watchdog(inner) })
 	group.Go(func() error { return s.gauge(inner) })
@@ -248,6 +256,26 @@ func (s *Server) State() raft.RaftState { return s.raft.State() }
 
 // RaftStats are Raft's own figures.
 func (s *Server) RaftStats() map[string]string { return s.raft.Stats() }
+
+// WaitLeader blocks until this server leads and is ready to, or knows the leader that it forwards to, or ctx
+// ends. It returns the leader's name.
+func (s *Server) WaitLeader(ctx context.Context) string {
+	for {
+		changed := s.host.leaders.wait()
+		if s.host.Leading() {
+			return s.cfg.NodeName
+		}
+		if _, err := s.host.Leader(); err == nil {
+			_, id := s.raft.LeaderWithID()
+			return s.roster.name(id)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ""
+		}
+	}
+}
 
 // WaitLeading blocks until this server leads and is ready to, or ctx ends.
 func (s *Server) WaitLeading(ctx context.Context) {

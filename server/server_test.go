@@ -33,7 +33,7 @@ func member(name string, status gossip.Status) gossip.Member {
 func config(dir string) server.Config {
 	me := member("one", gossip.StatusAlive)
 	return server.Config{
-		Datacenter: "dc1", NodeName: me.Name, NodeID: me.Tags["id"], DataDir: dir, Bootstrap: true, Bind: "127.0.0.1:0",
+		Datacenter: "dc1", NodeName: me.Name, NodeID: me.Tags["id"], DataDir: dir, Expect: 1, Bind: "127.0.0.1:0",
 		Members:        func() []gossip.Member { return []gossip.Member{me} },
 		WANCoordinates: func() []*catalog.NodeCoordinate { return nil },
 		Log:            slog.New(slog.DiscardHandler), RaftLog: hclog.NewNullLogger(),

@@ -65,15 +65,5 @@ func (s *stall) look(writing time.Duration) {
 
 // replaceable reports whether this server leads others that could.
 func (n *raftNode) replaceable() bool {
-	future := n.GetConfiguration()
-	if n.State() != raft.Leader || future.Error() != nil {
-		return false
-	}
-	voters := 0
-	for _, s := range future.Configuration().Servers {
-		if s.Suffrage == raft.Voter {
-			voters++
-		}
-	}
-	return voters > 1
+	return n.State() == raft.Leader && n.voters() > 1
 }
