@@ -106,6 +106,9 @@ func (f *founder) try(ctx context.Context) (waits string) {
 	others := slices.DeleteFunc(slices.Clone(alive), func(s gossip.Server) bool { return s.ID == f.id })
 	stands, silent := f.askAll(ctx, others, nil)
 	for _, s := range stands {
+		if slices.Contains(s.Servers, f.id) {
+			return fmt.Sprintf("%s has founded the cluster with this server in it, whose log is to come", s.Name)
+		}
 		if len(s.Servers) > 0 {
 			return fmt.Sprintf("%s is in a cluster of %d already, whose leader has to take this server in%s", s.Name, len(s.Servers), f.noLeader(s))
 		}
