@@ -2,7 +2,9 @@ package agent
 
 import (
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -143,6 +145,15 @@ func apiConfig(cfg *config.Config) httpapi.Config {
 	for _, cidr := range cfg.HTTP.AllowWriteHTTPFrom {
 		if p, err := netip.ParsePrefix(cidr); err == nil { // checked when it was loaded
 			out.AllowWriteFrom = append(out.AllowWriteFrom, p)
+		}
+	}
+	if proxy := cfg.UI.MetricsProxy; proxy.BaseURL != "" {
+		base, err := url.Parse(proxy.BaseURL)
+		if err == nil { // checked when it was loaded
+			out.Metrics = &httpapi.MetricsStore{Base: base, Paths: proxy.PathAllowlist, Headers: http.Header{}}
+			for _, h := range proxy.AddHeaders {
+				out.Metrics.Headers.Add(h.Name, h.Value)
+			}
 		}
 	}
 	return out

@@ -76,12 +76,12 @@ type EnvoyExtension struct {
 
 // Upstream is a service that a proxy makes reachable to its local application.
 type Upstream struct {
-	DestinationType      string         `json:",omitempty"`
-	DestinationNamespace string         `json:",omitempty"`
-	DestinationPartition string         `json:",omitempty"`
-	DestinationPeer      string         `json:",omitempty"`
-	DestinationName      string         `json:",omitempty"`
-	Datacenter           string         `json:",omitempty"`
+	DestinationType      string
+	DestinationNamespace string `json:",omitempty"`
+	DestinationPartition string `json:",omitempty"`
+	DestinationPeer      string `json:",omitempty"`
+	DestinationName      string `json:",omitempty"`
+	Datacenter           string
 	LocalBindAddress     string         `json:",omitempty"`
 	LocalBindPort        int            `json:",omitempty"`
 	LocalBindSocketPath  string         `json:",omitempty"`

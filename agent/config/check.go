@@ -195,6 +195,15 @@ func headers(v any) error {
 	return nil
 }
 
+func addHeaders(v any) error {
+	for _, h := range v.([]AddHeader) {
+		if err := headers(map[string]string{h.Name: h.Value}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func webURL(v any) error {
 	if v == "" {
 		return nil

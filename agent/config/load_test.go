@@ -147,7 +147,7 @@ recursors = ["1.1.1.1", "[2606:4700::1]:53"]
 audit { sink "one" { type = "file" path = "a" rotate_bytes = 5 } }
 `)
 	got, _ := json.Marshal([]any{c.Services, c.Checks, c.Watches[0].Tag, c.Ports.HTTP, c.Ports.DNS, c.DNS.ServiceTTL["web-*"], c.DNS.SOA.MinTTL, c.ConfigEntries, c.Audit.Sinks["one"].RotateBytes})
-	want := `[[{"Name":"c","Connect":{"SidecarService":{"Proxy":{"Mode":"","Upstreams":[{"DestinationName":"a","LocalBindPort":9000,"MeshGateway":{}}],"MeshGateway":{},"Expose":{}}}}},` +
+	want := `[[{"Name":"c","Connect":{"SidecarService":{"Proxy":{"Mode":"","Upstreams":[{"DestinationType":"","DestinationName":"a","Datacenter":"","LocalBindPort":9000,"MeshGateway":{}}],"MeshGateway":{},"Expose":{}}}}},` +
 		`{"Name":"a","Check":{"Name":"c","TTL":"10s"}},{"Name":"b","Checks":[{"HTTP":"http://localhost","Header":{"X":["1"]},"Interval":"5s"}]}],` +
 		`[{"Name":"n","AliasService":"a"},{"CheckID":"mem","TCP":"localhost:1","Interval":"1m0s"}],["x"],1,16,60000000000,60,` +
 		`{"bootstrap":[{"config":{"a_b":1},"kind":"proxy-defaults","name":"global"},{"kind":"mesh"}]},5]`

@@ -151,9 +151,9 @@ func httpSettings() []setting {
 		{Key: "ui_config.metrics_provider", Help: "Where the web interface has its metrics from, such as prometheus."},
 		{Key: "ui_config.metrics_provider_files", Check: paths, Help: "Scripts that are served as part of the web interface."},
 		{Key: "ui_config.metrics_provider_options_json", Check: jsonObject, Help: "Options of the metrics provider, a JSON object."},
-		{Key: "ui_config.metrics_proxy.base_url", Check: webURL, Help: "Metrics store that /v1/internal/ui/metrics-proxy passes queries to."},
-		{Key: "ui_config.metrics_proxy.path_allowlist", Check: paths, Help: "Paths that may be asked for. Default: /api/v1/query and /api/v1/query_range."},
-		{Key: "ui_config.metrics_proxy.add_headers", Secret: true, Help: "Headers that are added to the queries: name, value."},
+		{Key: "ui_config.metrics_proxy.base_url", Check: webURL, Reload: true, Help: "Metrics store that /v1/internal/ui/metrics-proxy passes queries to."},
+		{Key: "ui_config.metrics_proxy.path_allowlist", Check: paths, Reload: true, Help: "Paths that may be asked for, each in whole. Default: /api/v1/query and /api/v1/query_range."},
+		{Key: "ui_config.metrics_proxy.add_headers", Secret: true, Check: addHeaders, Reload: true, Help: "Headers that are added to the queries: name, value."},
 		{Key: "ui_config.dashboard_url_templates", Check: webURLs, Help: "Links to dashboards; service is the one that is used."},
 	}
 }

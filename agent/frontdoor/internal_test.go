@@ -3,6 +3,7 @@ package frontdoor_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -111,4 +112,104 @@ func TestFederationStates(t *testing.T) {
 	}
 	a.Get(t, "/v1/internal/federation-state/dc1")
 	a.Do(t, "GET", "/v1/internal/federation-state/dc2", "").Want(t, http.StatusNotFound)
+}
+
+// What the web interface lists of gateways: to how many services each leads, and which services it leads to.
+func TestInternalUIGateways(t *testing.T) {
+	a := testkit.NewDev(t, nil).Start(t)
+	for _, body := range []string{
+		`{"Node": "u1", "Address": "10.0.0.1", "Service": {"Service": "gw", "Kind": "ingress-gateway", "Port": 443}}`,
+		`{"Node": "u1", "Address": "10.0.0.1", "Service": {"Service": "out", "Kind": "terminating-gateway", "Port": 444}}`,
+		`{"Node": "u1", "Address": "10.0.0.1", "Service": {"Service": "web", "Port": 80}}`,
+		`{"Node": "u1", "Address": "10.0.0.1", "Service": {"Service": "db", "Port": 81}}`,
+		`{"Node": "u1", "Address": "10.0.0.1", "Service": {"Service": "alone", "Port": 82}}`,
+	} {
+		a.Put(t, "/v1/catalog/register", body)
+	}
+	index := a.Get(t, "/v1/internal/ui/services").Header.Get("X-Consul-Index")
+	a.Put(t, "/v1/config", `{"Kind": "ingress-gateway", "Name": "gw", "Listeners": [{"Port": 80, "Protocol": "tcp", "Services": [{"Name": "web"}]}, {"Port": 81, "Protocol": "tcp", "Services": [{"Name": "Web"}]}, {"Port": 82, "Protocol": "tcp", "Services": [{"Name": "db"}]}]}`)
+	a.Put(t, "/v1/config", `{"Kind": "terminating-gateway", "Name": "out", "Services": [{"Name": "db"}, {"Name": "elsewhere"}]}`)
+	var services []struct {
+		Name                 string
+		GatewayConfig        struct{ AssociatedServiceCount int }
+		ConnectedWithGateway bool
+	}
+	a.Get(t, "/v1/internal/ui/services?filter=Service.Service+!%3D+consul&wait=1ms&index="+index).JSON(t, &services)
+	if got, want := fmt.Sprint(services), "[{alone {0} false} {db {0} true} {gw {2} false} {out {2} false} {web {0} true}]"; got != want {
+		t.Errorf("services\n%s, want\n%s", got, want)
+	}
+}
+
+// The metrics store behind the agent: what reaches it and what comes back.
+func TestMetricsProxy(t *testing.T) {
+	var seen *http.Request
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = r
+		w.Header().Set("Set-Cookie", "a=b")
+		switch r.URL.Path {
+		case "/prom/api/v1/query":
+			w.Header().Set("Content-Type", "application/json")
+			w.Write([]byte(`{"status": "success"}`))
+		case "/prom/elsewhere":
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusFound)
+		case "/prom/cut":
+			w.Header().Set("Content-Length", "10")
+			w.Write([]byte("cut"))
+		default:
+			http.Error(w, "no", http.StatusTeapot)
+		}
+	}))
+	defer store.Close()
+	proxy := func(base string) testkit.Settings {
+		return testkit.Settings{"ui_config": testkit.Settings{"metrics_proxy": testkit.Settings{
+			"base_url": base, "path_allowlist": []string{"/api/v1/query", "/elsewhere", "/prom/odd", "/cut"}, "add_headers": []testkit.Settings{{"name": "x-scope", "value": "canary"}},
+		}}}
+	}
+	n := testkit.NewDev(t, proxy(strings.Replace(store.URL, "http://", "http://user:canary@", 1)+"/prom/"))
+	a := n.Start(t)
+	r := a.Get(t, "/v1/internal/ui/metrics-proxy/api/v1/query?query=up%7Ba%3D%22b%22%7D&token=secret&time=1")
+	if r.Body != `{"status": "success"}` || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Set-Cookie") != "" {
+		t.Errorf("answer: %s %v", r.Body, r.Header)
+	}
+	a.Do(t, "GET", "/v1/internal/ui/metrics-proxy/api/v1/query?query=up", "", "X-Consul-Token", "secret", "Authorization", "Bearer secret", "Cookie", "secret=1").Want(t, http.StatusOK)
+	if user, password, _ := seen.BasicAuth(); user != "user" || password != "canary" || seen.Header.Get("X-Scope") != "canary" {
+		t.Errorf("the store is asked with %v", seen.Header)
+	}
+	if said := fmt.Sprint(seen.Header, seen.URL); strings.Contains(said, "secret") {
+		t.Errorf("the store learns the client's secrets: %s", said)
+	}
+	for path, want := range map[string]int{
+		"odd": 418, "elsewhere": 502, "": 403, "admin": 403, "api/v1/query/": 200, "api/v1/queryx": 403, "api/v1": 403, "api/v1/query/%2e%2e/admin": 403,
+		"%2e%2e/%2e%2e/api/v1/query": 200, "x%2f..%2fapi/v1/query": 200, "api/v1/query%3Fx=y": 403, "prom/api/v1/query": 403,
+	} {
+		if r := a.Do(t, "GET", "/v1/internal/ui/metrics-proxy/"+path, ""); r.Status != want || strings.Contains(r.Body, "canary") {
+			t.Errorf("%s: %d %s, want %d", path, r.Status, r.Body, want)
+		}
+	}
+	if _, err := a.Ask(t.Context(), "GET", "/v1/internal/ui/metrics-proxy/cut", ""); err == nil {
+		t.Error("an answer that was cut off looks whole")
+	}
+	a.Do(t, "POST", "/v1/internal/ui/metrics-proxy/api/v1/query", "query=up").Want(t, http.StatusMethodNotAllowed)
+	n.Configure(t, proxy("http://user:canary@127.0.0.1:1"))
+	a.Reload(t)
+	if r := a.Do(t, "GET", "/v1/internal/ui/metrics-proxy/api/v1/query", "").Want(t, http.StatusBadGateway); strings.Contains(r.Body, "canary") || strings.Contains(a.Log.Tail(), "canary") {
+		t.Errorf("the password is told: %s", r.Body)
+	}
+	n.Configure(t, proxy(""))
+	a.Reload(t)
+	a.Do(t, "GET", "/v1/internal/ui/metrics-proxy/api/v1/query", "").Want(t, http.StatusNotFound)
+}
+
+// An upstream says in the catalog what it leaves open, and at its agent only what it says.
+func TestUpstreamShown(t *testing.T) {
+	a := testkit.NewDev(t, nil).Start(t)
+	a.Put(t, "/v1/agent/service/register", `{"Name": "p", "Kind": "connect-proxy", "Port": 81, "Proxy": {"DestinationServiceName": "web", "Upstreams": [{"DestinationName": "db", "LocalBindPort": 9191}]}}`)
+	if body := a.Get(t, "/v1/agent/service/p").Body; !strings.Contains(body, `"Upstreams":[{"DestinationName":"db","LocalBindPort":9191,"MeshGateway":{}}]`) || !strings.Contains(body, `"DestinationServiceName":"web"`) {
+		t.Errorf("agent: %s", body)
+	}
+	for _, path := range []string{"/v1/catalog/service/p", "/v1/health/service/p", "/v1/internal/ui/nodes"} {
+		if body := a.Get(t, path).Body; !strings.Contains(body, `{"DestinationType":"","DestinationName":"db","Datacenter":"","LocalBindPort":9191,"MeshGateway":{}}`) {
+			t.Errorf("%s: %s", path, body)
+		}
+	}
 }

@@ -44,6 +44,8 @@ type Config struct {
 	// Debug serves the profiler.
 	Debug  bool
 	Limits Limits
+	// Metrics is the store that the web interface's queries are passed on to; nil for none.
+	Metrics *MetricsStore
 }
 
 // Limits bound what one request may send, in bytes. A zero field means its default.
@@ -75,14 +77,16 @@ type API struct {
 	cached bool
 	config atomic.Pointer[Config]
 	mux    *http.ServeMux
-	kv     http.HandlerFunc
+	// metrics makes the requests to the metrics store.
+	metrics *http.Client
+	kv      http.HandlerFunc
 
 	queryToken sync.Once
 }
 
 // New returns an API over a way to the servers and the parts of the agent.
 func New(cfg Config, deps Deps, log *slog.Logger) *API {
-	a := &API{Deps: deps, log: log, limits: cfg.Limits.withDefaults(), cached: cfg.Cached, mux: http.NewServeMux()}
+	a := &API{Deps: deps, log: log, limits: cfg.Limits.withDefaults(), cached: cfg.Cached, mux: http.NewServeMux(), metrics: newMetricsClient()}
 	a.config.Store(&cfg)
 	routes := Routes()
 	for i := range routes {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
@@ -65,6 +66,31 @@ func agentService(s *catalog.Service, datacenter string) *AgentService {
 		out.Connect = s.Connect
 	}
 	return out
+}
+
+// MarshalJSON leaves out what upstreams do not say, as Consul's agent does and its catalog does not.
+func (s *AgentService) MarshalJSON() ([]byte, error) {
+	type plain AgentService
+	if s.Proxy == nil || len(s.Proxy.Upstreams) == 0 {
+		return json.Marshal((*plain)(s))
+	}
+	type upstream struct {
+		DestinationType string `json:",omitempty"`
+		catalog.Upstream
+		Datacenter string `json:",omitempty"`
+	}
+	type proxy struct {
+		*catalog.Proxy
+		Upstreams []upstream
+	}
+	shown := proxy{Proxy: s.Proxy}
+	for _, u := range s.Proxy.Upstreams {
+		shown.Upstreams = append(shown.Upstreams, upstream{u.DestinationType, u, u.Datacenter})
+	}
+	return json.Marshal(struct {
+		*plain
+		Proxy proxy
+	}{(*plain)(s), shown})
 }
 
 // hash returns the content hash of a service that has none yet.

@@ -31,7 +31,8 @@ type serviceSummary struct {
 
 // gatewayConfig is what gateways say of a service.
 type gatewayConfig struct {
-	Addresses []string `json:",omitempty"` // "host:port", where it is let in
+	AssociatedServiceCount int      `json:",omitempty"` // of a gateway: to how many services it leads
+	Addresses              []string `json:",omitempty"` // "host:port", where it is let in
 }
 
 // listedService is a summary with what else the list of services shows.
@@ -99,17 +100,26 @@ func (s *serviceSummary) add(i *catalog.Instance) {
 func sortedKeys(m map[string]bool) []string { return slices.Sorted(maps.Keys(m)) }
 
 // listed are the summaries of services, by name, with what they are connected with.
-func listed(instances []*catalog.Instance, datacenter string) []*listedService {
-	proxied := map[string]bool{}
-	for _, i := range instances {
+func listed(info *api.ServiceInfo, datacenter string) []*listedService {
+	proxied, behind := map[string]bool{}, map[string]bool{}
+	for _, i := range info.Instances {
 		if i.Service.Kind == catalog.KindConnectProxy {
 			proxied[strings.ToLower(i.Service.Proxy.DestinationServiceName)] = true
 		}
 	}
-	summaries := summarize(instances, datacenter)
+	summaries := summarize(info.Instances, datacenter)
+	counted := map[[2]string]bool{} // links, since a gateway has one for each listener
+	for _, l := range info.Gateways {
+		link := [2]string{strings.ToLower(l.Gateway.Name), strings.ToLower(l.Service.Name)}
+		behind[link[1]] = true
+		if s := summaries[link[0]]; s != nil && s.Kind == l.GatewayKind && !counted[link] {
+			counted[link] = true
+			s.GatewayConfig.AssociatedServiceCount++
+		}
+	}
 	list := make([]*listedService, 0, len(summaries))
 	for _, name := range slices.Sorted(maps.Keys(summaries)) {
-		list = append(list, &listedService{serviceSummary: summaries[name], ConnectedWithProxy: proxied[name]})
+		list = append(list, &listedService{serviceSummary: summaries[name], ConnectedWithProxy: proxied[name], ConnectedWithGateway: behind[name]})
 	}
 	return list
 }

@@ -18,6 +18,7 @@ func internalRoutes() []Route {
 		{Path: "/v1/internal/ui/service-topology/{service...}", Doc: "show what a service reaches in the mesh, and what reaches it", ACL: "node:read, service:read", Methods: get(uiTopology)},
 		{Path: "/v1/internal/ui/gateway-services-nodes/{gateway...}", Doc: "list the services of a gateway with a summary of their health", ACL: "node:read, service:read", Methods: get(uiGatewayServices)},
 		{Path: "/v1/internal/ui/gateway-intentions/{gateway...}", Doc: "list the intentions about the services of a gateway", ACL: "service:read, intentions:read", Methods: get(uiGatewayIntentions)},
+		{Path: "/v1/internal/ui/metrics-proxy/{path...}", Doc: "query the metrics store of `ui_config.metrics_proxy`", ACL: "node:read, service:read", Methods: get(metricsProxy)},
 		{Path: "/v1/internal/federation-states", Doc: "list what datacenters tell the others", ACL: "operator:read", Methods: get(federationList)},
 		{Path: "/v1/internal/federation-states/mesh-gateways", Doc: "list the mesh gateways of all datacenters", ACL: "operator:read", Methods: get(federationGateways)},
 		{Path: "/v1/internal/federation-state/{dc}", Doc: "show what a datacenter tells the others", ACL: "operator:read", Methods: get(federationRead)},
@@ -49,7 +50,7 @@ func uiServices(c *call) error {
 		return err
 	}
 	c.meta(meta)
-	return c.json(listed(*rep, c.datacenter()))
+	return c.json(listed(rep, c.datacenter()))
 }
 
 // datacenter is the one that answers.
@@ -82,7 +83,7 @@ func uiExported(c *call) error {
 		exported[e.Service] = true
 	}
 	kept := []*listedService{}
-	for _, s := range listed(*dump, c.datacenter()) {
+	for _, s := range listed(dump, c.datacenter()) {
 		if exported[s.Name] {
 			kept = append(kept, s)
 		}
@@ -111,7 +112,7 @@ func uiOverview(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(overview(*nodes, *dump))
+	return c.json(overview(*nodes, dump.Instances))
 }
 
 func federationList(c *call) error { return query(c, api.FederationList, nothing) }

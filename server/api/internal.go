@@ -17,6 +17,12 @@ type NodeInfo struct {
 	Checks          []*catalog.Check
 }
 
+// ServiceInfo is every instance, and what gateways lead to.
+type ServiceInfo struct {
+	Instances []*catalog.Instance
+	Gateways  []*catalog.GatewayService
+}
+
 // Federated is what a datacenter told the others; nil when it told nothing.
 type Federated struct{ State *catalog.FederationState }
 
@@ -61,7 +67,7 @@ type UnassignedName struct {
 // Verbs behind the web interface, and of federation states.
 var (
 	NodeDump    = rpc.Method[NodeQuery, []*NodeInfo]{Name: "Internal.NodeDump"}
-	ServiceDump = rpc.Method[Nothing, []*catalog.Instance]{Name: "Internal.ServiceDump"}
+	ServiceDump = rpc.Method[Nothing, ServiceInfo]{Name: "Internal.ServiceDump"}
 
 	VirtualRead   = rpc.Method[VirtualQuery, Virtual]{Name: "Internal.VirtualRead"}
 	VirtualAssign = rpc.Method[VirtualWrite, VirtualWritten]{Name: "Internal.VirtualAssign"}

@@ -25,10 +25,17 @@ func registerGateways(r *endpoint.Registry) {
 			found, index := servicesOfGateway(tx, w, q.Service)
 			return &found, index, nil
 		},
-		Visible: visible(func(az acl.Authorizer, s *catalog.GatewayService) bool { return seesService(az, s.Service.Name) }),
+		Visible: visible(seesGatewayService),
 		Filter:  filter.List[*catalog.GatewayService],
 	})
 }
+
+func seesGatewayService(az acl.Authorizer, s *catalog.GatewayService) bool {
+	return seesService(az, s.Service.Name)
+}
+
+// gatewayKinds are the kinds of entries that lead gateways to services.
+var gatewayKinds = []catalog.EntryKind{catalog.EntryTerminatingGateway, catalog.EntryIngressGateway, catalog.EntryBoundAPIGateway}
 
 // servicesOfGateway lists the services that a gateway leads to, by name and port. What the entries say of
 // all services depends on the services there are, but not on their health.
@@ -36,14 +43,10 @@ func registerGateways(r *endpoint.Registry) {
 func servicesOfGateway(tx *state.Txn, w *state.Watch, gateway string) (gatewayServices, uint64) {
 	r := &gatewayRead{entriesRead: entriesRead{tx: tx, w: w}}
 	found := gatewayServices{}
-	if e, ok := r.Get(catalog.EntryTerminatingGateway, gateway).(*catalog.TerminatingGateway); ok {
-		found = append(found, linked(e, r.outsiders)...)
-	}
-	if e, ok := r.Get(catalog.EntryIngressGateway, gateway).(*catalog.IngressGateway); ok {
-		found = append(found, r.exposed(e, r.meshed)...)
-	}
-	if e, ok := r.Get(catalog.EntryBoundAPIGateway, gateway).(*catalog.BoundAPIGateway); ok {
-		found = append(found, routed(e)...)
+	for _, kind := range gatewayKinds {
+		if e := r.Get(kind, gateway); e != nil {
+			found = append(found, r.services(e)...)
+		}
 	}
 	slices.SortStableFunc(found, func(a, b *catalog.GatewayService) int {
 		return cmp.Or(cmp.Compare(strings.ToLower(a.Service.Name), strings.ToLower(b.Service.Name)), a.Port-b.Port)
@@ -78,6 +81,19 @@ func connectInstances(tx *state.Txn, w *state.Watch, service string) (found []*c
 
 // gatewayRead reads config entries, and the services there are where entries speak of all services.
 type gatewayRead struct{ entriesRead }
+
+// services are those that an entry of gatewayKinds leads to.
+func (r *gatewayRead) services(e catalog.ConfigEntry) gatewayServices {
+	switch e := e.(type) {
+	case *catalog.TerminatingGateway:
+		return linked(e, r.outsiders)
+	case *catalog.IngressGateway:
+		return r.exposed(e, r.meshed)
+	case *catalog.BoundAPIGateway:
+		return routed(e)
+	}
+	return nil
+}
 
 // leading names the gateways of a kind that lead to a service.
 func (r *gatewayRead) leading(kind catalog.Kind, service string) (names []string) {

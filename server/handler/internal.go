@@ -17,19 +17,39 @@ func registerInternal(r *endpoint.Registry) {
 		Visible: visibleNodeDump,
 		Filter:  filter.List[*api.NodeInfo],
 	})
-	endpoint.AddQuery(r, endpoint.Query[api.Nothing, []*catalog.Instance]{
-		Method: api.ServiceDump,
-		Read: func(tx *state.Txn, w *state.Watch, _ *api.Nothing) (*[]*catalog.Instance, uint64, error) {
-			found := []*catalog.Instance{}
-			index := state.AllInstances(tx, w, func(i *catalog.Instance) { found = append(found, i) })
-			_, checked := state.StateChecks(tx, w, catalog.Any, nil)
-			return &found, max(index, checked), nil
+	endpoint.AddQuery(r, endpoint.Query[api.Nothing, api.ServiceInfo]{
+		Method:  api.ServiceDump,
+		Read:    readServiceDump,
+		Visible: visibleServiceDump,
+		Filter: func(rep *api.ServiceInfo, keep filter.Keep) (*api.ServiceInfo, error) {
+			kept, err := filter.List(&rep.Instances, keep)
+			if err != nil {
+				return nil, err
+			}
+			return &api.ServiceInfo{Instances: *kept, Gateways: rep.Gateways}, nil
 		},
-		Visible: visible(func(az acl.Authorizer, i *catalog.Instance) bool {
-			return seesNode(az, i.Node.Node) && seesService(az, i.Service.Service)
-		}),
-		Filter: filter.List[*catalog.Instance],
 	})
+}
+
+func readServiceDump(tx *state.Txn, w *state.Watch, _ *api.Nothing) (*api.ServiceInfo, uint64, error) {
+	info := &api.ServiceInfo{Instances: []*catalog.Instance{}}
+	index := state.AllInstances(tx, w, func(i *catalog.Instance) { info.Instances = append(info.Instances, i) })
+	_, checked := state.StateChecks(tx, w, catalog.Any, nil)
+	r := &gatewayRead{entriesRead: entriesRead{tx: tx, w: w}}
+	for _, kind := range gatewayKinds {
+		for _, e := range r.List(kind) {
+			info.Gateways = append(info.Gateways, r.services(e)...)
+		}
+	}
+	return info, max(index, checked, r.index), nil
+}
+
+func visibleServiceDump(az acl.Authorizer, rep *api.ServiceInfo) (*api.ServiceInfo, bool) {
+	instances, fewer := visible(func(az acl.Authorizer, i *catalog.Instance) bool {
+		return seesNode(az, i.Node.Node) && seesService(az, i.Service.Service)
+	})(az, &rep.Instances)
+	gateways, less := visible(seesGatewayService)(az, &rep.Gateways)
+	return &api.ServiceInfo{Instances: *instances, Gateways: *gateways}, fewer || less
 }
 
 // readNodeDump answers with one node, or with all of them.
