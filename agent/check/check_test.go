@@ -57,26 +57,43 @@ func statuses(reports []report) string {
 	return strings.Join(all, " ")
 }
 
-// define returns a check named "c" with an interval and a timeout of a few seconds.
+// define returns a check named "c" with an interval of a few seconds, and a timeout that no test reaches.
 func define(d catalog.CheckDefinition) *catalog.AgentCheck {
 	if d.TTL == 0 && d.AliasNode == "" && d.AliasService == "" {
 		d.Interval = catalog.Duration(10 * time.Second)
 	}
 	if d.Timeout == 0 {
-		d.Timeout = catalog.Duration(3 * time.Second)
+		d.Timeout = catalog.Duration(30 * time.Second)
 	}
 	return &catalog.AgentCheck{CheckID: "c", CheckDefinition: d}
 }
 
-// probe makes a check once and ends it.
-func probe(t *testing.T, def *catalog.AgentCheck, deps check.Deps) (catalog.Status, string) {
+// A deadline is a context whose time is over when over is closed.
+type deadline struct {
+	context.Context
+	over <-chan struct{}
+}
+
+func (d deadline) Done() <-chan struct{} { return d.over }
+
+func (d deadline) Err() error {
+	select {
+	case <-d.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// probe makes a check once and ends it. Its time is over when late is closed.
+func probe(t *testing.T, def *catalog.AgentCheck, deps check.Deps, late <-chan struct{}) (catalog.Status, string) {
 	t.Helper()
 	deps.Reporter = &recorder{}
 	r, err := check.New(def, deps)
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
-	status, output := r.Probe(t.Context())
+	status, output := r.Probe(deadline{t.Context(), late})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := r.Run(ctx); err != nil {
@@ -88,7 +105,13 @@ func probe(t *testing.T, def *catalog.AgentCheck, deps check.Deps) (catalog.Stat
 // expect makes a check once and compares the result.
 func expect(t *testing.T, def *catalog.AgentCheck, deps check.Deps, want catalog.Status, output string) {
 	t.Helper()
-	status, got := probe(t, def, deps)
+	expectLate(t, nil, def, deps, want, output)
+}
+
+// expectLate is expect for a check whose time is over when late is closed.
+func expectLate(t *testing.T, late <-chan struct{}, def *catalog.AgentCheck, deps check.Deps, want catalog.Status, output string) {
+	t.Helper()
+	status, got := probe(t, def, deps, late)
 	if status != want || !strings.Contains(got, output) {
 		t.Errorf("got %s %q, want %s with %q", status, got, want, output)
 	}

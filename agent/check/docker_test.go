@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/curia-mesh/curia/agent/check"
 	"github.com/curia-mesh/curia/catalog"
@@ -23,9 +22,11 @@ func frame(stream byte, text string) string {
 	return string([]byte{stream, 0, 0, 0, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}) + text
 }
 
-// engine is a Docker Engine whose containers know one command each; it returns the socket's address.
-func engine(t *testing.T, output string, exit int) (string, *atomic.Value) {
+// engine is a Docker Engine whose containers know one command each; it returns the socket's address, what the
+// command was, and a channel that is closed when the output of one that does not end (exit < 0) has been read.
+func engine(t *testing.T, output string, exit int) (string, *atomic.Value, <-chan struct{}) {
 	var asked atomic.Value
+	read := make(chan struct{})
 	var inspected atomic.Int32
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /containers/web.1/exec", func(w http.ResponseWriter, r *http.Request) {
@@ -45,7 +46,11 @@ func engine(t *testing.T, output string, exit int) (string, *atomic.Value) {
 		io.Copy(io.Discard, r.Body) // the server notices the end of a connection only behind the body
 		fmt.Fprint(w, output)
 		if exit < 0 {
-			w.(http.Flusher).Flush()
+			// Frames without content, far more of them than what lies between the two ends can hold.
+			for range 512 {
+				io.WriteString(w, strings.Repeat(frame(2, ""), 1024))
+			}
+			close(read)
 			<-r.Context().Done()
 		}
 	})
@@ -69,15 +74,15 @@ func engine(t *testing.T, output string, exit int) (string, *atomic.Value) {
 	srv.Listener = l
 	srv.Start()
 	t.Cleanup(srv.Close)
-	return "unix://" + socket, &asked
+	return "unix://" + socket, &asked, read
 }
 
 func TestDocker(t *testing.T) {
 	f := func(container, output string, exit int, want catalog.Status, text string) {
 		t.Helper()
-		host, _ := engine(t, output, exit)
-		def := define(catalog.CheckDefinition{DockerContainerID: container, ScriptArgs: []string{"true"}, Timeout: catalog.Duration(300 * time.Millisecond)})
-		expect(t, def, check.Deps{DockerHost: host}, want, text)
+		host, _, read := engine(t, output, exit)
+		def := define(catalog.CheckDefinition{DockerContainerID: container, ScriptArgs: []string{"true"}})
+		expectLate(t, read, def, check.Deps{DockerHost: host}, want, text)
 	}
 	f("web.1", frame(1, "all ")+frame(2, "")+frame(2, "well"), 0, catalog.Passing, "all well")
 	f("web.1", frame(2, "slow"), 1, catalog.Warning, "slow")
@@ -87,7 +92,7 @@ func TestDocker(t *testing.T) {
 	f("web.1", frame(1, "cut")[:9], 0, catalog.Critical, "unexpected EOF\nc")
 	f("db", "", 0, catalog.Critical, "docker exec in db: create: the Docker Engine answered 404 Not Found: No such container: db")
 
-	host, asked := engine(t, "", 0)
+	host, asked, _ := engine(t, "", 0)
 	expect(t, define(catalog.CheckDefinition{DockerContainerID: "web.1", Shell: "/bin/bash", ScriptArgs: []string{"check --all"}}), check.Deps{DockerHost: host}, catalog.Passing, "")
 	if got := asked.Load(); got != "/bin/bash|-c|check --all" {
 		t.Errorf("the container ran %q", got)

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/curia-mesh/curia/agent/check"
@@ -25,6 +24,7 @@ func trust(s *httptest.Server) check.Deps {
 }
 
 func TestHTTP(t *testing.T) {
+	slow := make(chan struct{})
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/echo":
@@ -43,6 +43,7 @@ func TestHTTP(t *testing.T) {
 				}
 			}
 		case "/slow":
+			close(slow)
 			<-r.Context().Done()
 		}
 	}))
@@ -59,17 +60,17 @@ func TestHTTP(t *testing.T) {
 	f("/204", catalog.CheckDefinition{}, catalog.Passing, "204 No Content")
 	f("/429", catalog.CheckDefinition{}, catalog.Warning, "429 Too Many Requests")
 	f("/500", catalog.CheckDefinition{}, catalog.Critical, "500 Internal Server Error Output: down")
-	f("/slow", catalog.CheckDefinition{Timeout: catalog.Duration(50 * time.Millisecond)}, catalog.Critical, "deadline exceeded")
+	expectLate(t, slow, define(catalog.CheckDefinition{HTTP: srv.URL + "/slow"}), check.Deps{}, catalog.Critical, "deadline exceeded")
 
-	_, output := probe(t, define(catalog.CheckDefinition{HTTP: srv.URL + "/endless"}), check.Deps{})
+	_, output := probe(t, define(catalog.CheckDefinition{HTTP: srv.URL + "/endless"}), check.Deps{}, nil)
 	if n := len(output); n > catalog.MaxCheckOutput || n < catalog.MaxCheckOutput-3 || !utf8.ValidString(output) {
 		t.Errorf("output of an endless body is %d bytes, want %d of UTF-8", n, catalog.MaxCheckOutput)
 	}
-	if _, output = probe(t, define(catalog.CheckDefinition{HTTP: srv.URL + "/endless", OutputMaxSize: 100}), check.Deps{}); len(output) > 100 || len(output) < 97 {
+	if _, output = probe(t, define(catalog.CheckDefinition{HTTP: srv.URL + "/endless", OutputMaxSize: 100}), check.Deps{}, nil); len(output) > 100 || len(output) < 97 {
 		t.Errorf("output_max_size 100 let %d bytes through", len(output))
 	}
 	login := strings.Replace(srv.URL, "http://", "http://u:hunter2@", 1)
-	if _, output = probe(t, define(catalog.CheckDefinition{HTTP: login + "/204"}), check.Deps{}); strings.Contains(output, "hunter2") {
+	if _, output = probe(t, define(catalog.CheckDefinition{HTTP: login + "/204"}), check.Deps{}, nil); strings.Contains(output, "hunter2") {
 		t.Errorf("output tells the password: %s", output)
 	}
 	srv.Close()

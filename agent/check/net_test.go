@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/curia-mesh/curia/agent/check"
 	"github.com/curia-mesh/curia/catalog"
@@ -32,7 +31,7 @@ func serve(t *testing.T, overTLS bool, h http.Handler) (*httptest.Server, string
 	return srv, srv.Listener.Addr().String()
 }
 
-// answering starts a TCP server that answers each connection with text, then closes it or, with "", holds it open.
+// answering starts a TCP server that answers each connection with text.
 func answering(t *testing.T, text string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -45,14 +44,32 @@ func answering(t *testing.T, text string) string {
 			if err != nil {
 				return
 			}
-			if text != "" {
-				io.WriteString(conn, text)
-				conn.(*net.TCPConn).CloseWrite()
-			}
+			io.WriteString(conn, text)
+			conn.(*net.TCPConn).CloseWrite()
 			t.Cleanup(func() { conn.Close() })
 		}
 	}()
 	return l.Addr().String()
+}
+
+// mute starts a TCP server that does not answer. asked is closed when it has heard something.
+func mute(t *testing.T) (addr string, asked <-chan struct{}) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	heard := make(chan struct{})
+	go func() { // ends when it has heard something
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		t.Cleanup(func() { conn.Close() })
+		conn.Read(make([]byte, 1))
+		close(heard)
+	}()
+	return l.Addr().String(), heard
 }
 
 func TestTCP(t *testing.T) {
@@ -63,8 +80,8 @@ func TestTCP(t *testing.T) {
 	expect(t, define(catalog.CheckDefinition{TCP: ":" + port}), check.Deps{}, catalog.Passing, "Success")
 	expect(t, define(catalog.CheckDefinition{TCP: addr, TCPUseTLS: true}), trust(srv), catalog.Passing, "Success")
 	expect(t, define(catalog.CheckDefinition{TCP: addr, TCPUseTLS: true}), check.Deps{}, catalog.Critical, "TLS handshake with "+addr)
-	mute := define(catalog.CheckDefinition{TCP: answering(t, ""), TCPUseTLS: true, Timeout: catalog.Duration(50 * time.Millisecond)})
-	expect(t, mute, check.Deps{}, catalog.Critical, "deadline exceeded")
+	silent, asked := mute(t)
+	expectLate(t, asked, define(catalog.CheckDefinition{TCP: silent, TCPUseTLS: true}), check.Deps{}, catalog.Critical, "deadline exceeded")
 	srv.Close()
 	expect(t, define(catalog.CheckDefinition{TCP: addr}), check.Deps{}, catalog.Critical, "refused")
 }
@@ -74,7 +91,7 @@ func TestUDP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	asked := make(chan string, 3)
+	asked, silence := make(chan string, 3), make(chan struct{})
 	go func() { // ends when server is closed
 		buf := make([]byte, 100)
 		for {
@@ -83,15 +100,17 @@ func TestUDP(t *testing.T) {
 				return
 			}
 			asked <- string(buf[:n])
-			if string(buf[:n]) != "silence" {
-				server.WriteTo(make([]byte, 1000), from)
+			if string(buf[:n]) == "silence" {
+				close(silence)
+				continue
 			}
+			server.WriteTo(make([]byte, 1000), from)
 		}
 	}()
 	addr := server.LocalAddr().String()
 	expect(t, define(catalog.CheckDefinition{UDP: addr}), check.Deps{}, catalog.Passing, "UDP connect "+addr+": Success")
 	expect(t, define(catalog.CheckDefinition{UDP: addr, Body: "ping"}), check.Deps{}, catalog.Passing, "Success")
-	expect(t, define(catalog.CheckDefinition{UDP: addr, Body: "silence", Timeout: catalog.Duration(50 * time.Millisecond)}), check.Deps{}, catalog.Critical, "no answer within 50ms")
+	expectLate(t, silence, define(catalog.CheckDefinition{UDP: addr, Body: "silence"}), check.Deps{}, catalog.Critical, "no answer within 30s")
 	server.Close()
 	expect(t, define(catalog.CheckDefinition{UDP: addr}), check.Deps{}, catalog.Critical, "refused")
 	if a, b := <-asked, <-asked; a != "Curia Health Check\n" || b != "ping" {
@@ -108,7 +127,7 @@ func TestH2Ping(t *testing.T) {
 	defer http1.Close()
 	f := func(addr string, overTLS bool, deps check.Deps, want catalog.Status, output string) {
 		t.Helper()
-		d := catalog.CheckDefinition{H2PING: addr, H2PingUseTLS: &overTLS, Timeout: catalog.Duration(time.Second)}
+		d := catalog.CheckDefinition{H2PING: addr, H2PingUseTLS: &overTLS}
 		expect(t, define(d), deps, want, "HTTP2 ping "+addr+": "+output)
 	}
 	f(plain, false, check.Deps{}, catalog.Passing, "Success")
@@ -120,8 +139,8 @@ func TestH2Ping(t *testing.T) {
 	f(answering(t, strings.Repeat("\x00\x00\x00\x08\x00\x00\x00\x00\x00", 100)), false, check.Deps{}, catalog.Critical, "no answer to the ping among 64 frames")
 	f(answering(t, "\x00\x00\x08\x06\x00\x00\x00\x00\x00curia\x00\x00\x00"), false, check.Deps{}, catalog.Critical, "read a frame: EOF") // no ACK
 	f(answering(t, "\x00\x00\x04\x04"), false, check.Deps{}, catalog.Critical, "read a frame: unexpected EOF")
-	d := catalog.CheckDefinition{H2PING: answering(t, ""), Timeout: catalog.Duration(50 * time.Millisecond)}
-	expect(t, define(d), check.Deps{}, catalog.Critical, "no answer within 50ms")
+	silent, asked := mute(t)
+	expectLate(t, asked, define(catalog.CheckDefinition{H2PING: silent}), check.Deps{}, catalog.Critical, "no answer within 30s")
 }
 
 // health answers as a gRPC server does whose services are in the states given.
