@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -87,6 +88,7 @@ type settings struct {
 	prefixTTL []prefixTTL // longest first
 	nodeTTL   uint32
 	recursors []netip.AddrPort
+	dial      func(ctx context.Context, network, address string) (net.Conn, error) // connects to recursors
 }
 
 type prefixTTL struct {
@@ -109,7 +111,7 @@ func newSettings(c Config) (*settings, error) {
 			*d.set = *d.usual
 		}
 	}
-	s := &settings{Config: c, nodeTTL: seconds(c.NodeTTL), exactTTL: map[string]uint32{}}
+	s := &settings{Config: c, nodeTTL: seconds(c.NodeTTL), exactTTL: map[string]uint32{}, dial: (&net.Dialer{}).DialContext}
 	s.buffers.New = func() any { b := make([]byte, beyond+maxTCPSize); return &b }
 	if c.Domain == "" {
 		s.Domain = "consul"

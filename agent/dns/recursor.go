@@ -101,7 +101,7 @@ func (s *settings) exchange(ctx context.Context, to netip.AddrPort, pkt []byte, 
 	if tcp {
 		network = "tcp"
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, to.String())
+	conn, err := s.dial(ctx, network, to.String())
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -109,16 +110,54 @@ func TestRecursors(t *testing.T) {
 	f("udp", "www.example.test.", dns.RcodeServerFailure)
 }
 
+// far is a connection to a recursor in this process, for bubbles. It answers with nothing where answer does.
+func far(answer func(pkt []byte) []byte) net.Conn {
+	near, end := net.Pipe()
+	go func() { // ends when near is closed
+		buf := make([]byte, 512)
+		for {
+			n, err := end.Read(buf)
+			if err != nil {
+				return
+			}
+			if reply := answer(buf[:n]); reply != nil {
+				end.Write(reply)
+			}
+		}
+	}()
+	return near
+}
+
 // TestRecursorSilence checks that one that does not answer costs no more than its timeout.
 func TestRecursorSilence(t *testing.T) {
-	silent, good := recursor(t, func(*dns.Msg) *dns.Msg { return nil }), recursor(t, world)
-	c := Defaults()
-	c.Recursors = []string{silent.addr, good.addr}
-	c.RecursorTimeout = 50 * time.Millisecond
-	server := start(t, c, fleet(1))
-	if reply := exchange(t, "udp", server.addr, new(dns.Msg).SetQuestion("www.example.test.", dns.TypeA)); len(reply.Answer) != 1 {
-		t.Errorf("got %v", reply)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c := Defaults()
+		c.Recursors = []string{"192.0.2.1", "192.0.2.2"}
+		s, err := newSettings(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.dial = func(_ context.Context, _, address string) (net.Conn, error) {
+			return far(func(pkt []byte) []byte {
+				if address == "192.0.2.1:53" {
+					return nil
+				}
+				reply, err := world(unpack(t, pkt)).Pack()
+				if err != nil {
+					t.Error(err)
+				}
+				return reply
+			}), nil
+		}
+		start := time.Now()
+		reply, err := s.forward(t.Context(), packed(t, "www.example.test.", dns.TypeA, 0), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took != s.RecursorTimeout || len(unpack(t, reply).Answer) != 1 {
+			t.Errorf("after %v: %v", took, unpack(t, reply))
+		}
+	})
 }
 
 // TestRecursorLies checks that replies with another ID or question, and queries, are not believed.
@@ -189,19 +228,29 @@ func TestAliasesAreResolved(t *testing.T) {
 
 // TestRecursorsMayComeBack checks that a question which a recursor sends to us again goes round once.
 func TestRecursorsMayComeBack(t *testing.T) {
-	c := Defaults()
-	c.RecursorTimeout = time.Second
-	one, other := start(t, c, fleet(1)), start(t, c, fleet(1))
-	for from, to := range map[*running]*running{one: other, other: one} {
-		c.Recursors = []string{to.addr}
-		if err := from.Reload(c); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		c := Defaults()
+		c.Recursors = []string{"192.0.2.1"}
+		question := func(s *Server, pkt []byte) []byte {
+			w := newWriter()
+			s.long(t.Context(), w, pkt, netip.Addr{}, false)
+			return w.message()
 		}
-	}
-	reply := exchange(t, "udp", one.addr, new(dns.Msg).SetQuestion("www.example.test.", dns.TypeA))
-	if asked := one.Stats().Recursed + other.Stats().Recursed; reply.Rcode != dns.RcodeServerFailure || asked != 2 {
-		t.Errorf("the question went round %d times, and then %v", asked, reply)
-	}
+		var one, other *Server
+		for s, to := range map[**Server]**Server{&one: &other, &other: &one} {
+			var err error
+			if *s, err = New(c, fleet(1), nil); err != nil {
+				t.Fatal(err)
+			}
+			(*s).current.Load().dial = func(context.Context, string, string) (net.Conn, error) {
+				return far(func(pkt []byte) []byte { return question(*to, pkt) }), nil
+			}
+		}
+		reply := unpack(t, question(one, packed(t, "www.example.test.", dns.TypeA, 0)))
+		if asked := one.Stats().Recursed + other.Stats().Recursed; reply.Rcode != dns.RcodeServerFailure || asked != 2 {
+			t.Errorf("the question went round %d times, and then %v", asked, reply)
+		}
+	})
 }
 
 // TestRecursorIsAskedOnce checks that all who ask the same at a time wait for one reply, each with his own

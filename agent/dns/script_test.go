@@ -101,9 +101,12 @@ func ask(t testing.TB, addr string, fields []string) *dns.Msg {
 	return exchange(t, network, addr, msg)
 }
 
+// patience is how long a test waits for what must come.
+const patience = 30 * time.Second
+
 func exchange(t testing.TB, network, addr string, msg *dns.Msg) *dns.Msg {
 	t.Helper()
-	client := &dns.Client{Net: network, Timeout: 5 * time.Second, UDPSize: dns.MaxMsgSize}
+	client := &dns.Client{Net: network, Timeout: patience, UDPSize: dns.MaxMsgSize}
 	reply, _, err := client.Exchange(msg, addr)
 	if err != nil {
 		t.Fatalf("%s: %v", msg.Question[0].String(), err)

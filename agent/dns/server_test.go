@@ -20,9 +20,10 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 )
 
-// TestBadPackets is A01 and A02.
+// TestBadPackets is A01 and A02. None of them costs a look-up.
 func TestBadPackets(t *testing.T) {
-	server := start(t, Defaults(), fleet(3))
+	source := fleet(3)
+	server := start(t, Defaults(), source)
 	const head = "abcd0100000100000000"
 	f := func(what, pkt string, want int) {
 		t.Helper()
@@ -31,13 +32,9 @@ func TestBadPackets(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, network := range []string{"udp", "tcp"} {
-			began := time.Now()
 			msg := unpack(t, raw(t, network, server.addr, b))
 			if msg.Rcode != want || !msg.Response || msg.Id != 0xabcd || len(msg.Answer) > 0 {
 				t.Errorf("%s over %s: %v, want %s", what, network, msg, dns.RcodeToString[want])
-			}
-			if took := time.Since(began); took > time.Second {
-				t.Errorf("%s took %v", what, took)
 			}
 		}
 	}
@@ -57,6 +54,10 @@ func TestBadPackets(t *testing.T) {
 	f("zone transfer", head+"0000 06636f6e73756c00 00fc 0001", dns.RcodeNotImplemented)
 	f("CHAOS version.bind", head+"0000 0776657273696f6e0462696e6400 0010 0003", dns.RcodeRefused)
 
+	if n := source.asked.Load(); n != 0 {
+		t.Errorf("the source was asked %d times", n)
+	}
+
 	silent := [][]byte{{}, {0xab}, make([]byte, 11), append([]byte{1, 2, 0x80}, make([]byte, 20)...)}
 	conn, err := net.Dial("udp", server.addr)
 	if err != nil {
@@ -68,7 +69,7 @@ func TestBadPackets(t *testing.T) {
 	}
 	conn.Write(packed(t, "consul.", dns.TypeA, 0)) // the first reply is this one's
 	buf := make([]byte, 512)
-	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(patience))
 	if n, err := conn.Read(buf); err != nil || unpack(t, buf[:n]).Rcode != dns.RcodeNameError {
 		t.Errorf("a reply or less than a header was answered: %x %v", buf[:n], err)
 	}
@@ -416,7 +417,7 @@ func dial(t *testing.T, addr string) net.Conn {
 // closed waits until the other side closes the connection without a word.
 func closed(t *testing.T, conn net.Conn) {
 	t.Helper()
-	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(patience))
 	n, err := conn.Read(make([]byte, 1))
 	if timeout, ok := err.(net.Error); n > 0 || err == nil || ok && timeout.Timeout() {
 		t.Errorf("connection is open still: %d bytes, %v", n, err)

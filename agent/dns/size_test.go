@@ -17,7 +17,7 @@ func raw(t testing.TB, network, addr string, pkt []byte) []byte {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience))
 	wire := &dns.Conn{Conn: conn, UDPSize: dns.MaxMsgSize}
 	if _, err := wire.Write(pkt); err != nil {
 		t.Fatal(err)
