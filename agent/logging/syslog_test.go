@@ -30,7 +30,7 @@ func TestSyslog(t *testing.T) {
 		t.Helper()
 		o.Logger().Log(t.Context(), level, "joined", "node", "one")
 		b := make([]byte, 1024)
-		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 		n, err := conn.Read(b)
 		got := string(b[:n])
 		if err != nil || !strings.HasPrefix(got, want) || !strings.HasSuffix(got, ": agent: joined: node=one\n") || !strings.Contains(got, " curia[") {

@@ -23,7 +23,7 @@ import (
 )
 
 // within gives what must happen in other processes its time.
-const within = 10 * time.Second
+const within = 30 * time.Second
 
 func soon[T any](t testing.TB, c <-chan T) (v T) {
 	t.Helper()

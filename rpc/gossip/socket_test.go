@@ -118,7 +118,7 @@ func TestAllowedNetworks(t *testing.T) {
 	}
 	closed := func(conn net.Conn) {
 		t.Helper()
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(30 * time.Second))
 		if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("the connection is not closed: %v", err)
 		}
@@ -145,7 +145,7 @@ func TestStreamBudget(t *testing.T) {
 	tr.start()
 	defer tr.Shutdown()
 	for range 2 {
-		out, err := tr.DialTimeout(tr.tcp.Addr().String(), time.Second)
+		out, err := tr.DialTimeout(tr.tcp.Addr().String(), 30*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
