@@ -178,7 +178,7 @@ func (n *Network) resolve(addr string) (*Host, uint16, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	h := n.find(name)
+	h := n.names[name]
 	if h == nil {
 		return nil, 0, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 	}

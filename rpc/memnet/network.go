@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 )
@@ -31,6 +30,7 @@ type Network struct {
 	mu      sync.Mutex
 	rand    *rand.Rand
 	hosts   []*Host
+	names   map[string]*Host // by name and by address
 	all     Link
 	links   map[[2]*Host]Link
 	changed chan struct{} // closed, and replaced, when links change
@@ -40,7 +40,7 @@ type Network struct {
 func New(seed uint64) *Network {
 	return &Network{
 		rand:  rand.New(rand.NewPCG(seed, 0)),
-		links: make(map[[2]*Host]Link), changed: make(chan struct{}),
+		names: make(map[string]*Host), links: make(map[[2]*Host]Link), changed: make(chan struct{}),
 	}
 }
 
@@ -48,7 +48,7 @@ func New(seed uint64) *Network {
 func (n *Network) Host(name string) *Host {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if h := n.find(name); h != nil {
+	if h := n.names[name]; h != nil {
 		return h
 	}
 	i := len(n.hosts) + 1
@@ -57,17 +57,8 @@ func (n *Network) Host(name string) *Host {
 		listeners: make(map[uint16]*listener), packets: make(map[uint16]*Transport), conns: make(map[*conn]bool),
 	}
 	n.hosts = append(n.hosts, h)
+	n.names[h.ip.String()], n.names[name] = h, h
 	return h
-}
-
-// find returns a host by name or address, nil when there is none. The caller holds mu.
-func (n *Network) find(name string) *Host {
-	for _, h := range n.hosts {
-		if h.name == name || h.ip.String() == name {
-			return h
-		}
-	}
-	return nil
 }
 
 // SetAll makes every direction between two hosts behave like link, cuts included.
@@ -92,13 +83,13 @@ func (n *Network) Cut(from, to string) {
 // Partition cuts the named hosts, as a group, from all others, both ways.
 func (n *Network) Partition(names ...string) {
 	n.change(func() {
-		var group []*Host
+		group := make(map[*Host]bool, len(names))
 		for _, name := range names {
-			group = append(group, n.mustFind(name))
+			group[n.mustFind(name)] = true
 		}
-		for _, inside := range group {
+		for inside := range group {
 			for _, h := range n.hosts {
-				if !slices.Contains(group, h) {
+				if !group[h] {
 					n.cut(inside, h, true)
 					n.cut(h, inside, true)
 				}
@@ -132,7 +123,7 @@ func (n *Network) cut(from, to *Host, cut bool) {
 }
 
 func (n *Network) mustFind(name string) *Host {
-	h := n.find(name)
+	h := n.names[name]
 	if h == nil {
 		panic(fmt.Sprintf("memnet: no host %q", name))
 	}
