@@ -34,6 +34,7 @@ type Pool struct {
 	conflicts  chan Event      // from gate, drained by pump
 	keyQueries chan *serf.Query
 	events     chan Event
+	joined     chan struct{} // a Join was answered, for catchUp
 	roster     roster
 	queue      queue // of pump alone
 
@@ -67,6 +68,7 @@ func Open(cfg Config) (*Pool, error) {
 		conflicts:  make(chan Event, 16),
 		keyQueries: make(chan *serf.Query, keyBacklog),
 		events:     make(chan Event),
+		joined:     make(chan struct{}, 1),
 		closing:    make(chan struct{}),
 		closed:     make(chan struct{}),
 		leaving:    make(chan struct{}, 1),
@@ -112,6 +114,7 @@ func (p *Pool) open() (err error) {
 		p.net.start()
 	}
 	p.wg.Go(p.pump)
+	p.wg.Go(p.catchUp)
 	if p.ring != nil {
 		p.wg.Go(p.serveKeyring)
 	}
