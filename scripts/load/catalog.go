@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/curia-mesh/curia/scripts/report"
 )
 
 const (
@@ -22,7 +24,7 @@ const (
 )
 
 // benchCatalog fills a server with 50,000 instances, reads them, saves them and starts the server again.
-func benchCatalog(ctx context.Context, r report, o options) error {
+func benchCatalog(ctx context.Context, r report.Report, o options) error {
 	if !o.wanted(catalogTitle) {
 		return nil
 	}
@@ -60,8 +62,8 @@ func benchCatalog(ctx context.Context, r report, o options) error {
 			consul[e.what] = e
 		}
 	}
-	r.heading(fmt.Sprintf("%s by txn, %d operations each", catalogTitle, opsPerTxn))
-	r.events(all, consul)
+	r.Heading(fmt.Sprintf("%s by txn, %d operations each", catalogTitle, opsPerTxn))
+	events(r, all, consul)
 	return nil
 }
 
@@ -83,7 +85,7 @@ func fill(ctx context.Context, o options, b program, requests [][]byte, into []e
 		if profiles != "" {
 			return // a run that is slowed down counts for nothing
 		}
-		progress("%s, %s: %s: %s %s", catalogTitle, b.name, into[i].what, short(v), into[i].unit)
+		progress("%s, %s: %s: %s %s", catalogTitle, b.name, into[i].what, report.Short(v), into[i].unit)
 	}
 	cpu := a.cpu()
 	var took time.Duration

@@ -9,15 +9,17 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/curia-mesh/curia/scripts/report"
 )
 
 // benchControl measures the control plane: all sections, each with servers of its own.
-func benchControl(ctx context.Context, r report, o options) error {
-	r.line("- peers: %s; %s", peerVersion(ctx, "etcd", o.etcd, "--version"), peerVersion(ctx, "Consul", o.consul, "version"))
+func benchControl(ctx context.Context, r report.Report, o options) error {
+	r.Line("- peers: %s; %s", peerVersion(ctx, "etcd", o.etcd, "--version"), peerVersion(ctx, "Consul", o.consul, "version"))
 	var failed []string
 	sections := []struct {
 		name string
-		run  func(context.Context, report, options) error
+		run  func(context.Context, report.Report, options) error
 	}{
 		{"requests", benchRequests}, {"watchers", benchWatchers}, {"catalog", benchCatalog}, {"start and idle", benchLifecycle},
 	}
@@ -27,7 +29,7 @@ func benchControl(ctx context.Context, r report, o options) error {
 				return ctx.Err()
 			}
 			progress("%s: %v", s.name, err)
-			r.line("\n%s: not measured: %v", s.name, err)
+			r.Line("\n%s: not measured: %v", s.name, err)
 			failed = append(failed, s.name)
 		}
 	}
@@ -58,7 +60,7 @@ type server struct {
 }
 
 // benchRequests writes the table of requests.
-func benchRequests(ctx context.Context, r report, o options) error {
+func benchRequests(ctx context.Context, r report.Report, o options) error {
 	var rows []request
 	for _, q := range requests() {
 		if o.wanted(q.key()) {
@@ -106,12 +108,12 @@ func benchRequests(ctx context.Context, r report, o options) error {
 		crowd = append(crowd, ours.others)
 		generator = append(generator, []string{q.key(), busy(ours), busy(etcd)})
 	}
-	r.heading("Requests: a persistent server, fsync of every write")
-	r.table([]string{"request", "clients", "Curia", "etcd", "× etcd", "Consul", "× Consul", "goal", "met"}, table)
+	r.Heading("Requests: a persistent server, fsync of every write")
+	r.Table([]string{"request", "clients", "Curia", "etcd", "× etcd", "Consul", "× Consul", "goal", "met"}, table)
 	if len(drift) > 0 {
-		r.line("\nThis machine in this run against the recorded one, by etcd: %s. The ratios to recorded figures are off by as much.", strings.Join(drift, "; "))
+		r.Line("\nThis machine in this run against the recorded one, by etcd: %s. The ratios to recorded figures are off by as much.", strings.Join(drift, "; "))
 	}
-	r.generator([]string{"request", "against Curia", "against etcd"}, generator, crowd)
+	costs(r, []string{"request", "against Curia", "against etcd"}, generator, crowd)
 	return failed
 }
 
@@ -128,7 +130,7 @@ func busy(f figure) string {
 	if !f.known() {
 		return "-"
 	}
-	return fmt.Sprintf("%s µs, %.0f %%; %.0f %%", short(micros(f.own)), f.rate*f.own.Seconds()*100, f.others*100)
+	return fmt.Sprintf("%s µs, %.0f %%; %.0f %%", report.Short(micros(f.own)), f.rate*f.own.Seconds()*100, f.others*100)
 }
 
 // startServers starts Curia and the peers there are, with data in them for the reads. stop is never nil.

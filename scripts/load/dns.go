@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/curia-mesh/curia/scripts/report"
 )
 
 // lookup is a row of the table of DNS.
@@ -48,8 +50,8 @@ type nameserver struct {
 }
 
 // benchDNS asks all name servers the same questions.
-func benchDNS(ctx context.Context, r report, o options) error {
-	r.line("- peers: %s; %s; %s; unbound with one thread, dnsmasq as it is; static data of the same answers",
+func benchDNS(ctx context.Context, r report.Report, o options) error {
+	r.Line("- peers: %s; %s; %s; unbound with one thread, dnsmasq as it is; static data of the same answers",
 		peerVersion(ctx, "unbound", o.unbound, "-V"), peerVersion(ctx, "dnsmasq", o.dnsmasq, "--version"), peerVersion(ctx, "Consul", o.consul, "version"))
 	servers, stop, err := startNameservers(ctx, o)
 	defer stop()
@@ -74,7 +76,7 @@ func benchDNS(ctx context.Context, r report, o options) error {
 		consulCell := got["Consul"].String()
 		if !got["Consul"].known() {
 			got["Consul"] = l.consul
-			consulCell = fmt.Sprintf("%s%.0f (p99 %s; %s)", recordedMark, l.consul.rate, short(micros(l.consul.p99)/1e3), short(micros(l.consul.cpu)))
+			consulCell = fmt.Sprintf("%s%.0f (p99 %s; %s)", recordedMark, l.consul.rate, report.Short(micros(l.consul.p99)/1e3), report.Short(micros(l.consul.cpu)))
 		}
 		table = append(table, []string{l.name, ours.String(), unbound.String(), times(over(ours, unbound)), dnsmasq.String(),
 			times(over(ours, dnsmasq)), consulCell, times(over(ours, got["Consul"])), l.goal.text, l.goal.verdict(ours, got, nil)})
@@ -82,11 +84,11 @@ func benchDNS(ctx context.Context, r report, o options) error {
 		crowd = append(crowd, ours.others)
 		generator = append(generator, []string{l.name, busy(ours), busy(unbound), busy(dnsmasq)})
 	}
-	r.heading(fmt.Sprintf("DNS over UDP, %d outstanding", outstanding))
-	r.table([]string{"name", "Curia", "unbound", "× unbound", "dnsmasq", "× dnsmasq", "Consul", "× Consul", "goal", "met"}, table)
-	r.line("\nThe answers:\n")
-	r.table([]string{"name", "Curia", "unbound", "dnsmasq"}, sizes)
-	r.generator([]string{"name", "against Curia", "against unbound", "against dnsmasq"}, generator, crowd)
+	r.Heading(fmt.Sprintf("DNS over UDP, %d outstanding", outstanding))
+	r.Table([]string{"name", "Curia", "unbound", "× unbound", "dnsmasq", "× dnsmasq", "Consul", "× Consul", "goal", "met"}, table)
+	r.Line("\nThe answers:\n")
+	r.Table([]string{"name", "Curia", "unbound", "dnsmasq"}, sizes)
+	costs(r, []string{"name", "against Curia", "against unbound", "against dnsmasq"}, generator, crowd)
 	return nil
 }
 

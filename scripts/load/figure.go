@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"time"
+
+	"github.com/curia-mesh/curia/scripts/report"
 )
 
 // figure is what one run of a closed loop showed, or the median of several.
@@ -34,22 +35,11 @@ func (f figure) String() string {
 	if !f.known() {
 		return "-"
 	}
-	s := fmt.Sprintf("%.0f (%s/%s; %s)", f.rate, short(micros(f.p50)/1e3), short(micros(f.p99)/1e3), short(micros(f.cpu)))
+	s := fmt.Sprintf("%.0f (%s/%s; %s)", f.rate, report.Short(micros(f.p50)/1e3), report.Short(micros(f.p99)/1e3), report.Short(micros(f.cpu)))
 	if f.failures > 0 {
 		s += fmt.Sprintf(" %d failed", f.failures)
 	}
 	return s
-}
-
-// short prints a number with two or three digits that count.
-func short(v float64) string {
-	switch {
-	case v < 1:
-		return fmt.Sprintf("%.2f", v)
-	case v < 100:
-		return fmt.Sprintf("%.1f", v)
-	}
-	return fmt.Sprintf("%.0f", v)
 }
 
 // loop keeps every connection at one request under way for a while, at most limit requests together, and
@@ -110,13 +100,13 @@ func medianOf(runs []figure) figure {
 		return figure{}
 	}
 	f := figure{
-		rate: median(pick(runs, func(f figure) float64 { return f.rate })),
-		p50:  median(pick(runs, func(f figure) time.Duration { return f.p50 })),
-		p99:  median(pick(runs, func(f figure) time.Duration { return f.p99 })),
-		cpu:  median(pick(runs, func(f figure) time.Duration { return f.cpu })),
-		own:  median(pick(runs, func(f figure) time.Duration { return f.own })),
+		rate: report.Median(pick(runs, func(f figure) float64 { return f.rate })),
+		p50:  report.Median(pick(runs, func(f figure) time.Duration { return f.p50 })),
+		p99:  report.Median(pick(runs, func(f figure) time.Duration { return f.p99 })),
+		cpu:  report.Median(pick(runs, func(f figure) time.Duration { return f.cpu })),
+		own:  report.Median(pick(runs, func(f figure) time.Duration { return f.own })),
 
-		others: median(pick(runs, func(f figure) float64 { return f.others })),
+		others: report.Median(pick(runs, func(f figure) float64 { return f.others })),
 	}
 	for _, r := range runs {
 		f.failures += r.failures
@@ -131,13 +121,4 @@ func pick[T any](runs []figure, quantity func(figure) T) []T {
 		all = append(all, quantity(r))
 	}
 	return all
-}
-
-// median returns the middle value, the upper of two; zero of none.
-func median[T cmp.Ordered](values []T) T {
-	var zero T
-	if len(values) == 0 {
-		return zero
-	}
-	return slices.Sorted(slices.Values(values))[len(values)/2]
 }

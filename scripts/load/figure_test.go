@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/curia-mesh/curia/scripts/report"
 )
 
 // TestHistogramAgainstSorting holds every quantile to within a step of the exact one.
@@ -56,7 +58,7 @@ func TestVerdict(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	var b strings.Builder
-	report{&b}.events([]event{
+	events(report.Report{Out: &b}, []event{
 		{what: "time", unit: "ms", runs: []float64{90, 10, 20}, consul: "100 ms", recorded: 100, most: 20, goal: "≤ 20 ms"},
 		{what: "rate", unit: "/s", runs: []float64{20}, consul: "10 /s", recorded: 10, least: 21, goal: "≥ 21"},
 		{what: "not measured", most: 1},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/curia-mesh/curia/scripts/report"
 )
 
 // goal is what PERFORMANCE asks of a row of requests.
@@ -32,7 +34,7 @@ func (g goal) verdict(ours figure, peers map[string]figure, rows map[string]figu
 		misses = append(misses, fmt.Sprintf("%.2f× of %.2f×", math.Floor(ours.rate/best*100)/100, g.ratio))
 	}
 	if g.cpu > 0 && micros(ours.cpu) > g.cpu {
-		misses = append(misses, fmt.Sprintf("%s µs of %s", short(micros(ours.cpu)), short(g.cpu)))
+		misses = append(misses, fmt.Sprintf("%s µs of %s", report.Short(micros(ours.cpu)), report.Short(g.cpu)))
 	}
 	if other := rows[g.rising]; g.rising != "" {
 		missing = missing || !other.known()
@@ -63,7 +65,7 @@ type event struct {
 	goal       string
 }
 
-func (e event) value() float64 { return median(e.runs) }
+func (e event) value() float64 { return report.Median(e.runs) }
 
 func (e event) verdict() string {
 	switch v := e.value(); {

@@ -6,10 +6,12 @@ import (
 	"context"
 	"os"
 	"time"
+
+	"github.com/curia-mesh/curia/scripts/report"
 )
 
 // benchLifecycle measures starts and rest.
-func benchLifecycle(ctx context.Context, r report, o options) error {
+func benchLifecycle(ctx context.Context, r report.Report, o options) error {
 	if !o.wanted("start") && !o.wanted("idle") {
 		return nil
 	}
@@ -43,8 +45,8 @@ func benchLifecycle(ctx context.Context, r report, o options) error {
 			consul[e.what] = e
 		}
 	}
-	r.heading("Start and idle")
-	r.events(all, consul)
+	r.Heading("Start and idle")
+	events(r, all, consul)
 	return nil
 }
 
@@ -73,7 +75,7 @@ func starts(ctx context.Context, o options, b program, into []event) error {
 				into[2].runs = append(into[2].runs, wrote.Seconds()*1e3)
 			}
 		}
-		progress("%s: %s: %s ms", into[i].what, b.name, short(into[i].value()))
+		progress("%s: %s: %s ms", into[i].what, b.name, report.Short(into[i].value()))
 	}
 	return nil
 }
@@ -105,6 +107,6 @@ func idle(ctx context.Context, o options, b program, into []event) error {
 		into[4].runs = append(into[4].runs, float64(a.cpu()-before)/float64(length)*100)
 	}
 	into[3].runs, into[4].runs = into[3].runs[1:], into[4].runs[1:]
-	progress("idle: %s: RSS %s MB, CPU %s %%", b.name, short(into[3].value()), short(into[4].value()))
+	progress("idle: %s: RSS %s MB, CPU %s %%", b.name, report.Short(into[3].value()), report.Short(into[4].value()))
 	return a.gone()
 }

@@ -3,8 +3,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -14,24 +12,23 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/curia-mesh/curia/scripts/report"
 )
 
 // machine writes what the figures depend on.
-func machine(ctx context.Context, r report, o options) error {
+func machine(ctx context.Context, r report.Report, o options) error {
 	fsync, err := fsyncTime(o.dir)
 	if err != nil {
 		return err
 	}
-	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	load, _ := os.ReadFile("/proc/loadavg")
-	r.line("- command: `%s`, %s", o.command, time.Now().UTC().Format("2006-01-02 15:04 UTC"))
-	r.line("- machine: %s, %d cores, %s of memory, Linux %s, %s; load average before: %s", after("/proc/cpuinfo", "model name"),
-		runtime.NumCPU(), after("/proc/meminfo", "MemTotal"), bytes.TrimSpace(kernel), distribution(), firstFields(string(load), 3))
-	r.line("- disk of the data: %s, append + fdatasync %.2f ms (median of %d)", filesystem(o.dir), micros(fsync)/1e3, fsyncs)
-	r.line("- Curia: %s, commit %s, %s", version(ctx, o.curia, "version"), o.commit, runtime.Version())
-	r.line("- clients and servers on this machine, over loopback; every connection has one request under way; each figure is the "+
+	r.Line("- command: `%s`, %s", o.command, time.Now().UTC().Format("2006-01-02 15:04 UTC"))
+	r.Line("- machine: %s", report.Machine())
+	r.Line("- disk of the data: %s, append + fdatasync %.2f ms (median of %d)", filesystem(o.dir), micros(fsync)/1e3, fsyncs)
+	r.Line("- Curia: %s, commit %s, %s", version(ctx, o.curia, "version"), o.commit, runtime.Version())
+	r.Line("- clients and servers on this machine, over loopback; every connection has one request under way; each figure is the "+
 		"median of %d runs of %s after %s to warm up; the runs of the servers alternate", o.runs, o.length, o.warm)
-	r.line("- a cell is: operations/s (p50/p99 ms; server CPU µs per operation); `%s` marks a figure recorded elsewhere before: Consul "+
+	r.Line("- a cell is: operations/s (p50/p99 ms; server CPU µs per operation); `%s` marks a figure recorded elsewhere before: Consul "+
 		"1.21.4 on two cores of an AMD EPYC, Linux 6.18, Nov 2026", strings.TrimSpace(recordedMark))
 	return nil
 }
@@ -49,36 +46,6 @@ func version(ctx context.Context, path string, args ...string) string {
 		return fmt.Sprintf("- (%v)", err)
 	}
 	return line
-}
-
-// after is the value of the first line "key : value" of a file.
-func after(file, key string) string {
-	text, _ := os.ReadFile(file)
-	for line := range strings.Lines(string(text)) {
-		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == key {
-			return strings.TrimSpace(v)
-		}
-	}
-	return "unknown " + key
-}
-
-func distribution() string {
-	f, err := os.Open("/etc/os-release")
-	if err != nil {
-		return "unknown distribution"
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if name, ok := strings.CutPrefix(lines.Text(), "PRETTY_NAME="); ok {
-			return strings.Trim(name, `"`)
-		}
-	}
-	return "unknown distribution"
-}
-
-func firstFields(s string, n int) string {
-	f := strings.Fields(s)
-	return strings.Join(f[:min(n, len(f))], " ")
 }
 
 const fsyncs = 200
@@ -102,7 +69,7 @@ func fsyncTime(dir string) (time.Duration, error) {
 		}
 		all = append(all, time.Since(start))
 	}
-	return median(all), nil
+	return report.Median(all), nil
 }
 
 // filesystem names the kind of a directory's file system and says so when fsync means nothing there.

@@ -17,6 +17,8 @@ import (
 	"regexp"
 	"syscall"
 	"time"
+
+	"github.com/curia-mesh/curia/scripts/report"
 )
 
 // options are what scripts/bench hands over.
@@ -49,7 +51,7 @@ func main() {
 		defer f.Close()
 		out = io.MultiWriter(os.Stdout, f)
 	}
-	if err := run(ctx, report{out}, o, what); err != nil {
+	if err := run(ctx, report.Report{Out: out}, o, what); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -86,9 +88,9 @@ func parse() (o options, what, file string) {
 	return o, what, file
 }
 
-func run(ctx context.Context, r report, o options, what string) error {
-	r.line("# Curia: %s", map[string]string{"control": "the control plane of one server", "dns": "DNS of one server"}[what])
-	r.line("")
+func run(ctx context.Context, r report.Report, o options, what string) error {
+	r.Line("# Curia: %s", map[string]string{"control": "the control plane of one server", "dns": "DNS of one server"}[what])
+	r.Line("")
 	if err := machine(ctx, r, o); err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/curia-mesh/curia/scripts/report"
 )
 
 const (
@@ -17,7 +19,7 @@ const (
 
 // benchWatchers parks many blocking queries on one service, changes one of its instances, and looks at when
 // the last of them is answered and what that costs.
-func benchWatchers(ctx context.Context, r report, o options) error {
+func benchWatchers(ctx context.Context, r report.Report, o options) error {
 	// Recorded: last answer and CPU per change of Consul, in the middle of its ranges; then ours to reach.
 	sizes := []struct {
 		n                        int
@@ -67,8 +69,8 @@ func benchWatchers(ctx context.Context, r report, o options) error {
 		}
 	}
 	if len(all) > 0 {
-		r.heading(fmt.Sprintf("Watchers of one service of %d instances", watchedInstances))
-		r.events(all, consul)
+		r.Heading(fmt.Sprintf("Watchers of one service of %d instances", watchedInstances))
+		events(r, all, consul)
 	}
 	return nil
 }
