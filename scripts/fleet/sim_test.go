@@ -1,0 +1,315 @@
+//go:build unix
+
+package fleet
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/curia-mesh/curia/rpc/gossip"
+	"github.com/curia-mesh/curia/rpc/memnet"
+	"github.com/curia-mesh/curia/scripts/report"
+)
+
+var (
+	agentsFlag  = flag.Int("agents", 0, "how many agents to simulate; 0 takes 200, or 40 with -short")
+	minutesFlag = flag.Float64("minutes", 1, "virtual minutes that each loss is watched for; the goals want 10")
+	seedFlag    = flag.Uint64("seed", 1, "seed of the network's loss and delay")
+	outFlag     = flag.String("o", "", "write the report to this file")
+	commandFlag = flag.String("command", "go test ./scripts/fleet", "the command to name in the report")
+)
+
+// lan is how a datacenter's network delays.
+var lan = memnet.Link{Delay: 250 * time.Microsecond, Jitter: 500 * time.Microsecond}
+
+// row is one figure beside its goal.
+type row struct{ what, got, goal, met string }
+
+// sim is one run and what it showed.
+type sim struct {
+	*fleet
+	rows *[]row
+}
+
+// check adds a row that the test stands or falls with.
+func (s *sim) check(ok bool, what, goal, got string, args ...any) {
+	met := "yes"
+	if got = fmt.Sprintf(got, args...); !ok {
+		met = "no"
+		s.t.Errorf("%s: %s, goal %s", what, got, goal)
+	}
+	*s.rows = append(*s.rows, row{what, got, goal, met})
+}
+
+// show adds a row without a goal.
+func (s *sim) show(what, got string, args ...any) {
+	*s.rows = append(*s.rows, row{what, fmt.Sprintf(got, args...), "", "-"})
+}
+
+// TestFleet holds a fleet against the goals of gossip, G1 to G4.
+func TestFleet(t *testing.T) {
+	n := *agentsFlag
+	if n == 0 {
+		if n = 200; testing.Short() {
+			n = 40
+		}
+	}
+	if n < 4*seeds {
+		t.Fatalf("-agents=%d: at least %d are needed", n, 4*seeds)
+	}
+	// The state of n agents is n² entries that live for the whole run: collecting them often is what would take longest.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	start, cpu := time.Now(), cpuTime()
+	var rows []row
+	defer func() { // also when a bubble ended the test
+		var mem runtime.MemStats
+		runtime.ReadMemStats(&mem)
+		rows = append(rows,
+			row{"CPU of the whole run", fmt.Sprintf("%.0f s", (cpuTime() - cpu).Seconds()), "", "-"},
+			row{"time of the whole run", fmt.Sprintf("%.0f s", time.Since(start).Seconds()), "", "-"},
+			row{"memory taken from the system", fmt.Sprintf("%d MiB", mem.Sys>>20), "", "-"})
+		write(t, n, rows)
+	}()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		net := memnet.New(*seedFlag)
+		net.SetAll(lan)
+		s := &sim{fleet: newFleet(t, net, "agent", n), rows: &rows}
+		s.massStart()
+		s.calm()
+		s.loss(0.05, 0)
+		s.loss(0.20, 0.1)
+		s.deaths()
+		s.splitBrain()
+		s.close()
+		s.show("virtual time", "%s", time.Since(began).Round(time.Second))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := &sim{fleet: &fleet{t: t}, rows: &rows}
+		s.strangers()
+	})
+}
+
+// massStart is G1: all agents start at once.
+func (s *sim) massStart() {
+	n := len(s.agents)
+	limit := 45 * time.Second
+	if n > 200 {
+		limit = time.Minute
+	}
+	start := time.Now()
+	failed := s.join()
+	_, wrong := s.truth.await(10*time.Minute - time.Since(start))
+	took := time.Since(start)
+	s.check(failed == 0 && wrong == 0 && took <= limit, "G1 all start at once: until all see all", "≤ "+limit.String(),
+		"%s, %d joins failed, %d pairs missing", round(took), failed, wrong)
+}
+
+// calm measures what a healthy network carries, and that nobody is taken for failed.
+func (s *sim) calm() {
+	time.Sleep(time.Minute) // what the start set off has passed
+	before, cpu := s.traffic(), cpuTime()
+	length := s.loss(0, 0)
+	sent, cpu := s.traffic().minus(before), cpuTime()-cpu
+	perNode := float64(len(s.agents)) * length.Seconds()
+	s.show("packets an agent sends", "%.2f/s, %.0f bytes/s", float64(sent.packets)/perNode, float64(sent.packetBytes)/perNode)
+	s.show("exchanges of state", "%.3f/s an agent, %.0f bytes/s", float64(sent.streams)/perNode, float64(sent.streamBytes)/perNode)
+	s.show("CPU of an agent in calm", "%.0f µs/s", float64(cpu.Microseconds())/perNode)
+}
+
+// loss is G3: how often living agents are taken for failed while a part of all packets is lost. perHour is what the
+// goal allows of each node-hour.
+func (s *sim) loss(part, perHour float64) (length time.Duration) {
+	length = time.Duration(*minutesFlag * float64(time.Minute))
+	link := lan
+	link.Loss = part
+	s.net.SetAll(link)
+	episodes, opinions := s.truth.falseAlarms()
+	time.Sleep(length)
+	e, o := s.truth.falseAlarms()
+	episodes, opinions = e-episodes, o-opinions
+	hours := float64(len(s.agents)) * length.Hours()
+	goal := "0"
+	if perHour > 0 {
+		goal = fmt.Sprintf("≤ %.1f per node-hour", perHour)
+	}
+	s.check(float64(episodes) <= perHour*hours, fmt.Sprintf("G3 false positives at %.0f %% loss", part*100), goal,
+		"%d in %.1f node-hours (%.3f per node-hour; %d opinions)", episodes, hours, float64(episodes)/hours, opinions)
+	s.net.SetAll(lan)
+	if _, wrong := s.truth.await(5 * time.Minute); wrong > 0 {
+		s.t.Fatalf("%d pairs are wrong 5 minutes after the loss ended", wrong)
+	}
+	return length
+}
+
+// deaths is G2: 1 % are killed, three times over, other ones each time and never a seed.
+func (s *sim) deaths() {
+	n := len(s.agents)
+	count := max(1, n/100)
+	var first, later []time.Duration
+	for round := range 3 {
+		victims := make([]int, count)
+		for i := range victims {
+			victims[i] = seeds + (i*3+round)*(n-seeds)/(3*count)
+		}
+		start := time.Now()
+		s.kill(victims)
+		if _, wrong := s.truth.await(5 * time.Minute); wrong > 0 {
+			s.t.Errorf("%d pairs do not know of a kill after 5 minutes", wrong)
+		}
+		f, l := s.truth.detection(victims, start)
+		first, later = append(first, f...), append(later, l...)
+	}
+	timings := gossip.DefaultTimings(gossip.LAN)
+	limit := time.Duration(1.5 * float64(timings.ProbeInterval) * (1 + float64(timings.SuspicionMult)*math.Log10(float64(n))))
+	slices.Sort(first)
+	slices.Sort(later)
+	s.check(len(first) == 3*count && first[len(first)-1] <= limit, fmt.Sprintf("G2 %d×%d killed: first detector", 3, count), "≤ "+round(limit),
+		"median %s, worst %s", round(quantile(first, 0.5)), round(quantile(first, 1)))
+	s.check(quantile(later, 0.99) <= 3*time.Second, "G2 all survivors after the first", "p99 ≤ 3s",
+		"median %s, p99 %s, worst %s", round(quantile(later, 0.5)), round(quantile(later, 0.99)), round(quantile(later, 1)))
+}
+
+// splitBrain is G4: one half is cut off until each has given the other one up.
+func (s *sim) splitBrain() {
+	half := len(s.agents) / 2
+	var names []string
+	for _, a := range s.agents[:half] {
+		names = append(names, a.host.Name())
+	}
+	s.net.Partition(names...)
+	s.truth.split(func(i int) int {
+		if i < half {
+			return 0
+		}
+		return 1
+	})
+	gaveUp, wrong := s.truth.await(10 * time.Minute)
+	s.show("split 50/50: until each half has given up the other", "%s, %d pairs wrong", round(gaveUp), wrong)
+	time.Sleep(time.Minute)
+	s.net.Heal()
+	s.truth.split(func(int) int { return 0 })
+	healed, wrong := s.truth.await(10 * time.Minute)
+	s.check(wrong == 0 && healed <= time.Minute, "G4 split healed: until all see all", "≤ 1m0s", "%s, %d pairs missing", round(healed), wrong)
+}
+
+// strangers is the other half of G4: agents with another key, and without one, get nothing accepted and no answer.
+func (s *sim) strangers() {
+	const n = 10
+	net := memnet.New(*seedFlag)
+	net.SetAll(lan)
+	keyed := func(key gossip.Key) func(*gossip.Config) {
+		return func(c *gossip.Config) { c.Keys = []gossip.Key{key} }
+	}
+	home := newFleet(s.t, net, "home", n, keyed(gossip.NewKey()))
+	if failed := home.join(); failed > 0 {
+		s.t.Fatalf("%d of %d with the same key cannot join", failed, n)
+	}
+	if _, wrong := home.truth.await(5 * time.Minute); wrong > 0 {
+		s.t.Fatalf("%d pairs with the same key do not see each other", wrong)
+	}
+	for _, kind := range []struct {
+		what string
+		keys []func(*gossip.Config)
+	}{{"another key", []func(*gossip.Config){keyed(gossip.NewKey())}}, {"no key", nil}} {
+		s.intrude(net, home, kind.what, kind.keys)
+	}
+	home.close()
+}
+
+// intrude makes two strangers, who gossip with each other, send a copy of every packet to an agent at home, and join.
+func (s *sim) intrude(net *memnet.Network, home *fleet, what string, keys []func(*gossip.Config)) {
+	target := home.agents[1]
+	refused := undecryptable(s.t, home)
+	away := newFleet(s.t, net, strings.ReplaceAll(what, " ", "-"), 2, keys...)
+	for _, a := range away.agents {
+		a.meter.copyTo = target.host.Addr(port)
+	}
+	if _, err := away.agents[0].pool.Join(s.t.Context(), []string{away.agents[1].host.Addr(port)}); err != nil {
+		s.t.Fatal(err)
+	}
+	time.Sleep(time.Minute)
+	packets := int(away.traffic().packets)
+	refused = undecryptable(s.t, home) - refused
+	s.check(packets >= 100 && refused == packets, "G4 packets with "+what+" that were accepted", "0 of ≥ 100",
+		"%d of %d", packets-refused, packets)
+	_, err := away.agents[0].pool.Join(s.t.Context(), []string{target.host.Addr(port)})
+	s.check(err != nil, "G4 join with "+what, "refused", "%t", err != nil)
+	known := 0
+	for _, a := range append(slices.Clone(home.agents), away.agents...) {
+		for _, m := range a.pool.Members() {
+			if strings.HasPrefix(m.Name, "home") != strings.HasPrefix(a.host.Name(), "home") {
+				known++
+			}
+		}
+	}
+	s.check(known == 0, "G4 members that came in with "+what, "0", "%d", known)
+	away.close()
+}
+
+// undecryptable is how much the agents of a fleet have refused for want of a key.
+func undecryptable(t *testing.T, f *fleet) (sum int) {
+	for _, a := range f.agents {
+		var n int
+		if _, err := fmt.Sscan(a.pool.Stats()["undecryptable"], &n); err != nil {
+			t.Fatal(err)
+		}
+		sum += n
+	}
+	return sum
+}
+
+// write prints the report, and keeps it where the flag says.
+func write(t *testing.T, n int, rows []row) {
+	out := io.Writer(os.Stdout)
+	if *outFlag != "" {
+		f, err := os.Create(*outFlag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		out = io.MultiWriter(out, f)
+	}
+	r := report.Report{Out: out}
+	r.Line("# Curia: gossip of %d agents", n)
+	r.Line("")
+	r.Line("- command: `%s`, %s", *commandFlag, time.Now().UTC().Format("2006-01-02 15:04 UTC"))
+	r.Line("- machine: %s", report.Machine())
+	r.Line("- real pools with LAN timings on a network in memory (%s to %s one way), in virtual time; seed %d; each loss was watched for %.1f min",
+		lan.Delay, lan.Delay+lan.Jitter, *seedFlag, *minutesFlag)
+	r.Line("")
+	var cells [][]string
+	for _, row := range rows {
+		cells = append(cells, []string{row.what, row.got, row.goal, row.met})
+	}
+	r.Table([]string{"what", "measured", "goal", "met"}, cells)
+}
+
+func cpuTime() time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+func round(d time.Duration) string { return d.Round(10 * time.Millisecond).String() }
+
+// quantile of sorted values; 0 of none.
+func quantile(sorted []time.Duration, q float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
+}
