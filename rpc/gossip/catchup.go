@@ -7,16 +7,22 @@ import (
 	"github.com/hashicorp/serf/serf"
 )
 
-// catchUpAfter and up to as much again is when a node that joined exchanges its state once more. When many start at
-// once, news of a join are repeated as often as the few members known by then ask for, which is not enough for all who
-// come; the next exchange that the library makes by itself may be two intervals away.
-const catchUpAfter = 8 * time.Second
+const (
+	// catchUpAfter and up to as much again is when a node that joined exchanges its state once more. When many start at
+	// once, news of a join are repeated as often as the few members known by then ask for, which is not enough for all
+	// who come; the next exchange that the library makes by itself may be two intervals away. The same holds for the
+	// halves of a pool that was split.
+	catchUpAfter = 8 * time.Second
+	// manyJoined and one in manyJoinedPart of all members make many that came at once.
+	manyJoined, manyJoinedPart = 8, 8
+)
 
-// catchUp exchanges state with a member picked by chance, a while after each Join. It ends with the pool.
+// catchUp exchanges state with a member picked by chance, a while after each Join and after many members came. It
+// ends with the pool.
 func (p *Pool) catchUp() {
 	for {
 		select {
-		case <-p.joined:
+		case <-p.behind:
 		case <-p.closing:
 			return
 		}
@@ -37,5 +43,21 @@ func (p *Pool) catchUp() {
 				break
 			}
 		}
+	}
+}
+
+// fallBehind makes catchUp do its work, unless that is ahead of it already.
+func (p *Pool) fallBehind() {
+	select {
+	case p.behind <- struct{}{}:
+	default:
+	}
+}
+
+// countJoined is told by pump of each member that came.
+func (p *Pool) countJoined() {
+	if p.newcomers++; p.newcomers >= max(manyJoined, p.serf.NumNodes()/manyJoinedPart) {
+		p.newcomers = 0
+		p.fallBehind()
 	}
 }

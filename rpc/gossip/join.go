@@ -42,10 +42,7 @@ func (p *Pool) Join(ctx context.Context, addrs []string) (int, error) {
 	}
 	switch {
 	case joined > 0:
-		select {
-		case p.joined <- struct{}{}:
-		default: // one more exchange is ahead already
-		}
+		p.fallBehind()
 		return joined, nil
 	case len(addrs) == 0:
 		return 0, errors.New("join: no address given")

@@ -34,7 +34,8 @@ type Pool struct {
 	conflicts  chan Event      // from gate, drained by pump
 	keyQueries chan *serf.Query
 	events     chan Event
-	joined     chan struct{} // a Join was answered, for catchUp
+	behind     chan struct{} // for catchUp
+	newcomers  int           // of pump alone: members that came since catchUp was told
 	roster     roster
 	queue      queue // of pump alone
 
@@ -68,7 +69,7 @@ func Open(cfg Config) (*Pool, error) {
 		conflicts:  make(chan Event, 16),
 		keyQueries: make(chan *serf.Query, keyBacklog),
 		events:     make(chan Event),
-		joined:     make(chan struct{}, 1),
+		behind:     make(chan struct{}, 1),
 		closing:    make(chan struct{}),
 		closed:     make(chan struct{}),
 		leaving:    make(chan struct{}, 1),

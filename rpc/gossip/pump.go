@@ -98,6 +98,9 @@ func (p *Pool) take(e serf.Event) int {
 }
 
 func (p *Pool) tell(e Event) {
+	if e.Kind == Joined {
+		p.countJoined()
+	}
 	p.roster.told(e.Kind, e.Member)
 	p.queue.push(e)
 }

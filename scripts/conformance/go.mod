@@ -3,9 +3,12 @@ module github.com/curia-mesh/curia/scripts/conformance
 go 1.26.7
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
+	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/hashicorp/consul/api v1.34.5
 	github.com/hashicorp/serf v0.10.4
 	github.com/miekg/dns v1.1.73
+	golang.org/x/sys v0.50.0
 )
 
 require (
@@ -25,5 +28,4 @@ require (
 	github.com/mitchellh/go-homedir v1.1.0 // indirect
 	golang.org/x/exp v0.0.0-20260218203240-3dfff04db8fa // indirect
 	golang.org/x/net v0.59.0 // indirect
-	golang.org/x/sys v0.48.0 // indirect
 )

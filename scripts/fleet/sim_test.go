@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	agentsFlag  = flag.Int("agents", 0, "how many agents to simulate; 0 takes 200, or 40 with -short")
+	agentsFlag  = flag.Int("agents", 40, "how many agents to simulate")
 	minutesFlag = flag.Float64("minutes", 1, "virtual minutes that each loss is watched for; the goals want 10")
 	seedFlag    = flag.Uint64("seed", 1, "seed of the network's loss and delay")
 	outFlag     = flag.String("o", "", "write the report to this file")
@@ -60,11 +60,6 @@ func (s *sim) show(what, got string, args ...any) {
 // TestFleet holds a fleet against the goals of gossip, G1 to G4.
 func TestFleet(t *testing.T) {
 	n := *agentsFlag
-	if n == 0 {
-		if n = 200; testing.Short() {
-			n = 40
-		}
-	}
 	if n < 4*seeds {
 		t.Fatalf("-agents=%d: at least %d are needed", n, 4*seeds)
 	}
@@ -81,7 +76,10 @@ func TestFleet(t *testing.T) {
 			row{"memory taken from the system", fmt.Sprintf("%d MiB", mem.Sys>>20), "", "-"})
 		write(t, n, rows)
 	}()
-	synctest.Test(t, func(t *testing.T) {
+	bubble := func(name string, f func(*testing.T)) {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+	}
+	bubble("pool", func(t *testing.T) {
 		began := time.Now()
 		net := memnet.New(*seedFlag)
 		net.SetAll(lan)
@@ -95,7 +93,7 @@ func TestFleet(t *testing.T) {
 		s.close()
 		s.show("virtual time", "%s", time.Since(began).Round(time.Second))
 	})
-	synctest.Test(t, func(t *testing.T) {
+	bubble("strangers", func(t *testing.T) {
 		s := &sim{fleet: &fleet{t: t}, rows: &rows}
 		s.strangers()
 	})
