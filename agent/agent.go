@@ -186,7 +186,7 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 		return err
 	}
 	a.api = httpapi.New(apiConfig(cfg), httpapi.Deps{
-		Caller: a.caller, Cache: a.cache, Node: &node{a}, Local: a.local, Snapshots: a.server, Events: a.events, Telemetry: a.telemetry, Logs: a.logs,
+		Caller: a.caller, Cache: a.cache, Node: &node{a}, Local: a.local, Snapshots: a.server.Snapshots(), Events: a.events, Telemetry: a.telemetry, Logs: a.logs,
 		Leaves: a.leaves,
 	}, logging.Named(a.log, "http"))
 	a.external = external.New(external.Deps{

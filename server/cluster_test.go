@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc/gossip"
 	"github.com/curia-mesh/curia/server"
 )
@@ -188,4 +189,45 @@ func TestThreeServersFoundACluster(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A follower saves and restores what the leader has.
+func TestSnapshotsOfFollowers(t *testing.T) {
+	_, nodes := three(t)
+	l := leader(t, nodes...)
+	for _, n := range followers(nodes, l) {
+		put(t, n.Server, "k", "before")
+		archive, index := save(t, n.Server)
+		put(t, n.Server, "k", "after")
+		if _, now := get(t, n.Server, "k"); index == 0 || now <= index {
+			t.Errorf("the archive's index is %d, that of a later write %d", index, now)
+		}
+		if err := restore(t, n.Server, archive); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := get(t, n.Server, "k"); got != "before" {
+			t.Errorf("after the restore k = %q", got)
+		}
+		if err := restore(t, n.Server, archive[:len(archive)/2]); catalog.CodeOf(err) != catalog.Invalid {
+			t.Errorf("half an archive: %v", err)
+		}
+	}
+}
+
+// Whoever writes while the leader is killed waits for the next one.
+func TestWritesWaitForTheNextLeader(t *testing.T) {
+	_, nodes := three(t)
+	l := leader(t, nodes...)
+	rest := followers(nodes, l)
+	put(t, rest[0].Server, "before", "1")
+	l.kill()
+	for _, n := range rest {
+		put(t, n.Server, "k", n.cfg.NodeName)
+		if got, _ := get(t, n.Server, "k"); got != n.cfg.NodeName {
+			t.Errorf("k = %q", got)
+		}
+	}
+	l.run(t)
+	l.WaitLeader(t.Context())
+	put(t, l.Server, "k", "back")
 }

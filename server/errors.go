@@ -22,7 +22,9 @@ func raftError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+	case errors.Is(err, raft.ErrLeadershipLost):
+		return catalog.Errorf(catalog.Unavailable, "this server lost the leadership before the entry was committed, which may still happen: look before writing again: %w", err)
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return catalog.Errorf(catalog.NoLeader, "no cluster leader: %w", err)
 	case errors.Is(err, raft.ErrRaftShutdown), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrAbortedByRestore):
 		return catalog.Errorf(catalog.Unavailable, "this server cannot write now: %w", err)

@@ -40,25 +40,45 @@ func (h *host) Leader() (rpc.Caller, error) {
 	if addr == "" || string(id) == h.server.cfg.NodeID {
 		return nil, catalog.Errorf(catalog.NoLeader, "no cluster leader: %s", h.server.raft.plight())
 	}
-	return h.server.pool.To(string(addr)), nil
+	return &leader{h.server.pool.To(string(addr)), addr, h.server.raft.CurrentTerm()}, nil
 }
 
+// leader is the way to the one of a term.
+type leader struct {
+	*rpc.Target
+	addr raft.ServerAddress
+	term uint64
+}
+
+// lostRetry is the pause after which a leader that could not be reached is tried again.
+const lostRetry = 100 * time.Millisecond
+
 // AwaitLeader implements endpoint.Host.
-func (h *host) AwaitLeader(ctx context.Context) error {
-	over := time.NewTimer(h.server.cfg.HoldTimeout)
+func (h *host) AwaitLeader(ctx context.Context, lost rpc.Caller, since time.Time) error {
+	was, _ := lost.(*leader)
+	over := time.NewTimer(time.Until(since.Add(h.server.cfg.HoldTimeout)))
 	defer over.Stop()
-	for {
+	again := time.NewTimer(lostRetry)
+	defer again.Stop()
+	for handsOver := lost == rpc.Caller(h.server.registry); ; handsOver = false {
 		changed := h.leaders.wait()
-		if h.Leading() {
+		if h.Leading() && !handsOver {
 			return nil
 		}
-		_, err := h.Leader()
-		if err == nil {
+		way, err := h.Leader()
+		if is, _ := way.(*leader); is != nil && (was == nil || is.addr != was.addr || is.term != was.term) && !handsOver {
 			return nil
 		}
 		select {
 		case <-changed:
+		case <-again.C:
+			if err == nil && was != nil {
+				return nil
+			}
 		case <-over.C:
+			if err == nil {
+				err = catalog.Errorf(catalog.NoLeader, "the cluster's leader at %s cannot be reached", was.addr)
+			}
 			return err
 		case <-ctx.Done():
 			return catalog.Errorf(catalog.Unavailable, "the caller stopped waiting for a leader: %w", ctx.Err())

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -121,8 +120,8 @@ type Server struct {
 	roster    *roster
 	founder   *founder
 	restored  chan struct{} // the store was replaced, for the leader
-	restoring sync.Mutex    // held while a snapshot is restored
-	since     time.Time     // when it was opened
+	snapshots Snapshots
+	since     time.Time // when it was opened
 	entries   atomic.Pointer[[]catalog.ConfigEntry]
 }
 
@@ -132,6 +131,7 @@ func Open(cfg Config) (*Server, error) {
 		cfg.HoldTimeout = defaultHold
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), restored: make(chan struct{}, 1), since: time.Now()}
+	s.snapshots.Server = s
 	s.entries.Store(&cfg.Entries)
 	s.host = &host{datacenter: cfg.Datacenter, first: make(chan struct{})}
 	s.registry = endpoint.New(s.host, s.store)
@@ -160,7 +160,7 @@ func Open(cfg Config) (*Server, error) {
 		cfg.Advertise = port.Addr().String()
 	}
 	s.pool = rpc.NewPool(rpc.PoolOptions{Decode: decodeError})
-	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Encode: encodeError, Log: cfg.Log}), rpc.ListenerOptions{MaxPerIP: cfg.ConnsPerClient, HandshakeTimeout: cfg.HandshakeTimeout, Log: cfg.Log})
+	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Streams: s.snapshots.serve, Encode: encodeError, Log: cfg.Log}), rpc.ListenerOptions{MaxPerIP: cfg.ConnsPerClient, HandshakeTimeout: cfg.HandshakeTimeout, Log: cfg.Log})
 	self := raft.Server{ID: raft.ServerID(cfg.NodeID), Address: raft.ServerAddress(cfg.Advertise)}
 	s.roster = newRoster(cfg.Datacenter, self, cfg.Members, cfg.Log)
 	s.raft, err = openRaft(cfg, s.fsm, s.listener.Raft(), s.roster)
@@ -180,6 +180,9 @@ func Open(cfg Config) (*Server, error) {
 
 // Caller is how the agent of this server reaches it: in process.
 func (s *Server) Caller() rpc.Caller { return s.registry }
+
+// Snapshots saves and restores the cluster's state.
+func (s *Server) Snapshots() *Snapshots { return &s.snapshots }
 
 // Store is what the server knows. Tests check its invariants.
 func (s *Server) Store() *state.Store { return s.store }

@@ -1,10 +1,14 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -12,16 +16,27 @@ import (
 	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/fsm"
 	"github.com/curia-mesh/curia/server/snapshot"
 )
 
+// Snapshots saves and restores the cluster's state, on the leader unless a stale one is asked for.
+type Snapshots struct {
+	*Server
+	restoring sync.Mutex // held while one is restored
+}
+
 // SaveSnapshot writes an archive of the cluster's state to the writer that begin returns, which is asked
 // for only once there is something to write. The index is that of the last entry in it. A writer that is
 // slow holds nothing but an open file.
-func (s *Server) SaveSnapshot(ctx context.Context, h rpc.Header, begin func(index uint64) io.Writer) error {
-	if err := s.maySnapshot(ctx, h, h.Consistency != rpc.Stale); err != nil {
+func (s *Snapshots) SaveSnapshot(ctx context.Context, h rpc.Header, begin func(index uint64) io.Writer) error {
+	way, err := s.way(ctx, &h, h.Consistency != rpc.Stale)
+	if err != nil {
 		return err
+	}
+	if way != nil {
+		return api.SaveSnapshot(ctx, way, h, begin)
 	}
 	if h.Consistency != rpc.Stale {
 		if err := raftError(s.raft.Barrier(applyBarrier).Error()); err != nil {
@@ -38,7 +53,7 @@ func (s *Server) SaveSnapshot(ctx context.Context, h rpc.Header, begin func(inde
 
 // newestSnapshot takes a snapshot, or opens the last one when nothing was written since: whoever asks
 // often costs the disk nothing.
-func (s *Server) newestSnapshot() (*raft.SnapshotMeta, io.ReadCloser, error) {
+func (s *Snapshots) newestSnapshot() (*raft.SnapshotMeta, io.ReadCloser, error) {
 	s.raft.saving.Lock() // so that no later one takes the place of this one before it is opened
 	defer s.raft.saving.Unlock()
 	taken, err := s.raft.snapshots.List()
@@ -65,9 +80,13 @@ const maxIndex = 1 << 62
 // RestoreSnapshot replaces the cluster's state by an archive. The whole archive is read, verified and
 // loaded beside the present state before anything is touched: what Raft has begun to restore it must be
 // able to finish.
-func (s *Server) RestoreSnapshot(ctx context.Context, h rpc.Header, from io.Reader) error {
-	if err := s.maySnapshot(ctx, h, true); err != nil {
+func (s *Snapshots) RestoreSnapshot(ctx context.Context, h rpc.Header, from io.Reader) error {
+	way, err := s.way(ctx, &h, true)
+	if err != nil {
 		return err
+	}
+	if way != nil {
+		return api.RestoreSnapshot(ctx, way, h, from)
 	}
 	if !s.restoring.TryLock() { // one archive fills the disk, not many
 		return catalog.Errorf(catalog.Conflict, "restore refused, nothing was changed: another one is under way")
@@ -106,7 +125,7 @@ func (s *Server) RestoreSnapshot(ctx context.Context, h rpc.Header, from io.Read
 
 // tryArchive loads an archive's state into a store of its own. What contradicts itself is told of and no
 // more: it may be the only backup.
-func (s *Server) tryArchive(a *snapshot.Archive) error {
+func (s *Snapshots) tryArchive(a *snapshot.Archive) error {
 	content, err := a.State()
 	if err != nil {
 		return err
@@ -128,26 +147,54 @@ func (s *Server) tryArchive(a *snapshot.Archive) error {
 	return nil
 }
 
-func (s *Server) maySnapshot(ctx context.Context, h rpc.Header, leader bool) error {
+// way checks that the token may, and returns the way to the leader when it has to answer, nil when this server
+// does.
+func (s *Snapshots) way(ctx context.Context, h *rpc.Header, leads bool) (api.Opener, error) {
 	if h.Datacenter != "" && h.Datacenter != s.cfg.Datacenter {
 		_, err := s.host.Remote(h.Datacenter)
-		return err
+		return nil, err
 	}
 	az, err := s.host.Authorize(ctx, h.Token)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := acl.Enforce(az, []acl.Need{{Resource: acl.ACL, Access: acl.Write}}); err != nil {
-		return err
+		return nil, err
 	}
-	if !leader || s.host.Leading() {
-		return nil
+	if !leads || s.host.Leading() {
+		return nil, nil
 	}
-	if err := s.host.AwaitLeader(ctx); err != nil {
-		return fmt.Errorf("snapshot: %w", err)
+	if err := s.host.AwaitLeader(ctx, nil, time.Now()); err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
 	}
-	if !s.host.Leading() {
-		return catalog.Errorf(catalog.NoLeader, "snapshot: this server does not lead: ask %s", s.LeaderAddr())
+	if s.host.Leading() {
+		return nil, nil
 	}
-	return nil
+	if h.Forwarded++; h.Forwarded > maxHops {
+		return nil, catalog.Errorf(catalog.Internal, "snapshot: it was forwarded %d times: the servers disagree about who leads", h.Forwarded)
+	}
+	way, err := s.host.Leader()
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	return way.(*leader), nil
+}
+
+// maxHops is how many servers a snapshot may come through.
+const maxHops = 4
+
+// serve answers a stream that came over the network.
+func (s *Snapshots) serve(ctx context.Context, _ rpc.Peer, call *rpc.Call, stream io.ReadWriter) error {
+	switch call.Method {
+	case api.SnapshotSave:
+		var failed error
+		err := s.SaveSnapshot(ctx, call.Header, func(index uint64) io.Writer {
+			_, failed = stream.Write(binary.BigEndian.AppendUint64(nil, index))
+			return stream
+		})
+		return cmp.Or(err, failed)
+	case api.SnapshotRestore:
+		return s.RestoreSnapshot(ctx, call.Header, stream)
+	}
+	return catalog.Errorf(catalog.NotFound, "rpc: no stream %q on this server; is it older than the caller?", call.Method)
 }

@@ -25,9 +25,12 @@ type Host interface {
 	Leading() bool
 	// Leader is a way to the present leader, an error with code no_leader when there is none.
 	Leader() (rpc.Caller, error)
-	// AwaitLeader blocks until there is a leader, which may be this server, until ctx ends or the time that
-	// calls are held is over: then it returns an error with code no_leader.
-	AwaitLeader(ctx context.Context) error
+	// AwaitLeader blocks until there is a leader, which may be this server. When lost is not nil, it is the way
+	// to one that could not be reached, or the registry when this server has just ceased to lead: another one is
+	// awaited, or for a moment the same. It returns an error
+	// with code no_leader when the time that calls are held, which began at since, is over, and one with code
+	// unavailable when ctx ends.
+	AwaitLeader(ctx context.Context, lost rpc.Caller, since time.Time) error
 	// Remote is a way to a server of another datacenter, an error with code no_path when there is none.
 	Remote(datacenter string) (rpc.Caller, error)
 	// Confirm blocks until a quorum has agreed that this server still leads.

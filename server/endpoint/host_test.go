@@ -102,13 +102,13 @@ func (h *host) restore(key string, index uint64) {
 	l.Finish()
 }
 
-func (h *host) Datacenter() string                   { return "dc1" }
-func (h *host) Leading() bool                        { return !h.follows }
-func (h *host) Leader() (rpc.Caller, error)          { return h.way("leader", catalog.NoLeader) }
-func (h *host) AwaitLeader(context.Context) error    { return nil }
-func (h *host) Remote(dc string) (rpc.Caller, error) { return h.way(dc, catalog.NoPath) }
-func (h *host) Contact() (time.Duration, bool)       { return h.contact, h.known }
-func (h *host) Applied() uint64                      { return h.index }
+func (h *host) Datacenter() string                                       { return "dc1" }
+func (h *host) Leading() bool                                            { return !h.follows }
+func (h *host) Leader() (rpc.Caller, error)                              { return h.way("leader", catalog.NoLeader) }
+func (h *host) AwaitLeader(context.Context, rpc.Caller, time.Time) error { return nil }
+func (h *host) Remote(dc string) (rpc.Caller, error)                     { return h.way(dc, catalog.NoPath) }
+func (h *host) Contact() (time.Duration, bool)                           { return h.contact, h.known }
+func (h *host) Applied() uint64                                          { return h.index }
 
 func (h *host) way(to string, code catalog.Code) (rpc.Caller, error) {
 	if c := h.elsewhere[to]; c != nil {

@@ -83,32 +83,6 @@ func (r *Registry) NewRequest(method string) any {
 	return nil
 }
 
-const maxForwards = 4
-
-// Call answers one request, here or by forwarding it to the server that can.
-func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
-	v := r.verbs[call.Method]
-	if v == nil {
-		return rpc.Answer{}, catalog.Errorf(catalog.NotFound, "rpc: no method %q on this server; is it older than the caller?", call.Method)
-	}
-	elsewhere, err := r.route(v, call)
-	if catalog.CodeOf(err) == catalog.NoLeader { // an election is under way, or the server has just started
-		if err := r.host.AwaitLeader(ctx); err != nil {
-			return rpc.Answer{}, err
-		}
-		elsewhere, err = r.route(v, call)
-	}
-	if err != nil {
-		return rpc.Answer{}, err
-	}
-	if elsewhere != nil {
-		onward := *call
-		onward.Header.Forwarded++
-		return elsewhere.Call(ctx, &onward)
-	}
-	return r.answer(ctx, v, call)
-}
-
 // Duties answers the calls of a leader's own duties: here in any case, also while the leader does not lead
 // for others yet.
 func (r *Registry) Duties() rpc.Caller { return duties{r} }

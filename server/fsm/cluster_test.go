@@ -89,14 +89,14 @@ func (c *cluster) wipe(failer) {
 	tx.Commit()
 }
 
-func (c *cluster) Datacenter() string                { return "dc1" }
-func (c *cluster) Leading() bool                     { return true }
-func (c *cluster) Leader() (rpc.Caller, error)       { return nil, nil }
-func (c *cluster) AwaitLeader(context.Context) error { return nil }
-func (c *cluster) Remote(string) (rpc.Caller, error) { return nil, nil }
-func (c *cluster) Confirm(context.Context) error     { return nil }
-func (c *cluster) Contact() (time.Duration, bool)    { return 0, true }
-func (c *cluster) Applied() uint64                   { return c.fsm.Applied() }
+func (c *cluster) Datacenter() string                                       { return "dc1" }
+func (c *cluster) Leading() bool                                            { return true }
+func (c *cluster) Leader() (rpc.Caller, error)                              { return nil, nil }
+func (c *cluster) AwaitLeader(context.Context, rpc.Caller, time.Time) error { return nil }
+func (c *cluster) Remote(string) (rpc.Caller, error)                        { return nil, nil }
+func (c *cluster) Confirm(context.Context) error                            { return nil }
+func (c *cluster) Contact() (time.Duration, bool)                           { return 0, true }
+func (c *cluster) Applied() uint64                                          { return c.fsm.Applied() }
 func (c *cluster) Authorize(context.Context, string) (acl.Authorizer, error) {
 	return acl.AllowAll(), nil
 }

@@ -53,14 +53,14 @@ func (s *server) Propose(_ context.Context, entry []byte) (any, error) {
 	return reply, nil
 }
 
-func (s *server) Datacenter() string                { return "dc1" }
-func (s *server) Leading() bool                     { return true }
-func (s *server) Leader() (rpc.Caller, error)       { return nil, nil }
-func (s *server) AwaitLeader(context.Context) error { return nil }
-func (s *server) Remote(string) (rpc.Caller, error) { return nil, nil }
-func (s *server) Confirm(context.Context) error     { return nil }
-func (s *server) Contact() (time.Duration, bool)    { return 0, true }
-func (s *server) Applied() uint64                   { return s.index }
+func (s *server) Datacenter() string                                       { return "dc1" }
+func (s *server) Leading() bool                                            { return true }
+func (s *server) Leader() (rpc.Caller, error)                              { return nil, nil }
+func (s *server) AwaitLeader(context.Context, rpc.Caller, time.Time) error { return nil }
+func (s *server) Remote(string) (rpc.Caller, error)                        { return nil, nil }
+func (s *server) Confirm(context.Context) error                            { return nil }
+func (s *server) Contact() (time.Duration, bool)                           { return 0, true }
+func (s *server) Applied() uint64                                          { return s.index }
 
 func (s *server) Authorize(context.Context, string) (acl.Authorizer, error) { return s, nil }
 

@@ -1,0 +1,86 @@
+package endpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+)
+
+const maxForwards = 4
+
+// Call answers one request, here or by forwarding it to the server that can. While there is no leader, or it
+// cannot be reached, the call is held, as long as it cannot have been acted on yet.
+func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
+	v := r.verbs[call.Method]
+	if v == nil {
+		return rpc.Answer{}, catalog.Errorf(catalog.NotFound, "rpc: no method %q on this server; is it older than the caller?", call.Method)
+	}
+	var since time.Time // from when on the call is held
+	for {
+		begun := time.Now()
+		way, err := r.route(v, call)
+		var answer rpc.Answer
+		var tried rpc.Caller // who answered that it does not lead, when it is this server
+		switch {
+		case err != nil:
+		case way == nil:
+			tried = r
+			answer, err = r.here(ctx, v, call)
+			begun = time.Now() // the time that it waited for a change is no time that it was held
+		default:
+			onward := *call
+			onward.Header.Forwarded++
+			answer, err = way.Call(ctx, &onward)
+		}
+		if err == nil || !r.mayRepeat(v, call, err) {
+			return answer, err
+		}
+		link := new(rpc.LinkError)
+		lost := errors.As(err, &link)
+		if since.IsZero() && lost {
+			since = time.Now()
+		} else if since.IsZero() {
+			since = begun
+		}
+		if !lost {
+			way = tried
+		}
+		if none := r.host.AwaitLeader(ctx, way, since); none != nil && lost {
+			return rpc.Answer{}, fmt.Errorf("%w; before, %v", none, err)
+		} else if none != nil {
+			return rpc.Answer{}, none
+		}
+	}
+}
+
+// here answers a call on this server. A read that is not stale counts only if this server still leads after
+// it: it may have waited long.
+func (r *Registry) here(ctx context.Context, v *verb, call *rpc.Call) (rpc.Answer, error) {
+	answer, err := r.answer(ctx, v, call)
+	h := call.Header
+	if err != nil || v.kind != query || h.Consistency == rpc.Stale {
+		return answer, err
+	}
+	if !r.host.Leading() {
+		return rpc.Answer{}, catalog.Errorf(catalog.NoLeader, "no cluster leader: this server has lost the leadership")
+	}
+	if h.MinIndex > 0 {
+		err = r.consistency(ctx, h)
+	}
+	return answer, err
+}
+
+// mayRepeat reports whether a call that failed so can be made again: it was not acted on, or reads.
+func (r *Registry) mayRepeat(v *verb, call *rpc.Call, err error) bool {
+	if dc := call.Header.Datacenter; dc != "" && dc != r.host.Datacenter() {
+		return false
+	}
+	if link := new(rpc.LinkError); errors.As(err, &link) {
+		return !link.Sent || v.kind == query
+	}
+	return catalog.CodeOf(err) == catalog.NoLeader
+}
