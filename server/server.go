@@ -150,7 +150,7 @@ func Open(cfg Config) (*Server, error) {
 			return nil, fmt.Errorf("connect.ca_config: %w", err)
 		}
 	}
-	s.custody = ca.New(authority, s.store, s.registry)
+	s.custody = ca.New(authority, s.store, s.registry.Duties())
 	port, err := net.Listen("tcp", cfg.Bind)
 	if err != nil {
 		return nil, bindError("server (RPC)", "ports.server", cfg.Bind, err)

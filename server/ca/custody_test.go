@@ -76,14 +76,20 @@ func (l *leader) Propose(_ context.Context, entry []byte) (any, error) {
 	return reply, nil
 }
 
-func (l *leader) Datacenter() string                                       { return "dc1" }
-func (l *leader) Leading() bool                                            { return true }
-func (l *leader) Leader() (rpc.Caller, error)                              { return nil, nil }
-func (l *leader) AwaitLeader(context.Context, rpc.Caller, time.Time) error { return nil }
-func (l *leader) Remote(string) (rpc.Caller, error)                        { return nil, nil }
-func (l *leader) Confirm(context.Context) error                            { return nil }
-func (l *leader) Contact() (time.Duration, bool)                           { return 0, true }
-func (l *leader) Applied() uint64                                          { return l.index }
+func (l *leader) Datacenter() string                { return "dc1" }
+func (l *leader) Leading() bool                     { return true }
+func (l *leader) Leader() (rpc.Caller, error)       { return nil, nil }
+func (l *leader) Remote(string) (rpc.Caller, error) { return nil, nil }
+func (l *leader) Confirm(context.Context) error     { return nil }
+func (l *leader) Contact() (time.Duration, bool)    { return 0, true }
+func (l *leader) Applied() uint64                   { return l.index }
+
+func (l *leader) AwaitLeader(context.Context, rpc.Caller, time.Time) error {
+	if l.lost {
+		return catalog.Errorf(catalog.NoLeader, "no cluster leader")
+	}
+	return nil
+}
 
 func (l *leader) Authorize(context.Context, string) (acl.Authorizer, error) {
 	return acl.AllowAll(), nil
