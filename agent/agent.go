@@ -238,7 +238,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	edge.Go(func() error { return a.serveHTTP(inner) })
 	edge.Go(func() error { return a.retryJoin(inner, cfg) })
 	edge.Go(func() error { return a.sendCoordinates(inner, cfg) })
-	edge.Go(func() error { return a.measureDNS(inner) })
+	edge.Go(func() error { return a.measure(inner) })
 	edge.Go(func() error { return a.plans.Run(inner) })
 	edge.Go(func() error { return a.external.Run(inner) })
 	edge.Go(func() error { return a.autoReload(inner) })

@@ -9,9 +9,11 @@ import (
 	"github.com/curia-mesh/curia/agent/dns"
 )
 
-const dnsInterval = 10 * time.Second
+const measureInterval = 10 * time.Second
 
+// Source of the names: https://developer.hashicorp.com/consul/docs/reference/agent/telemetry
 var (
+	certExpiry    = []string{"agent", "tls", "cert", "expiry"}
 	domainQueries = []string{"dns", "domain_query"}
 	ptrQueries    = []string{"dns", "ptr_query"}
 	dnsHits       = []string{"dns", "cache_hit"}
@@ -19,13 +21,16 @@ var (
 	dnsFailed     = []string{"dns", "failed"}
 )
 
-// measureDNS turns the counts of the DNS server, which are kept without a look-up for each packet, into
-// metrics until ctx ends.
-func (a *Agent) measureDNS(ctx context.Context) error {
-	tick := time.NewTicker(dnsInterval)
+// measure turns the counts of the DNS server, which are kept without a look-up for each packet, into metrics
+// until ctx ends, and tells when the agent's certificates do.
+func (a *Agent) measure(ctx context.Context) error {
+	tick := time.NewTicker(measureInterval)
 	defer tick.Stop()
 	var last dns.Stats
 	for {
+		if end := a.certificatesEnd(); !end.IsZero() {
+			metrics.SetGauge(certExpiry, float32(time.Until(end).Seconds()))
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -39,6 +44,22 @@ func (a *Agent) measureDNS(ctx context.Context) error {
 		metrics.IncrCounter(dnsFailed, float32(now.Failed-last.Failed))
 		last = now
 	}
+}
+
+// certificatesEnd is when the first of the certificates ends that the agent shows to others; zero when it has none.
+func (a *Agent) certificatesEnd() (end time.Time) {
+	for _, c := range []*certificates{&a.sockets.https, &a.checkTLS} {
+		cfg := c.current.Load()
+		if cfg == nil {
+			continue
+		}
+		for _, pair := range cfg.Certificates {
+			if pair.Leaf != nil && (end.IsZero() || pair.Leaf.NotAfter.Before(end)) {
+				end = pair.Leaf.NotAfter
+			}
+		}
+	}
+	return end
 }
 
 // sampleMean adds the mean of an interval, in milliseconds, when anything happened in it.

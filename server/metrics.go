@@ -32,6 +32,8 @@ var (
 	gaugeClients   = []string{"members", "clients"}
 	gaugeTimers    = []string{"session_ttl", "active"}
 	gaugeVersion   = []string{"version"}
+	gaugeRoot      = []string{"mesh", "active-root-ca", "expiry"}
+	gaugeSigner    = []string{"mesh", "active-signing-ca", "expiry"}
 	gaugeLogBytes  = []string{"raft", "wal", "size"}
 )
 
@@ -72,9 +74,21 @@ func (s *Server) setGauges(ctx context.Context) {
 	if !s.host.Leading() {
 		return
 	}
+	if s.cfg.Mesh {
+		root, signer := s.custody.Expiry()
+		gaugeEnd(gaugeRoot, root)
+		gaugeEnd(gaugeSigner, signer)
+	}
 	if h, err := s.health(); err == nil {
 		metrics.SetGauge(gaugeHealthy, zeroOne(h.Healthy))
 		metrics.SetGauge(gaugeTolerance, float32(h.FailureTolerance))
+	}
+}
+
+// gaugeEnd sets a gauge to the seconds until a time; a time that is not known sets none.
+func gaugeEnd(key []string, end time.Time) {
+	if !end.IsZero() {
+		metrics.SetGauge(key, float32(time.Until(end).Seconds()))
 	}
 }
 

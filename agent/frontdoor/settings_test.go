@@ -3,9 +3,12 @@ package frontdoor_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
+	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -69,6 +72,42 @@ func TestAgentTLSForChecks(t *testing.T) {
 			t.Errorf("enable_agent_tls_for_checks = %v: %s", on, found.Body)
 		}
 		a.Stop(t)
+	}
+}
+
+// Operators see in time when certificates end: the mesh's root, what signs with it, and the agent's own.
+func TestCertificateExpiry(t *testing.T) {
+	id := newIdentity(t)
+	n := testkit.NewDev(t, testkit.Settings{
+		"ports": testkit.Settings{"https": testkit.FreePorts(t).HTTP}, "tls": testkit.Settings{"https": id.settings}, "telemetry": testkit.Settings{"disable_hostname": true},
+	})
+	p := n.Spawn(t)
+	rootsOf(t, p.Client)
+	resp, err := http.Get(p.URL("/v1/agent/metrics/stream"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	want, got := map[string]float64{"mesh.active-root-ca": 3650, "mesh.active-signing-ca": 3650, "agent.tls.cert": 365}, map[string]float64{}
+	for intervals := json.NewDecoder(resp.Body); len(got) < len(want); { // of ten seconds
+		var interval struct {
+			Gauges []struct {
+				Name  string
+				Value float64
+			}
+		}
+		if err := intervals.Decode(&interval); err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range interval.Gauges {
+			name := strings.TrimSuffix(strings.TrimPrefix(g.Name, "consul."), ".expiry")
+			if want[name] > 0 {
+				got[name] = math.Ceil(g.Value / 86400)
+			}
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("certificates end in %v days, want %v", got, want)
 	}
 }
 

@@ -24,7 +24,7 @@ func connectRoutes() []Route {
 			Methods: []Method{{http.MethodGet, caConfiguration}, {http.MethodPut, caConfigure}}},
 		{Path: "/v1/agent/connect/ca/roots", Doc: "list the trusted root certificates, from the agent's cache", ACL: "none", Methods: get(agentRoots)},
 		{Path: "/v1/agent/connect/ca/leaf/{service...}", Doc: "get the certificate of a service, with its key", ACL: "service:write", Methods: get(agentLeaf)},
-		{Path: "/v1/agent/connect/authorize", Doc: "decide whether a client may connect to a service", ACL: "service:read, intentions:read", Methods: post(agentAuthorize)},
+		{Path: "/v1/agent/connect/authorize", Doc: "decide whether a client may connect to a service", ACL: "service:write", Methods: post(agentAuthorize)},
 	}
 }
 
@@ -126,6 +126,10 @@ func agentAuthorize(c *call) error {
 	if id.Kind != connect.KindService {
 		return badRequest("ClientCertURI: %s is a %s, want a service", id, id.Kind)
 	}
+	reply, err := c.mayConnect(id.Name, req.Target)
+	if err != nil {
+		return err
+	}
 	rep, _, err := send(c, api.CARoots, nothing)
 	if err != nil {
 		return err
@@ -133,32 +137,20 @@ func agentAuthorize(c *call) error {
 	if id.TrustDomain != rep.TrustDomain {
 		return c.json(authorizeReply{Reason: "the client is of trust domain " + id.TrustDomain + ", this cluster's is " + rep.TrustDomain})
 	}
-	allowed, reason, err := c.mayConnect(id.Name, req.Target)
-	if err != nil {
-		return err
-	}
-	return c.json(authorizeReply{Authorized: allowed, Reason: reason})
+	return c.json(*reply)
 }
 
 // mayConnect decides about a connection by the intentions in the agent's cache. One that is allowed or
 // denied by request is no connection that may be opened unseen.
-func (c *call) mayConnect(source, destination string) (allowed bool, reason string, err error) {
-	h := rpc.Header{Token: c.token()}
-	answer, _, err := watch.Get(c.ctx(), c.api.Cache, api.IntentionCheck, h, &api.IntentionQuery{Source: source, Destination: destination})
+func (c *call) mayConnect(source, destination string) (*authorizeReply, error) {
+	q := &api.IntentionQuery{Source: source, Destination: destination}
+	answer, _, err := watch.Get(c.ctx(), c.api.Cache, api.IntentionAuthorize, rpc.Header{Token: c.token()}, q)
 	if err != nil {
-		return false, "", err
+		return nil, err
 	}
-	allowed = *answer.Value().(*bool)
-	answer, _, err = watch.Get(c.ctx(), c.api.Cache, api.IntentionMatch, h, &api.IntentionQuery{By: api.MatchDestination, Names: []string{destination}})
-	if err != nil {
-		return false, "", err
+	rep := answer.Value().(*api.Authorization)
+	if rep.Source == "" {
+		return &authorizeReply{rep.Allowed, byDefault}, nil
 	}
-	for _, list := range *answer.Value().(*map[string][]*catalog.Intention) {
-		for _, i := range list { // the one that counts first
-			if i.SourcePeer == "" && (i.SourceName == source || i.SourceName == catalog.Wildcard) {
-				return allowed, fmt.Sprintf("Matched intention: %s => %s", i.SourceName, i.DestinationName), nil
-			}
-		}
-	}
-	return allowed, byDefault, nil
+	return &authorizeReply{rep.Allowed, fmt.Sprintf("Matched intention: %s => %s", rep.Source, rep.Destination)}, nil
 }

@@ -143,7 +143,7 @@ func autopilotState(c *call) error {
 
 // usageReply counts by datacenter, beside what is known about the answer.
 type usageReply struct {
-	Usage                 map[string]api.Usage
+	Usage                 map[string]*api.Usage
 	Index                 uint64
 	LastContact           int64
 	KnownLeader           bool

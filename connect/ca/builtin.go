@@ -78,6 +78,9 @@ func (b *builtIn) SignLeaf(_ context.Context, csr *x509.CertificateRequest, id c
 	return b.issuer.leaf(csr, id, b.p.Config.LeafTTL)
 }
 
+// Signer implements Provider.
+func (b *builtIn) Signer() *x509.Certificate { return b.issuer.cert }
+
 // SignIntermediate implements Provider.
 func (b *builtIn) SignIntermediate(_ context.Context, csr *x509.CertificateRequest) (string, error) {
 	return b.issuer.authority(csr, b.p.TrustDomain, b.p.Config.IntermediateTTL)

@@ -27,6 +27,9 @@ type Provider interface {
 	// SignLeaf signs for an identity of the trust domain, whatever else the request says. It returns the
 	// certificate, followed by those between it and the root.
 	SignLeaf(ctx context.Context, csr *x509.CertificateRequest, id connect.ID) (string, error)
+	// Signer is the certificate that SignLeaf signs with: the root itself, or one below it. It does not block,
+	// and is nil while that is not known.
+	Signer() *x509.Certificate
 	// SignIntermediate signs for an authority of the same trust domain, one that signs only leaves.
 	SignIntermediate(ctx context.Context, csr *x509.CertificateRequest) (string, error)
 	// CrossSign vouches for another root: it returns a certificate of that root's key, signed by this one. An

@@ -227,6 +227,9 @@ func TestVault(t *testing.T) {
 	if err := provider.Maintain(t.Context()); err != nil {
 		t.Error(err)
 	}
+	if signer := provider.Signer(); signer == nil || !signer.Equal(client.chain[1]) {
+		t.Errorf("the signer is %v", signer)
+	}
 	if v.engines["between"].role["allowed_uri_sans"] != "spiffe://"+domain+"/*" {
 		t.Errorf("role is %v", v.engines["between"].role)
 	}

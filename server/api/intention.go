@@ -55,6 +55,14 @@ func (q *IntentionQuery) AppendKey(key []byte) []byte {
 	return appendStrings(key, q.Names)
 }
 
+// Authorization says whether a connection may be made, and by which intention.
+type Authorization struct {
+	Allowed bool
+	// Source and Destination are those of the intention; empty when none speaks of the connection.
+	Source      string
+	Destination string
+}
+
 // Verbs of intentions. IntentionApply answers with the id of an intention that has one. A missing intention is an empty list.
 var (
 	IntentionApply = rpc.Method[IntentionWrite, string]{Name: "Intention.Apply"}
@@ -62,4 +70,6 @@ var (
 	IntentionGet   = rpc.Method[IntentionQuery, []*catalog.Intention]{Name: "Intention.Get"}
 	IntentionMatch = rpc.Method[IntentionQuery, map[string][]*catalog.Intention]{Name: "Intention.Match"}
 	IntentionCheck = rpc.Method[IntentionQuery, bool]{Name: "Intention.Check"}
+	// IntentionAuthorize is what a service asks about who connects to it: it needs the right to be that service.
+	IntentionAuthorize = rpc.Method[IntentionQuery, Authorization]{Name: "Intention.Authorize"}
 )

@@ -76,7 +76,7 @@ var (
 	AutopilotRead         = rpc.Method[Nothing, catalog.AutopilotConfig]{Name: "Operator.AutopilotConfiguration"}
 	AutopilotSet          = rpc.Method[AutopilotWrite, bool]{Name: "Operator.AutopilotSet"}
 	AutopilotHealth       = rpc.Method[Nothing, ClusterHealth]{Name: "Operator.AutopilotHealth"}
-	UsageRead             = rpc.Method[Nothing, map[string]Usage]{Name: "Operator.Usage"}
+	UsageRead             = rpc.Method[Nothing, map[string]*Usage]{Name: "Operator.Usage"}
 )
 
 // CoordinateUpdate stores the coordinates of nodes.

@@ -121,6 +121,27 @@ func (c *Custody) open(ctx context.Context) (*opened, error) {
 	return next, nil
 }
 
+// Expiry tells when the active root ends, and the certificate that signs leaves. Either is zero while it is not
+// known. It does not block.
+func (c *Custody) Expiry() (root, signer time.Time) {
+	list, _ := state.Roots(c.store.Read(), nil)
+	active := (&catalog.Roots{Roots: list}).Active()
+	if active == nil {
+		return root, signer
+	}
+	root = active.NotAfter
+	if !c.mu.TryLock() {
+		return root, signer // a provider is being opened
+	}
+	defer c.mu.Unlock()
+	if c.present != nil && c.present.root == active {
+		if cert := c.present.Signer(); cert != nil {
+			signer = cert.NotAfter
+		}
+	}
+	return root, signer
+}
+
 // Sign signs for a service, an agent or a mesh gateway of this datacenter. Over the limits of requests the
 // error has code limited.
 func (c *Custody) Sign(ctx context.Context, req *api.SignRequest) (*catalog.IssuedCert, error) {

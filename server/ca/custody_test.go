@@ -185,6 +185,9 @@ func TestFirstRoot(t *testing.T) {
 	if again, _ := l.roots(t); l.index != before || again.ActiveRootID != rep.ActiveRootID {
 		t.Error("what was there was made again")
 	}
+	if root, signer := l.Expiry(); !root.Equal(r.NotAfter) || !signer.Equal(r.NotAfter) {
+		t.Errorf("the root ends at %v, what signs at %v, want %v", root, signer, r.NotAfter)
+	}
 }
 
 // TestFirstRootResumes: a leader that is lost between the two writes has a successor of the same trust

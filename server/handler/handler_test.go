@@ -159,6 +159,7 @@ func questions() map[string]*rpc.Call {
 	add(api.GatewayLinks.Name, &api.ServiceQuery{Service: "web"})
 	add(api.GatewayIntentions.Name, &api.ServiceQuery{Service: "web"})
 	add(api.ServiceTopology.Name, &api.TopologyQuery{Service: "web"})
+	add(api.IntentionAuthorize.Name, &api.IntentionQuery{Source: "api", Destination: "web"})
 	for _, name := range []string{"web", "db", "none"} {
 		add(api.ChainGet.Name, &api.ChainQuery{Service: name})
 	}

@@ -64,17 +64,32 @@ func registerMatches(r *endpoint.Registry, d Deps) {
 	endpoint.AddQuery(r, endpoint.Query[api.IntentionQuery, bool]{
 		Method: api.IntentionCheck,
 		Needs:  func(q *api.IntentionQuery) []acl.Need { return need(acl.Service, q.Destination, acl.Read) },
-		Check: func(q *api.IntentionQuery) error {
-			if q.Source == "" || q.Destination == "" {
-				return catalog.Errorf(catalog.Invalid, "source and destination are both needed")
-			}
-			return nil
-		},
+		Check:  checkBothEnds,
 		Read: func(tx *state.Txn, w *state.Watch, q *api.IntentionQuery) (*bool, uint64, error) {
 			decision, index, err := decide(d, tx, w, connect.Caller{Service: q.Source, Peer: q.Peer}, q.Destination)
 			return new(decision.Verdict == connect.Allow), index, err
 		},
 	})
+	endpoint.AddQuery(r, endpoint.Query[api.IntentionQuery, api.Authorization]{
+		Method: api.IntentionAuthorize,
+		Needs:  func(q *api.IntentionQuery) []acl.Need { return need(acl.Service, q.Destination, acl.Write) },
+		Check:  checkBothEnds,
+		Read: func(tx *state.Txn, w *state.Watch, q *api.IntentionQuery) (*api.Authorization, uint64, error) {
+			decision, index, err := decide(d, tx, w, connect.Caller{Service: q.Source, Peer: q.Peer}, q.Destination)
+			rep := &api.Authorization{Allowed: decision.Verdict == connect.Allow}
+			if decision.Source != nil {
+				rep.Source, rep.Destination = decision.Source.Name, decision.Destination.Name
+			}
+			return rep, index, err
+		},
+	})
+}
+
+func checkBothEnds(q *api.IntentionQuery) error {
+	if q.Source == "" || q.Destination == "" {
+		return catalog.Errorf(catalog.Invalid, "source and destination are both needed")
+	}
+	return nil
 }
 
 // decide says whether a caller may connect to a service.

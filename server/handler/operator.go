@@ -36,12 +36,12 @@ func registerOperator(r *endpoint.Registry, d Deps) {
 			return &done, nil
 		},
 	})
-	endpoint.AddQuery(r, endpoint.Query[api.Nothing, map[string]api.Usage]{
+	endpoint.AddQuery(r, endpoint.Query[api.Nothing, map[string]*api.Usage]{
 		Method: api.UsageRead,
 		Needs:  read,
-		Read: func(tx *state.Txn, w *state.Watch, _ *api.Nothing) (*map[string]api.Usage, uint64, error) {
+		Read: func(tx *state.Txn, w *state.Watch, _ *api.Nothing) (*map[string]*api.Usage, uint64, error) {
 			usage, index := usage(tx, w)
-			return &map[string]api.Usage{d.Datacenter: usage}, index, nil
+			return &map[string]*api.Usage{d.Datacenter: &usage}, index, nil
 		},
 	})
 	endpoint.AddCommand(r, endpoint.Command[api.Reap, api.Nothing]{
