@@ -3,7 +3,6 @@ package frontdoor_test
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"testing"
@@ -58,7 +57,7 @@ func (r *resolver) bad(packet []byte) []byte {
 	}
 	var stray []byte
 	for buf := make([]byte, 1<<16); ; {
-		r.udp.SetReadDeadline(time.Now().Add(10 * time.Second))
+		r.udp.SetReadDeadline(time.Now().Add(patience))
 		n, err := r.udp.Read(buf)
 		if err != nil {
 			r.t.Fatalf("no answer to the good question behind % x: %v", packet[:min(len(packet), 40)], err)
@@ -77,7 +76,7 @@ func (r *resolver) ask(m *dns.Msg) ([]byte, *dns.Msg) {
 		r.t.Fatal(err)
 	}
 	buf := make([]byte, 1<<16)
-	r.udp.SetReadDeadline(time.Now().Add(10 * time.Second))
+	r.udp.SetReadDeadline(time.Now().Add(patience))
 	n, err := r.udp.Read(buf)
 	if err != nil {
 		r.t.Fatal(err)
@@ -126,47 +125,6 @@ func malformedPackets() map[string][]byte {
 		"name without end":   join(head(0x100, 1, 0), label(63)),
 		"no type":            join(head(0x100, 1, 0), label(4), []byte{0}),
 		"64 KiB of junk":     join(head(0x100, 1, 0), make([]byte, 60000)),
-	}
-}
-
-func TestA01_MalformedDNS(t *testing.T) {
-	n := testkit.NewDev(t, nil)
-	n.Start(t)
-	r := resolve(t, n)
-	const rounds = 100
-	packets := malformedPackets()
-	start := time.Now()
-	for what, packet := range packets {
-		for range rounds {
-			reply := r.bad(packet)
-			if reply == nil {
-				continue
-			}
-			if id, rcode := binary.BigEndian.Uint16(reply), int(reply[3]&15); id != 7 || reply[2]&0x80 == 0 || rcode != dns.RcodeFormatError || len(reply) > len(packet)+12 {
-				t.Fatalf("%s over UDP: reply % x", what, reply)
-			}
-		}
-	}
-	// Two packets and at least one reply each; a busy machine is given tenfold.
-	if each := time.Since(start) / time.Duration(rounds*len(packets)); each > 10*time.Millisecond {
-		t.Errorf("a bad packet costs %v", each)
-	}
-	for what, packet := range packets {
-		conn, err := net.Dial("tcp", r.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...))
-		conn.(*net.TCPConn).CloseWrite()
-		conn.SetReadDeadline(time.Now().Add(15 * time.Second))
-		reply, err := io.ReadAll(conn)
-		if rst := err != nil && strings.Contains(err.Error(), "reset"); err != nil && !rst {
-			t.Errorf("%s over TCP: %v", what, err)
-		}
-		if len(reply) > 2 && int(reply[5]&15) != dns.RcodeFormatError {
-			t.Errorf("%s over TCP: reply % x", what, reply)
-		}
-		conn.Close()
 	}
 }
 

@@ -48,7 +48,7 @@ func flood(t testing.TB, addr string, n, perAddress int, attack func(w *wire, en
 		ended := make(chan struct{})
 		wait.Go(func() {
 			defer close(ended)
-			w.SetReadDeadline(start.Add(30 * time.Second))
+			w.SetReadDeadline(start.Add(patience))
 			said, err := io.ReadAll(w)
 			ends[i] = ending{time.Since(start), string(said), err}
 		})
@@ -60,19 +60,13 @@ func flood(t testing.TB, addr string, n, perAddress int, attack func(w *wire, en
 
 func idle(*wire, <-chan struct{}) {}
 
-// behave asks at a steady pace until stop is closed, as a client that means well, and returns the 99th
-// percentile of the time that its requests took.
+// behave asks at a steady pace until stop is closed, at least once, as a client that means well, and returns the
+// 99th percentile of the time that its requests took.
 func behave(ctx context.Context, c testkit.Client, stop <-chan struct{}) (p99 time.Duration, err error) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	var times []time.Duration
 	for {
-		select {
-		case <-stop:
-			slices.Sort(times)
-			return times[len(times)*99/100], nil
-		case <-tick.C:
-		}
 		start := time.Now()
 		for method, path := range map[string]string{"PUT": "/v1/kv/others", "GET": "/v1/catalog/nodes"} {
 			if r, err := c.Ask(ctx, method, path, "x"); err != nil || r.Status != 200 {
@@ -80,13 +74,20 @@ func behave(ctx context.Context, c testkit.Client, stop <-chan struct{}) (p99 ti
 			}
 		}
 		times = append(times, time.Since(start))
+		select {
+		case <-stop:
+			slices.Sort(times)
+			return times[len(times)*99/100], nil
+		case <-tick.C:
+		}
 	}
 }
 
-// slack is what a busy machine may add to a calm figure.
+// slack is what a machine that does nothing else may add to a calm figure.
 const slack = 500 * time.Millisecond
 
-// under runs an attack beside a client that behaves, and holds that client's figures to its calm ones.
+// under runs an attack beside a client that behaves. Each of that client's requests is answered meanwhile; with
+// CURIA_LONG its figures are held to its calm ones.
 func under(t *testing.T, p *testkit.Process, attack func()) {
 	t.Helper()
 	before := peak(t, p)
@@ -99,9 +100,11 @@ func under(t *testing.T, p *testkit.Process, attack func()) {
 	over, behaved := make(chan struct{}), make(chan struct{})
 	go func() { // ends with the attack
 		defer close(behaved)
-		if p99, err := behave(t.Context(), p.Client, over); err != nil || p99 > 2*calm+slack {
+		p99, err := behave(t.Context(), p.Client, over)
+		if err != nil || long && p99 > 2*calm+slack {
 			t.Errorf("a well-behaved client's p99 was %v, %v when calm: %v", p99, calm, err)
 		}
+		t.Logf("p99 %v, %v when calm", p99, calm)
 	}()
 	attack()
 	close(over)
@@ -112,11 +115,11 @@ func under(t *testing.T, p *testkit.Process, attack func()) {
 	p.Put(t, "/v1/kv/after", "well")
 }
 
-// closedAt wants that connections end by the agent's doing about at a timeout.
+// closedAt wants that connections end by the agent's doing at a timeout, and soon after it with CURIA_LONG.
 func closedAt(t testing.TB, what string, ends []ending, timeout time.Duration) {
 	t.Helper()
 	for i, e := range ends {
-		if e.err != nil && !errors.Is(e.err, syscall.ECONNRESET) || e.after < timeout-time.Second || e.after > timeout+5*time.Second {
+		if e.err != nil && !errors.Is(e.err, syscall.ECONNRESET) || e.after < timeout || long && e.after > timeout+5*time.Second {
 			t.Fatalf("%s: connection %d of %d ended after %v, want %v: %v", what, i, len(ends), e.after, timeout, e.err)
 		}
 	}
@@ -153,7 +156,7 @@ func TestA08_IdleConnections(t *testing.T) {
 	t.Parallel()
 	p := testkit.NewDev(t, nil).Spawn(t)
 	rpcAddr, dnsAddr := fmt.Sprintf("127.0.0.1:%d", p.Server), fmt.Sprintf("127.0.0.1:%d", p.DNS)
-	n := figure(400, 2000)
+	n := figure(maxConns+50, 2000)
 	under(t, p, func() {
 		var http, calls, names []ending
 		var wait sync.WaitGroup
@@ -196,13 +199,13 @@ func callBeside(t *testing.T, addr string, over <-chan struct{}) {
 	}
 }
 
-// tooManyAndIdle wants that connections above a limit end at once and the others at a timeout. It sorts
-// them by when they ended.
+// tooManyAndIdle wants that connections above a limit end before a timeout and the others at it. It sorts them
+// by when they ended.
 func tooManyAndIdle(t *testing.T, what string, ends []ending, limit int, timeout time.Duration) {
 	t.Helper()
 	slices.SortFunc(ends, func(a, b ending) int { return cmp.Compare(a.after, b.after) })
 	above := len(ends) - limit
-	if last := ends[above-1]; last.after > timeout/2 {
+	if last := ends[above-1]; last.after >= timeout {
 		t.Fatalf("%s: a connection above the limit lasted %v", what, last.after)
 	}
 	closedAt(t, what, ends[above:], timeout)
@@ -233,7 +236,7 @@ func TestA09_BlockingQueries(t *testing.T) {
 				defer w.Close()
 				fmt.Fprintf(w, "GET /v1/kv/watched?index=%d&wait=10h HTTP/1.1\r\nHost: a\r\n\r\n", index)
 				<-asking
-				status, _, body, err := w.replyWithin("GET", 30*time.Second)
+				status, _, body, err := w.reply("GET")
 				answers <- answer{status, body, err}
 			}()
 		}
@@ -285,8 +288,8 @@ func TestA09_WaitIsClamped(t *testing.T) {
 
 // Clients that stop reading lose their answer, whether they had to wait for it or not, and what it took.
 func TestSlowReaders(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes the time that readers have, which is half a minute")
+	if !long {
+		t.Skip("takes the time that readers have, which is half a minute; agent/httpapi has the same in a bubble")
 	}
 	t.Parallel()
 	p := testkit.NewDev(t, nil).Spawn(t)

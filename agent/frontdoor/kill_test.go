@@ -210,7 +210,7 @@ func TestKills(t *testing.T) {
 		for range 20 + rand.N(150) {
 			select {
 			case <-l.acks:
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("round %d: no more acknowledgements; the end of the log:\n%s", round, p.Log.Tail())
 			}
 		}

@@ -45,12 +45,8 @@ func open(t testing.TB, addr string) *wire {
 	return w
 }
 
-// reply reads one answer, within a time that is far below those of idle connections and slow bodies.
+// reply reads one answer. Connections that are idle, and bodies that do not come, have another end than that.
 func (w *wire) reply(method string) (int, http.Header, string, error) {
-	return w.replyWithin(method, 5*time.Second)
-}
-
-func (w *wire) replyWithin(method string, patience time.Duration) (int, http.Header, string, error) {
 	w.SetReadDeadline(time.Now().Add(patience))
 	resp, err := http.ReadResponse(w.in, &http.Request{Method: method})
 	if err != nil {

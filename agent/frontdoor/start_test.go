@@ -90,24 +90,6 @@ func isDir(t testing.TB, path string) bool {
 	return info.IsDir()
 }
 
-func TestDataDirInUse(t *testing.T) {
-	n := testkit.New(t, nil)
-	p := n.Spawn(t)
-	p.Put(t, "/v1/agent/service/register", `{"Name": "web"}`)
-	other := testkit.New(t, testkit.Settings{"data_dir": n.Data(), "node_name": "n2"})
-	before := contents(t, n.Data())
-	refuses(t, other, "a data directory of another process", n.Data(), "in use by another process")
-	for name, sum := range contents(t, n.Data()) {
-		// The first process makes segments of its log in advance, whenever it likes.
-		if before[name] != sum && !strings.Contains(name, "wal") {
-			t.Errorf("the second process changed %s", name)
-		}
-	}
-	p.Put(t, "/v1/kv/x", "the first lives on")
-	p.Kill(t)
-	other.Spawn(t) // a crash gives the directory back
-}
-
 func TestBadConfiguration(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {

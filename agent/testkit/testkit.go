@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long anything may take that a test waits for. It is reached only when the test fails.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // Settings are the content of a configuration file. Settings within Settings are merged with the defaults.
 type Settings map[string]any
