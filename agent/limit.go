@@ -100,7 +100,7 @@ type limitedConn struct {
 	give func()
 }
 
-// CloseWrite lets net/http end its own words while the client's are still coming.
+// CloseWrite lets the server end its own words while the client's are still coming.
 func (c *limitedConn) CloseWrite() error {
 	if half, ok := c.Conn.(*net.TCPConn); ok {
 		return half.CloseWrite()

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -265,53 +264,4 @@ func (a *API) warnQueryToken() {
 	a.queryToken.Do(func() {
 		a.log.Warn("a request gave its token as the query parameter token, which ends up in logs: use the header X-Consul-Token or Authorization")
 	})
-}
-
-// Limits of a connection to the API.
-const (
-	headTimeout = 10 * time.Second
-	idleTimeout = 2 * time.Minute
-	maxHeader   = 64 << 10
-	// maxStreams is how many requests one HTTP/2 connection may have at once. Connections are counted for each
-	// client, requests are not, and they may all wait; clients open another connection for more.
-	maxStreams = 32
-)
-
-// Serve serves handler on a listener until ctx ends. What is under way then has grace to finish; blocking
-// queries and streams are ended.
-func Serve(ctx context.Context, l net.Listener, handler http.Handler, maxHeaderBytes int, grace time.Duration, log *slog.Logger) error {
-	if maxHeaderBytes == 0 {
-		maxHeaderBytes = maxHeader
-	}
-	base, drop := context.WithCancel(context.Background())
-	defer drop()
-	open, cancel := context.WithCancel(base)
-	defer cancel()
-	parking := &lot{handler: handler, log: log, addr: l.Addr(), back: make(chan net.Conn), open: open}
-	s := &http.Server{
-		Handler: timed(handler), ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		HTTP2:        &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
-		WriteTimeout: partTime, // of what net/http says itself; see paced for answers
-		BaseContext:  func(net.Listener) context.Context { return context.WithValue(base, lotKey{}, parking) },
-		ErrorLog:     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-	ended := make(chan error, 1)
-	go func() { // ends when ctx does
-		<-ctx.Done()
-		parking.late = time.Now().Add(grace)
-		cancel()
-		late, stop := context.WithTimeout(context.Background(), grace)
-		defer stop()
-		if s.Shutdown(late) != nil {
-			s.Close()
-		}
-		ended <- nil
-	}()
-	parking.entered.Go(func() { s.Serve(parking) }) // ends with open
-	defer parking.entered.Wait()
-	defer cancel()
-	if err := s.Serve(l); err != http.ErrServerClosed {
-		return err
-	}
-	return <-ended
 }

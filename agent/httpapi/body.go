@@ -7,21 +7,19 @@ import (
 	"time"
 )
 
-// Each part of a body must arrive in time, so that who trickles it holds neither a connection for ever
-// nor much memory.
+// Each part of a body must arrive in time, and each part of an answer be taken, so that who trickles holds neither a
+// connection for ever nor much memory.
 const (
 	bodyPart = 64 << 10 // bytes
 	partTime = 30 * time.Second
 )
 
-// timed bounds the time in which bodies are sent, also of those that nobody reads: net/http does, to be
-// ready for the next request. And it bounds the time in which answers are taken.
+// timed bounds the time in which bodies are sent over HTTP/2, and in which answers are taken. For HTTP/1.1 package
+// http1 does.
 func timed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := &paced{ResponseWriter: w, conn: http.NewResponseController(w)}
-		if r.ProtoMajor > 1 {
-			p.lift() // there the server's own bound would end what takes long to begin
-		}
+		p.lift() // the server's own bound would end what takes long to begin
 		w = p
 		defer p.end()
 		if r.ContentLength != 0 {

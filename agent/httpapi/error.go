@@ -71,7 +71,7 @@ func (c *call) fail(err error) {
 	h.Set("Content-Type", typeText)
 	h.Set("X-Content-Type-Options", "nosniff")
 	if status == http.StatusRequestEntityTooLarge {
-		h.Set("Connection", "close") // else net/http waits for the rest of the body before it answers
+		h.Set("Connection", "close") // else the rest of the body is read before the answer is sent
 	}
 	if status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable {
 		c.log().Error("request failed", "method", c.r.Method, "path", c.r.URL.Path, "from", c.r.RemoteAddr, "err", err)

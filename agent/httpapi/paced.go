@@ -1,20 +1,17 @@
 package httpapi
 
 import (
-	"bufio"
-	"net"
 	"net/http"
 	"slices"
 	"time"
 )
 
-// paced is the writer of an answer whose parts a client has to take in time, each of bodyPart bytes in
+// paced is the writer of an answer over HTTP/2 whose parts a client has to take in time, each of bodyPart bytes in
 // partTime. Who does not read would else hold the answer, its connection and a goroutine for ever. Between
 // the parts it may be as long as it likes: a stream ends only when there was something to say.
 type paced struct {
 	http.ResponseWriter
 	conn *http.ResponseController
-	gone bool // the connection is not net/http's any more
 }
 
 func (p *paced) renew() { p.conn.SetWriteDeadline(time.Now().Add(partTime)) } // a writer of tests may know no deadlines
@@ -49,18 +46,7 @@ func (p *paced) FlushError() error {
 }
 
 // end bounds what net/http still has to send when the handler is done.
-func (p *paced) end() {
-	if !p.gone {
-		p.renew()
-	}
-}
-
-// Hijack implements http.Hijacker.
-func (p *paced) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, buffered, err := p.conn.Hijack()
-	p.gone = err == nil
-	return conn, buffered, err
-}
+func (p *paced) end() { p.renew() }
 
 // Unwrap lets http.ResponseController reach the connection.
 func (p *paced) Unwrap() http.ResponseWriter { return p.ResponseWriter }

@@ -1,11 +1,9 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"runtime"
@@ -16,19 +14,18 @@ import (
 
 	"github.com/curia-mesh/curia/agent/telemetry"
 	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/http1"
 )
 
-// lot is where the connections of clients are that wait for a change. What net/http holds for a client,
+// lot is where the connections of clients are that wait for a change. What it takes to serve a client,
 // buffers, stacks and contexts, is most of what a waiting one costs. So a blocking query over plain
-// HTTP/1.1 that has to wait is parked: its connection is taken from net/http and watched by one goroutine
+// HTTP/1.1 that has to wait is parked: its connection is taken from its server and watched by one goroutine
 // of the smallest kind. When the answer is there the request is handled anew. The connection stays until
-// the client sends its next request, with which it goes back to net/http: the lot is a listener too.
+// the client sends its next request, with which it goes back to the server.
 type lot struct {
 	handler http.Handler
 	log     *slog.Logger
 
-	addr    net.Addr
-	back    chan net.Conn
 	open    context.Context // the lot ends with it
 	late    time.Time       // until when answers may still be sent then; set before it ends
 	entered sync.WaitGroup
@@ -45,40 +42,6 @@ func lotOf(ctx context.Context) *lot {
 	return l
 }
 
-// Accept implements net.Listener.
-func (l *lot) Accept() (net.Conn, error) {
-	select {
-	case conn := <-l.back:
-		return conn, nil
-	case <-l.open.Done():
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (l *lot) Close() error { return nil }
-
-// Addr implements net.Listener.
-func (l *lot) Addr() net.Addr { return l.addr }
-
-// returned is a connection with what was read of its next request.
-type returned struct {
-	net.Conn
-	ahead []byte
-}
-
-// Read implements net.Conn.
-func (r *returned) Read(b []byte) (int, error) {
-	if len(r.ahead) == 0 {
-		return r.Conn.Read(b)
-	}
-	n := copy(b, r.ahead)
-	if r.ahead = r.ahead[n:]; len(r.ahead) == 0 {
-		r.ahead = nil // and what it was a part of
-	}
-	return n, nil
-}
-
 // parked is a connection in the lot and the request that waits there.
 type parked struct {
 	lot     *lot
@@ -86,7 +49,7 @@ type parked struct {
 	start   time.Time
 	timer   *telemetry.Timer
 
-	conn   net.Conn
+	conn   *http1.Conn
 	first  [1]byte // of the next request
 	ahead  []byte  // what is read of it
 	until  time.Time
@@ -121,7 +84,7 @@ func place(c *call) *parked {
 		return nil
 	}
 	p := &parked{lot: l, start: c.start, timer: c.timer}
-	p.request = r.WithContext(context.WithValue(l.open, parkedKey{}, p)) // net/http's own holds its connection
+	p.request = r.WithContext(context.WithValue(l.open, parkedKey{}, p)) // its own context is that of the connection
 	return p
 }
 
@@ -129,18 +92,14 @@ func place(c *call) *parked {
 func (c *call) park(wait *rpc.Parked) error {
 	p := c.place
 	p.lot.entered.Add(1)
-	conn, buffered, err := http.NewResponseController(c.w).Hijack()
+	conn, ahead, err := http1.Take(c.w)
 	if err != nil {
 		wait.Leave()
 		p.lot.entered.Done()
 		return err
 	}
 	c.parked = true
-	ahead, _ := buffered.Peek(buffered.Reader.Buffered())
-	p.conn, p.ahead = conn, bytes.Clone(ahead) // not with the buffer around it
-	if r, ok := conn.(*returned); ok {
-		p.conn, p.ahead = r.Conn, append(p.ahead, r.ahead...)
-	}
+	p.conn, p.ahead = conn, ahead
 	p.until, p.leave = time.Now().Add(wait.Wait), wait.Leave
 	p.unlist = context.AfterFunc(p.lot.open, func() {
 		p.conn.SetReadDeadline(past)
@@ -194,7 +153,7 @@ func (p *parked) renew() {
 
 // answer handles the request anew.
 func (p *parked) answer() {
-	defer func() { // as net/http does
+	defer func() { // as the server does
 		if v := recover(); v != nil {
 			p.lot.log.Error("answering a parked request panicked", "panic", v, "stack", string(debug.Stack()))
 			p.end()
@@ -213,20 +172,16 @@ func (p *parked) answer() {
 	go p.next() // on a small stack again
 }
 
-// next waits for the client's next request and gives it to net/http.
+// next waits for the client's next request and gives it to the server.
 func (p *parked) next() {
 	p.conn.SetReadDeadline(time.Now().Add(idleTimeout))
 	if len(p.ahead) == 0 && p.read() != nil {
 		p.end()
 		return
 	}
-	select {
-	case p.lot.back <- &returned{p.conn, p.ahead}:
-		p.unlist()
-		p.lot.entered.Done()
-	case <-p.lot.open.Done():
-		p.end()
-	}
+	p.unlist()
+	p.lot.entered.Done()
+	p.conn.Serve(p.ahead)
 }
 
 // read waits until the client sends something, the connection's deadline, or the end of the lot.

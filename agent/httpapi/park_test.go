@@ -78,10 +78,10 @@ func (s *kv) set(key, value string) {
 	tx.Commit()
 }
 
-// clients counts the connections that are parked and those that net/http serves.
+// clients counts the connections that are parked and those that are served.
 func clients() (parked, served int) {
 	all := stacks()
-	return strings.Count(all, "httpapi.(*parked).read("), strings.Count(all, "net/http.(*conn).serve(")
+	return strings.Count(all, "httpapi.(*parked).read("), strings.Count(all, "http1.(*Conn).serve(")
 }
 
 // stacks are those of all goroutines.
