@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,6 +26,7 @@ import (
 	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/agent/telemetry"
 	"github.com/curia-mesh/curia/agent/watch"
+	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server"
 )
@@ -61,6 +63,7 @@ type Agent struct {
 	sockets   *sockets
 	pools     *pools
 	server    *server.Server
+	nodes     atomic.Pointer[state.Store] // what a server knows of the nodes, for its gossip
 	caller    rpc.Caller
 	cache     *watch.Cache
 	plans     *watch.Plans
@@ -161,6 +164,7 @@ func (a *Agent) openServer(cfg *config.Config) error {
 		return err
 	}
 	a.server, a.caller = s, s.Caller()
+	a.nodes.Store(s.Store())
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc/gossip"
 )
 
@@ -67,6 +69,9 @@ func (a *Agent) poolConfig(cfg *config.Config, kind gossip.Kind) (gossip.Config,
 			SuspicionMult: tuning.SuspicionMult, RetransmitMult: tuning.RetransmitMult, ReconnectTimeout: reconnect,
 		},
 	}
+	if kind == gossip.LAN {
+		out.ReapAfter = a.reapAfter
+	}
 	var err error
 	if out.Bind, err = addrPort(bind, port); err != nil {
 		return out, fmt.Errorf("%s gossip: %w", kind, err)
@@ -95,6 +100,27 @@ func (a *Agent) poolConfig(cfg *config.Config, kind gossip.Kind) (gossip.Config,
 		}
 	}
 	return out, nil
+}
+
+// reapAfter is how long a failed member is remembered: the usual time, or the shortest that reap_after has for its
+// node's metadata. It only reads what is in memory.
+func (a *Agent) reapAfter(m gossip.Member, usual time.Duration) time.Duration {
+	store := a.nodes.Load()
+	if store == nil || m.Status != gossip.StatusFailed {
+		return usual
+	}
+	node := state.Node(store.Read(), nil, m.Name)
+	if node == nil {
+		return usual
+	}
+	shortest := time.Duration(0)
+	for class, after := range a.config.get().ReapAfter {
+		key, value, _ := strings.Cut(class, "=")
+		if catalog.HasPairs(node.Meta, map[string]string{key: value}) && (shortest == 0 || after < shortest) {
+			shortest = after
+		}
+	}
+	return cmp.Or(shortest, usual)
 }
 
 func addrPort(host string, port int) (netip.AddrPort, error) {

@@ -81,6 +81,20 @@ func (h Health) Service(ctx context.Context, name string, tags []string, passing
 	return instances, meta, err
 }
 
+// State returns the checks in a state; catalog.Any is all.
+func (h Health) State(ctx context.Context, status catalog.Status, q Query) ([]*catalog.Check, Meta, error) {
+	var checks []*catalog.Check
+	meta, err := h.c.Do(ctx, http.MethodGet, Path("health", "state", string(status)), q, nil, &checks)
+	return checks, meta, err
+}
+
+// Txn makes operations of which either all take effect or none, then with status 409.
+// Source: https://developer.hashicorp.com/consul/api-docs/txn
+func (c *Client) Txn(ctx context.Context, q Query, ops ...map[string]any) error {
+	_, err := c.Do(ctx, http.MethodPut, "/v1/txn", q, ops, nil)
+	return err
+}
+
 // Coordinates is where the nodes are in the network.
 // Source: https://developer.hashicorp.com/consul/api-docs/coordinate
 type Coordinates struct{ c *Client }

@@ -46,13 +46,15 @@ func agentRows() []row {
 
 func catalogRows() []row {
 	return []row{
-		{name: "catalog", group: groupCatalog, synopsis: "Lists datacenters, nodes and services", help: "Lists what the catalog holds."},
+		{name: "catalog", group: groupCatalog, synopsis: "Lists datacenters, nodes and services", help: "Lists what the catalog holds, and clears it of nodes whose agents are gone."},
 		{name: "catalog datacenters", synopsis: "Lists the datacenters", reach: toServers, bind: catalogDatacenters,
 			help: "Lists the names of all known datacenters."},
 		{name: "catalog nodes", synopsis: "Lists the nodes of a datacenter", reach: toServers, bind: catalogNodes,
 			help: "Lists the nodes of a datacenter.\n\n  $ curia catalog nodes -service=redis -near=_agent\n  $ curia catalog nodes -filter 'Meta.rack == \"r1\"'"},
 		{name: "catalog services", synopsis: "Lists the services of a datacenter", reach: toServers, bind: catalogServices,
 			help: "Lists the services of a datacenter, or of one node."},
+		{name: "catalog gc", synopsis: "Lists nodes whose agents are gone, and removes them", reach: toServers, bind: catalogGC,
+			help: "Lists the nodes whose agents have failed and that gossip has forgotten, or whose address another node has, and says why. With -apply they are removed, each unless its agent has come back. Nodes that were registered without an agent stay. More than half of all nodes are removed only with -force: so many fail by a fault of the network.\n\n  $ curia catalog gc\n  $ curia catalog gc -node-meta=class=spot -failed -apply"},
 		{name: "services", group: groupCatalog, synopsis: "Registers and exports services", help: "Registers services on the agent's node, and exports services to other clusters."},
 		{name: "services register", synopsis: "Registers services on the agent's node", reach: toAgent, args: "[FILE...]", max: -1, bind: servicesRegister,
 			help: "Registers services by files of definitions, in HCL or JSON, or one service by options. What is registered this way stays until it is deregistered.\n\n  $ curia services register web.hcl\n  $ curia services register -name=web -port=80 -tag=v1"},

@@ -77,6 +77,18 @@ func spanOf(least time.Duration) func(any) error {
 	}
 }
 
+func reapClasses(v any) error {
+	for class, d := range v.(map[string]time.Duration) {
+		if key, _, ok := strings.Cut(class, "="); !ok || key == "" {
+			return fmt.Errorf("%q is no metadata of a node: want key=value", class)
+		}
+		if d < time.Minute {
+			return fmt.Errorf("%s of %q is below 1m", d, class)
+		}
+	}
+	return nil
+}
+
 func anySpan(any) error { return nil }
 
 func spans(v any) error {

@@ -79,19 +79,21 @@ type Config struct {
 	PrimaryGateways         []string      `json:"primary_gateways"`
 	PrimaryGatewaysInterval time.Duration `json:"primary_gateways_interval"`
 
-	ReconnectTimeout          time.Duration `json:"reconnect_timeout"`
-	ReconnectTimeoutWAN       time.Duration `json:"reconnect_timeout_wan"`
-	ReapMaxFailed             int           `json:"reap_max_failed"`
-	AdvertiseReconnectTimeout time.Duration `json:"advertise_reconnect_timeout"`
-	ServerRejoinAgeMax        time.Duration `json:"server_rejoin_age_max"`
-	SessionTTLMin             time.Duration `json:"session_ttl_min"`
-	DefaultQueryTime          time.Duration `json:"default_query_time"`
-	MaxQueryTime              time.Duration `json:"max_query_time"`
-	DiscoveryMaxStale         time.Duration `json:"discovery_max_stale"`
-	CheckUpdateInterval       time.Duration `json:"check_update_interval"`
-	CheckOutputMaxSize        int           `json:"check_output_max_size"`
-	CheckFlapHalfLife         time.Duration `json:"check_flap_half_life"`
-	DiscardCheckOutput        bool          `json:"discard_check_output"`
+	ReconnectTimeout    time.Duration `json:"reconnect_timeout"`
+	ReconnectTimeoutWAN time.Duration `json:"reconnect_timeout_wan"`
+	ReapMaxFailed       int           `json:"reap_max_failed"`
+	// ReapAfter has times by metadata of nodes, as key=value.
+	ReapAfter                 map[string]time.Duration `json:"reap_after"`
+	AdvertiseReconnectTimeout time.Duration            `json:"advertise_reconnect_timeout"`
+	ServerRejoinAgeMax        time.Duration            `json:"server_rejoin_age_max"`
+	SessionTTLMin             time.Duration            `json:"session_ttl_min"`
+	DefaultQueryTime          time.Duration            `json:"default_query_time"`
+	MaxQueryTime              time.Duration            `json:"max_query_time"`
+	DiscoveryMaxStale         time.Duration            `json:"discovery_max_stale"`
+	CheckUpdateInterval       time.Duration            `json:"check_update_interval"`
+	CheckOutputMaxSize        int                      `json:"check_output_max_size"`
+	CheckFlapHalfLife         time.Duration            `json:"check_flap_half_life"`
+	DiscardCheckOutput        bool                     `json:"discard_check_output"`
 
 	// Domain and AltDomain are lower case and end in a dot.
 	Domain    string   `json:"domain"`

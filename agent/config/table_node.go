@@ -83,6 +83,7 @@ func joinSettings() []setting {
 		{Key: "reconnect_timeout", Def: 72 * time.Hour, Check: spanOf(8 * time.Hour), Help: "Time after which a failed node is forgotten, at least 8h."},
 		{Key: "reconnect_timeout_wan", Def: 72 * time.Hour, Check: spanOf(8 * time.Hour), Help: "Time after which a failed server of another datacenter is forgotten, at least 8h."},
 		{Key: "reap_max_failed", Def: 50, Check: between(1, 100), Help: "Percentage of nodes that have failed above which servers remove no node from the catalog that gossip has forgotten: so many fail by a fault of the network."},
+		{Key: "reap_after", Check: reapClasses, Reload: true, Help: "Times after which a failed node with metadata key=value is forgotten instead of after reconnect_timeout, at least 1m; the shortest that fits counts. For servers."},
 		{Key: "advertise_reconnect_timeout", Help: "Time after which others forget this agent when it fails. Clients only."},
 		{Key: "primary_gateways", Flag: "primary-gateway", Template: true, Help: "Mesh gateways of the primary datacenter, for a start without other knowledge."},
 		{Key: "primary_gateways_interval", Def: 30 * time.Second, Help: "Time between attempts to reach them."},
