@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +19,9 @@ import (
 // lot is where the connections of clients are that wait for a change. What it takes to serve a client,
 // buffers, stacks and contexts, is most of what a waiting one costs. So a blocking query over plain
 // HTTP/1.1 that has to wait is parked: its connection is taken from its server and watched by one goroutine
-// of the smallest kind. When the answer is there the request is handled anew. The connection stays until
-// the client sends its next request, with which it goes back to the server.
+// of the smallest kind. When the answer is there the request is handled anew, once for all who asked the same.
+// The goroutine does not hear of it: it reads on until the client sends its next request, with which the
+// connection goes back to its server.
 type lot struct {
 	handler http.Handler
 	log     *slog.Logger
@@ -29,6 +29,10 @@ type lot struct {
 	open    context.Context // the lot ends with it
 	late    time.Time       // until when answers may still be sent then; set before it ends
 	entered sync.WaitGroup
+
+	mu      sync.Mutex
+	queue   []*parked // woken and not answered
+	sorting bool      // somebody sees to the queue
 }
 
 type lotKey struct{}
@@ -42,7 +46,8 @@ func lotOf(ctx context.Context) *lot {
 	return l
 }
 
-// parked is a connection in the lot and the request that waits there.
+// parked is a connection in the lot and the request that waits there. Its goroutine reads; who owns it answers,
+// which is that goroutine or one of the lot.
 type parked struct {
 	lot     *lot
 	request *http.Request
@@ -54,8 +59,12 @@ type parked struct {
 	ahead  []byte  // what is read of it
 	until  time.Time
 	state  atomic.Uint32
+	woken  bool        // of what is owned: it does not wait any longer
 	leave  func()      // ends the waiting, but not the parking
 	unlist func() bool // from those that are told when the lot ends
+
+	answering sync.Mutex // held by who owns it for the lot, until the state says how it went
+	idle      time.Time  // until when the answered client may be silent
 }
 
 type parkedKey struct{}
@@ -63,17 +72,32 @@ type parkedKey struct{}
 // States of a parked connection.
 const (
 	entering = iota
+	early    // woken before it waited
 	waiting
-	woken
+	queued // woken
+	owned
+	replied
+	broken // the client did not take its answer
 )
 
 var past = time.Unix(1, 0)
 
 // Wake implements rpc.Waker.
 func (p *parked) Wake() {
-	if p.state.Swap(woken) == waiting {
-		p.conn.SetReadDeadline(past)
+	if !p.state.CompareAndSwap(entering, early) && p.state.CompareAndSwap(waiting, queued) {
+		p.lot.wake(p)
 	}
+}
+
+// own makes the caller the one who answers. It fails when somebody else is.
+func (p *parked) own() bool {
+	for _, from := range []uint32{waiting, queued, early, entering} {
+		if p.state.CompareAndSwap(from, owned) {
+			p.woken = from == queued || from == early
+			return true
+		}
+	}
+	return false
 }
 
 // place is where a call can be parked, nil when it cannot.
@@ -116,6 +140,10 @@ func (p *parked) wait() {
 	if len(p.ahead) == 0 && p.state.CompareAndSwap(entering, waiting) {
 		err = p.read()
 	}
+	if !p.own() {
+		p.next(err)
+		return
+	}
 	p.leave()
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		p.timer.Since(p.start)
@@ -123,7 +151,15 @@ func (p *parked) wait() {
 		return
 	}
 	grow()
-	p.answer()
+	a := p.lot.answer(p)
+	p.request = nil
+	if a == nil || p.send(a.head, a.body) != nil || a.last {
+		p.end()
+		return
+	}
+	p.conn.SetReadDeadline(time.Now().Add(idleTimeout))
+	p.state.Store(replied)
+	go p.idles() // on a small stack again
 }
 
 // grow makes the stack as large as a handler needs it while there is little on it: growing it step by step
@@ -137,7 +173,7 @@ func grow() {
 
 // left is how long the request may wait when it is handled anew.
 func (p *parked) left() time.Duration {
-	if p.state.Load() == woken {
+	if p.woken {
 		return time.Nanosecond // it does not wait; none would mean the default
 	}
 	return max(time.Until(p.until), time.Nanosecond)
@@ -151,37 +187,37 @@ func (p *parked) renew() {
 	}
 }
 
-// answer handles the request anew.
-func (p *parked) answer() {
-	defer func() { // as the server does
-		if v := recover(); v != nil {
-			p.lot.log.Error("answering a parked request panicked", "panic", v, "stack", string(debug.Stack()))
-			p.end()
-		}
-	}()
-	w := newReply(p)
-	if p.lot.open.Err() != nil {
-		w.header.Set("Connection", "close")
+// idles waits for the next request of a client that was answered by its own goroutine.
+func (p *parked) idles() {
+	var err error
+	if len(p.ahead) == 0 {
+		err = p.read()
 	}
-	p.lot.handler.ServeHTTP(w, p.request)
-	p.request = nil
-	if !w.finish() {
-		p.end()
-		return
-	}
-	go p.next() // on a small stack again
+	p.next(err)
 }
 
-// next waits for the client's next request and gives it to the server.
-func (p *parked) next() {
-	p.conn.SetReadDeadline(time.Now().Add(idleTimeout))
-	if len(p.ahead) == 0 && p.read() != nil {
-		p.end()
-		return
+// next goes on with a client that is answered or just being answered, and of which was read what there was, or err.
+func (p *parked) next(err error) {
+	for {
+		p.answering.Lock() // until the answer is out
+		state, idle := p.state.Load(), p.idle
+		p.answering.Unlock()
+		switch {
+		case state == broken:
+			p.end()
+			return
+		case err == nil:
+			p.unlist()
+			p.lot.entered.Done()
+			p.conn.Serve(p.ahead)
+			return
+		case !errors.Is(err, os.ErrDeadlineExceeded) || p.lot.open.Err() != nil || !time.Now().Before(idle):
+			p.end()
+			return
+		}
+		p.conn.SetReadDeadline(idle) // it was the end of the wait, which was answered just before
+		err = p.read()
 	}
-	p.unlist()
-	p.lot.entered.Done()
-	p.conn.Serve(p.ahead)
 }
 
 // read waits until the client sends something, the connection's deadline, or the end of the lot.

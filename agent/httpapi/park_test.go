@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bufio"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -267,12 +268,12 @@ func TestParkedSlowReaders(t *testing.T) {
 		s.set("k", strings.Repeat("long ", 100_000))
 		time.Sleep(29 * time.Second)
 		synctest.Wait()
-		if !strings.Contains(stacks(), "httpapi.(*reply)") {
+		if !strings.Contains(stacks(), "httpapi.(*parked).send(") {
 			t.Error("the answer is not being sent")
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if all := stacks(); strings.Contains(all, "httpapi.(*reply)") || strings.Contains(all, "httpapi.(*parked)") {
+		if all := stacks(); strings.Contains(all, "httpapi.(*parked)") {
 			t.Error("the answer is held for a client that does not read")
 		}
 		if r, err := http.ReadResponse(c.in, nil); err == nil {
@@ -280,6 +281,62 @@ func TestParkedSlowReaders(t *testing.T) {
 				t.Error("the whole answer arrived")
 			}
 		}
+	})
+}
+
+// Those who asked the same share an answer, and nobody else gets it; who does not take it holds nobody up.
+func TestParkedTogether(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *kv) {
+		type asked struct{ path, header, want string }
+		kinds := []asked{
+			{"k?raw", "X: 1", "<html>"}, {"k?raw", "Accept-Encoding: gzip", "<html>"}, {"k?raw", "Connection: keep-alive", "<html>"},
+			{"k?pretty", "X: 1", "[\n    {\n"}, {"k?keys", "X: 1", "[\"k\"]"}, {"k?recurse", "X: 1", "[{\"LockIndex"},
+		}
+		const each = 100
+		conns := make([]*client, each*len(kinds))
+		for i := range conns {
+			kind := kinds[i%len(kinds)]
+			conns[i] = s.dial(t)
+			conns[i].send(fmt.Sprintf("%s&index=%d", kind.path, s.index), kind.header)
+		}
+		lazy := s.dial(t)
+		lazy.send(fmt.Sprintf("k?raw&index=%d", s.index), "X: 1")
+		synctest.Wait()
+		if parked, _ := clients(); parked != len(conns)+1 {
+			t.Fatalf("%d connections are parked", parked)
+		}
+		start := time.Now()
+		s.set("k", "<html>"+strings.Repeat("long ", 100_000))
+		for i, c := range conns {
+			kind := kinds[i%len(kinds)]
+			r, err := http.ReadResponse(c.in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var body io.Reader = r.Body
+			if zipped := r.Header.Get("Content-Encoding") == "gzip"; zipped != (kind.header == "Accept-Encoding: gzip") {
+				t.Errorf("%v: compressed: %v", kind, zipped)
+			} else if zipped {
+				if body, err = gzip.NewReader(body); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if text, err := io.ReadAll(body); !strings.HasPrefix(string(text), kind.want) || err != nil {
+				t.Errorf("%v: %.30q, %v", kind, text, err)
+			}
+			io.Copy(io.Discard, r.Body)
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("the last was answered after %v", took)
+		}
+		for _, c := range conns {
+			c.send("other") // the connections go on
+			if status, _, _ := c.reply(t); status != 404 {
+				t.Errorf("afterwards: status %d", status)
+			}
+			c.Close()
+		}
+		lazy.Close()
 	})
 }
 

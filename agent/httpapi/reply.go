@@ -6,27 +6,22 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 )
 
-// reply is the answer to a parked request. What has its length in the header is sent with the first write
-// and not copied, the rest when the handler is done.
+// reply is the writer of the answer to a parked request, which is sent when it is whole.
 type reply struct {
-	place  *parked
 	header http.Header
 	status int
-	body   bytes.Buffer // of unknown length
-	sent   bool
-	err    error
+	body   bytes.Buffer
+	kept   []byte // the body, when it was written at once and is long
 }
 
-var replies = sync.Pool{New: func() any { return &reply{header: make(http.Header, 12)} }}
-
-func newReply(place *parked) *reply {
-	w := replies.Get().(*reply)
-	w.place = place
-	return w
+// answer is the bytes of an answer. It does not change, and is shared by all who get it.
+type answer struct {
+	head []byte // and a short body
+	body []byte // a long one
+	last bool   // the connection is of no further use
 }
 
 // Header implements http.ResponseWriter.
@@ -39,60 +34,61 @@ func (w *reply) WriteHeader(status int) {
 	}
 }
 
-// Write implements http.ResponseWriter.
+// Write implements http.ResponseWriter. Who declares the length of a long body and writes it at once leaves it as it
+// is: the body is not copied.
 func (w *reply) Write(b []byte) (int, error) {
 	switch {
-	case w.sent:
-		w.say(b)
-	case w.header["Content-Length"] != nil:
-		w.send(b)
+	case w.kept == nil && w.body.Len() == 0 && len(b) > oneWrite && w.header["Content-Length"] != nil:
+		w.kept = b
+	case w.kept != nil:
+		w.body.Write(w.kept)
+		w.kept = nil
+		fallthrough
 	default:
 		w.body.Write(b)
 	}
-	return len(b), w.err
-}
-
-// finish sends what is not sent yet, and reports whether the connection is of further use. The reply is not.
-func (w *reply) finish() bool {
-	if !w.sent {
-		w.header["Content-Length"] = []string{strconv.Itoa(w.body.Len())}
-		w.send(w.body.Bytes())
-	}
-	lives := w.err == nil && w.header.Get("Connection") != "close"
-	clear(w.header)
-	w.body.Reset()
-	w.place, w.status, w.sent, w.err = nil, 0, false, nil
-	replies.Put(w)
-	return lives
+	return len(b), nil
 }
 
 // oneWrite is the size up to which a body is worth copying, so that it leaves together with the head.
 const oneWrite = 32 << 10
 
-func (w *reply) send(body []byte) {
-	w.sent = true
+// answer is what was written. The reply is of no further use.
+func (w *reply) answer() *answer {
 	w.WriteHeader(http.StatusOK)
-	w.header["Date"] = []string{time.Now().UTC().Format(http.TimeFormat)}
-	b := buffers.Get().(*bytes.Buffer)
-	defer buffers.Put(b)
-	b.Reset()
-	fmt.Fprintf(b, "HTTP/1.1 %d %s\r\n", w.status, http.StatusText(w.status))
-	w.header.Write(b)
-	b.WriteString("\r\n")
-	if len(body) <= oneWrite {
-		b.Write(body)
-		body = nil
+	a := &answer{body: w.kept, last: w.header.Get("Connection") == "close"}
+	if a.body == nil {
+		a.body = w.body.Bytes()
 	}
-	w.say(b.Bytes())
-	w.say(body)
+	if w.header["Content-Length"] == nil {
+		w.header["Content-Length"] = []string{strconv.Itoa(len(a.body))}
+	}
+	w.header["Date"] = []string{time.Now().UTC().Format(http.TimeFormat)}
+	var b bytes.Buffer
+	b.Grow(buffer + min(len(a.body), oneWrite))
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\n", w.status, http.StatusText(w.status))
+	w.header.Write(&b)
+	b.WriteString("\r\n")
+	if len(a.body) <= oneWrite {
+		b.Write(a.body)
+		a.body = nil
+	}
+	a.head = b.Bytes()
+	return a
 }
 
-// say writes to the connection, until that fails.
-func (w *reply) say(b []byte) {
-	for part := range slices.Chunk(b, bodyPart) {
-		if w.err == nil {
-			w.place.renew()
-			_, w.err = w.place.conn.Write(part)
+// buffer is room for a head, in bytes.
+const buffer = 1 << 10
+
+// send writes to the client, which has to take each part in its time.
+func (p *parked) send(all ...[]byte) error {
+	for _, b := range all {
+		for part := range slices.Chunk(b, bodyPart) {
+			p.renew()
+			if _, err := p.conn.Write(part); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
