@@ -1,0 +1,466 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/curia-mesh/curia/scripts/conformance/lab"
+)
+
+// scenario is one way to break a cluster, and what has to hold meanwhile and afterwards.
+type scenario struct {
+	name string
+	// rounds is how often it happens: in a run of a merge, and in a long one.
+	rounds, long int
+	// root says that it needs a lab with networks and disks.
+	root bool
+	run  func(context.Context, *run) error
+}
+
+var scenarios = []scenario{
+	{"leader-kill", 4, 100, false, leaderKill},
+	{"leader-exit", 4, 50, false, leaderExit},
+	{"leader-cut", 2, 30, true, leaderCut},
+	{"leader-deaf", 1, 15, true, leaderDeaf},
+	{"leader-mute", 1, 15, true, leaderMute},
+	{"leader-stop", 1, 15, false, leaderStop},
+	{"bad-network", 1, 5, true, badNetwork},
+	{"slow-disk", 1, 5, true, slowDisk},
+	{"full-disk", 1, 5, true, fullDisk},
+	{"failed-sync", 1, 5, true, failedSync},
+	{"rolling-restart", 1, 30, false, rollingRestart},
+	{"no-quorum", 1, 1, false, noQuorum},
+}
+
+// run is one scenario on one cluster.
+type run struct {
+	*cluster
+	rounds int
+	long   bool
+	load   *load
+	rows   *[]row
+	failed bool
+	name   string
+}
+
+// row is one figure beside its goal.
+type row struct{ scenario, what, got, goal, met string }
+
+func (r *run) check(ok bool, what, goal, got string, args ...any) {
+	met := "yes"
+	if !ok {
+		met, r.failed = "**no**", true
+	}
+	*r.rows = append(*r.rows, row{r.name, what, fmt.Sprintf(got, args...), goal, met})
+	progress("%s: %s: %s (goal %s): %s", r.name, what, fmt.Sprintf(got, args...), goal, met)
+}
+
+func (r *run) show(what, got string, args ...any) {
+	*r.rows = append(*r.rows, row{r.name, what, fmt.Sprintf(got, args...), "", "-"})
+	progress("%s: %s: %s", r.name, what, fmt.Sprintf(got, args...))
+}
+
+// gaps checks the times without a write against the goals of a median and a 99th percentile; 0 asks nothing.
+func (r *run) gaps(what string, all []time.Duration, median, p99 time.Duration) {
+	slices.Sort(all)
+	var goals []string
+	if median > 0 {
+		goals = append(goals, fmt.Sprintf("p50 ≤ %s", median))
+	}
+	if p99 > 0 {
+		goals = append(goals, fmt.Sprintf("p99 ≤ %s", p99))
+	}
+	ok := (median == 0 || quantile(all, 0.5) <= median) && (p99 == 0 || quantile(all, 0.99) <= p99)
+	r.check(ok, what, strings.Join(goals, ", "), "p50 %s, p99 %s of %d", short(quantile(all, 0.5)), short(quantile(all, 0.99)), len(all))
+}
+
+// quantile of sorted values by the nearest rank; 0 of none.
+func quantile(sorted []time.Duration, q float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
+}
+
+func short(d time.Duration) string { return d.Round(time.Millisecond).String() }
+
+// longest is how long the worst fault may keep everybody from writing before the run gives up.
+const longest = 45 * time.Second
+
+// during probes while a fault is made and until writes are acknowledged again. It returns how long none was, and the
+// probe. avoid are servers that clients cannot be expected to ask.
+func (r *run) during(ctx context.Context, fault func() error, avoid ...*server) (time.Duration, *probe, error) {
+	p := startProbe(ctx, r.cluster, fmt.Sprintf("probe/%s/%d", r.name, time.Now().UnixNano()), avoid...)
+	for end := time.Now().Add(5 * time.Second); !p.acknowledged(time.Time{}) && time.Now().Before(end); {
+		pause(ctx, beat)
+	}
+	pause(ctx, 500*time.Millisecond)
+	from := time.Now()
+	err := fault()
+	// One acknowledgement may be of a write that was on its way: the fault has to be over for a while.
+	for end := from.Add(longest); err == nil && ctx.Err() == nil; pause(ctx, beat) {
+		if time.Since(from) > time.Second && p.steady() {
+			break
+		}
+		if time.Now().After(end) {
+			err = fmt.Errorf("nothing is written %s after the fault", longest)
+		}
+	}
+	p.end()
+	return p.gap(from), p, err
+}
+
+// again heals everything, starts who is down and waits for a whole cluster. It also looks for what was acknowledged.
+func (r *run) again(ctx context.Context, probes ...*probe) error {
+	if err := r.lab.Heal(); err != nil {
+		return err
+	}
+	for _, s := range r.servers {
+		if !s.host.Running() {
+			if err := s.host.Start(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := r.ready(ctx, settled); err != nil {
+		return err
+	}
+	lost, total := []string{}, 0
+	for _, p := range probes {
+		gone, err := p.lost(ctx)
+		if err != nil {
+			return err
+		}
+		lost, total = append(lost, gone...), total+len(p.acked)
+	}
+	if len(lost) > 0 {
+		r.check(false, "acknowledged writes lost", "0", "%d of %d: %.5q", len(lost), total, lost)
+	}
+	return nil
+}
+
+// leaderKill is R6: kill -9 of the leader.
+func leaderKill(ctx context.Context, r *run) error {
+	var gaps []time.Duration
+	for range r.rounds {
+		leader, err := r.leader(ctx)
+		if err != nil {
+			return err
+		}
+		gap, p, err := r.during(ctx, leader.host.Kill, leader)
+		if err != nil {
+			return err
+		}
+		gaps = append(gaps, gap)
+		if err := r.again(ctx, p); err != nil {
+			return err
+		}
+	}
+	r.gaps("R6 nobody can write after kill -9 of the leader", gaps, 2*time.Second, 4*time.Second)
+	return nil
+}
+
+// leaderExit is R8: the leader is asked to end.
+func leaderExit(ctx context.Context, r *run) error {
+	var gaps []time.Duration
+	for range r.rounds {
+		leader, err := r.leader(ctx)
+		if err != nil {
+			return err
+		}
+		gap, p, err := r.during(ctx, func() error { return leader.host.Stop(30 * time.Second) }, leader)
+		if err != nil {
+			return err
+		}
+		gaps = append(gaps, gap)
+		if err := r.again(ctx, p); err != nil {
+			return err
+		}
+	}
+	r.gaps("R8 nobody can write after SIGTERM of the leader", gaps, 0, 500*time.Millisecond)
+	return nil
+}
+
+// leaderCut is R7: the leader loses the other servers, and its clients do not lose it.
+func leaderCut(ctx context.Context, r *run) error {
+	return r.partition(ctx, "R7 nobody can write after the leader was cut off", func(leader, o *server) error {
+		return r.lab.SetLinks(leader.host, o.host, lab.Cut)
+	})
+}
+
+// leaderDeaf and leaderMute are the two halves of it: the leader hears nobody, or nobody hears it.
+func leaderDeaf(ctx context.Context, r *run) error {
+	return r.partition(ctx, "R7 after the leader hears nobody", func(leader, o *server) error {
+		return r.lab.SetLink(o.host, leader.host, lab.Cut)
+	})
+}
+
+func leaderMute(ctx context.Context, r *run) error {
+	return r.partition(ctx, "R7 after nobody hears the leader", func(leader, o *server) error {
+		return r.lab.SetLink(leader.host, o.host, lab.Cut)
+	})
+}
+
+func (r *run) partition(ctx context.Context, what string, cut func(leader, other *server) error) error {
+	var gaps, reads, writes []time.Duration
+	for range r.rounds {
+		leader, err := r.leader(ctx)
+		if err != nil {
+			return err
+		}
+		old := r.watchOld(leader)
+		gap, p, err := r.during(ctx, func() error {
+			old.begin()
+			var errs []error
+			for _, o := range r.others(leader) {
+				errs = append(errs, cut(leader, o))
+			}
+			return errors.Join(errs...)
+		}, leader)
+		last, longestWrite := old.end()
+		if err != nil {
+			return err
+		}
+		gaps, reads, writes = append(gaps, gap), append(reads, last), append(writes, longestWrite)
+		if err := r.again(ctx, p); err != nil {
+			return err
+		}
+	}
+	slices.Sort(reads)
+	slices.Sort(writes)
+	r.gaps(what, gaps, 2500*time.Millisecond, 4500*time.Millisecond)
+	r.check(quantile(reads, 1) <= 600*time.Millisecond, "R7 the old leader answers default reads for", "≤ 600ms", "%s at most", short(quantile(reads, 1)))
+	r.check(quantile(writes, 1) < wait+5*time.Second, "R7 the old leader answers a write after", "an error, no hang", "%s at most", short(quantile(writes, 1)))
+	return nil
+}
+
+// oldLeader asks a leader that was cut off.
+type oldLeader struct {
+	r      *run
+	s      *server
+	start  time.Time
+	cancel context.CancelFunc
+	done   chan struct{}
+	last   time.Duration // when the last default read was answered
+	write  time.Duration // how long a write took to be refused
+}
+
+func (r *run) watchOld(s *server) *oldLeader {
+	return &oldLeader{r: r, s: s, done: make(chan struct{})}
+}
+
+// begin is called when the cut is made.
+func (o *oldLeader) begin() {
+	ctx, cancel := context.WithCancel(context.Background()) // ended by end
+	o.start, o.cancel = time.Now(), cancel
+	written := make(chan struct{})
+	go func() { // ends with the answer
+		defer close(written)
+		ctx, stop := context.WithTimeout(context.Background(), wait+5*time.Second)
+		defer stop()
+		pause(ctx, 100*time.Millisecond)
+		sent := time.Now()
+		o.r.api.do(ctx, o.s, "PUT", "/v1/kv/old", []byte("x"))
+		o.write = time.Since(sent)
+	}()
+	go func() { // ends with ctx
+		defer close(o.done)
+		for ctx.Err() == nil {
+			one, stop := context.WithTimeout(ctx, 2*time.Second)
+			a, err := o.r.api.do(one, o.s, "GET", "/v1/kv/ready/?recurse", nil)
+			if stop(); err == nil && a.status == http.StatusOK {
+				o.last = time.Since(o.start)
+			}
+			pause(ctx, 10*time.Millisecond)
+		}
+		<-written
+	}()
+}
+
+func (o *oldLeader) end() (lastRead, write time.Duration) {
+	if o.cancel == nil {
+		return 0, 0
+	}
+	o.cancel()
+	<-o.done
+	return o.last, o.write
+}
+
+// leaderStop freezes the leader for 10 s, as a hung machine does.
+func leaderStop(ctx context.Context, r *run) error {
+	var gaps []time.Duration
+	for range r.rounds {
+		leader, err := r.leader(ctx)
+		if err != nil {
+			return err
+		}
+		gap, p, err := r.during(ctx, leader.host.Freeze, leader)
+		if err != nil {
+			return err
+		}
+		gaps = append(gaps, gap)
+		pause(ctx, max(0, 10*time.Second-gap))
+		if err := leader.host.Thaw(); err != nil {
+			return err
+		}
+		if err := r.again(ctx, p); err != nil {
+			return err
+		}
+	}
+	r.gaps("nobody can write after SIGSTOP of the leader", gaps, 2500*time.Millisecond, 4500*time.Millisecond)
+	return nil
+}
+
+// badNetwork delays and loses what servers send one another.
+func badNetwork(ctx context.Context, r *run) error {
+	for range r.rounds {
+		gap, p, err := r.during(ctx, func() error {
+			for i, a := range r.servers {
+				for _, b := range r.servers[i+1:] {
+					if err := r.lab.SetLinks(a.host, b.host, func(l *lab.Link) {
+						l.Delay, l.Jitter, l.Loss = 30*time.Millisecond, 40*time.Millisecond, 0.05
+					}); err != nil {
+						return err
+					}
+				}
+			}
+			pause(ctx, 15*time.Second)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		r.show("nobody can write at 50±20 ms and 5 % loss for", "%s at most; %d probes acknowledged", short(gap), len(p.acked))
+		if err := r.again(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// slowDisk makes each sync of the leader take 200 ms longer.
+func slowDisk(ctx context.Context, r *run) error {
+	for range r.rounds {
+		leader, err := r.leader(ctx)
+		if err != nil {
+			return err
+		}
+		gap, p, err := r.during(ctx, func() error {
+			if err := leader.host.SetDisk(lab.Disk{Slow: 200 * time.Millisecond}); err != nil {
+				return err
+			}
+			pause(ctx, 8*time.Second)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		r.show("nobody can write while the leader's disk takes 200 ms more a sync", "%s at most; %d probes acknowledged", short(gap), len(p.acked))
+		if err := r.again(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fullDisk and failedSync are R4.
+func fullDisk(ctx context.Context, r *run) error {
+	return r.badDisk(ctx, "R4 nobody can write after the leader's disk is full", lab.Disk{Full: true})
+}
+
+func failedSync(ctx context.Context, r *run) error {
+	return r.badDisk(ctx, "R4 nobody can write after the leader's disk fails to sync", lab.Disk{FailSync: true})
+}
+
+func (r *run) badDisk(ctx context.Context, what string, d lab.Disk) error {
+	var gaps []time.Duration
+	for range r.rounds {
+		leader, err := r.leader(ctx)
+		if err != nil {
+			return err
+		}
+		gap, p, err := r.during(ctx, func() error { return leader.host.SetDisk(d) }, leader)
+		if err != nil {
+			return err
+		}
+		gaps = append(gaps, gap)
+		now, err := r.leader(ctx)
+		if err != nil {
+			return err
+		}
+		r.check(now != leader, "R4 a server with such a disk steps down", "yes", "%t", now != leader)
+		if leader.host.Running() {
+			r.show("the server with such a disk", "runs on")
+		} else {
+			r.show("the server with such a disk", "has ended")
+		}
+		if err := r.again(ctx, p); err != nil {
+			return err
+		}
+	}
+	r.gaps(what, gaps, 2*time.Second, 4*time.Second)
+	return nil
+}
+
+// rollingRestart is R9 and R10: one server after the other is restarted, and each time the gate is our own answer
+// that the cluster is whole.
+func rollingRestart(ctx context.Context, r *run) error {
+	for range r.rounds {
+		leader, err := r.leader(ctx)
+		if err != nil {
+			return err
+		}
+		order := append(r.others(leader), leader)
+		reads := startReads(ctx, r.cluster)
+		var total time.Duration
+		var probes []*probe
+		for _, s := range order {
+			reads.without(s)
+			gap, p, err := r.during(ctx, func() error { return s.host.Stop(30 * time.Second) }, s)
+			probes = append(probes, p)
+			if err == nil {
+				err = r.again(ctx, p)
+			}
+			if err != nil {
+				reads.end()
+				return err
+			}
+			// What passes between two probes that are answered is no gap.
+			total += max(0, gap-10*beat)
+		}
+		reads.end()
+		r.check(total <= 1500*time.Millisecond, "R9 nobody can write during three planned restarts", "≤ 1.5s", "%s in all", short(total))
+		r.check(reads.failed == 0 && reads.count >= 100, "R9 stale reads that failed meanwhile", "0 of ≥ 100", "%d of %d%s", reads.failed, reads.count, reads.reason())
+		r.check(reads.dnsFailed == 0 && reads.dns >= 100, "R9 DNS answers that failed meanwhile", "0 of ≥ 100", "%d of %d%s", reads.dnsFailed, reads.dns, reads.reason())
+	}
+	return nil
+}
+
+// noQuorum is R11: two of three servers are down.
+func noQuorum(ctx context.Context, r *run) error {
+	length := 10 * time.Second
+	if r.long {
+		length = time.Minute
+	}
+	survivor := r.servers[0]
+	for _, s := range r.others(survivor) {
+		if err := s.host.Kill(); err != nil {
+			return err
+		}
+	}
+	reads := startReads(ctx, r.cluster)
+	reads.only(survivor)
+	pause(ctx, length)
+	reads.end()
+	r.check(reads.failed == 0 && reads.count >= 100, "R11 stale reads without a quorum that failed", "0 of ≥ 100", "%d of %d%s", reads.failed, reads.count, reads.reason())
+	r.check(quantile(reads.took, 0.99) <= 20*time.Millisecond, "R11 their latency", "p99 ≤ 20ms", "p50 %s, p99 %s", reads.at(0.5), reads.at(0.99))
+	return r.again(ctx)
+}
