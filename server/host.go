@@ -76,10 +76,13 @@ func (h *host) AwaitLeader(ctx context.Context, lost rpc.Caller, since time.Time
 				return nil
 			}
 		case <-over.C:
-			if err == nil {
-				err = catalog.Errorf(catalog.NoLeader, "the cluster's leader at %s cannot be reached", was.addr)
+			switch {
+			case err != nil:
+				return err
+			case was == nil:
+				return catalog.Errorf(catalog.NoLeader, "this server gives up the lead, and no other one has taken over")
 			}
-			return err
+			return catalog.Errorf(catalog.NoLeader, "the cluster's leader at %s cannot be reached", was.addr)
 		case <-ctx.Done():
 			return catalog.Errorf(catalog.Unavailable, "the caller stopped waiting for a leader: %w", ctx.Err())
 		}

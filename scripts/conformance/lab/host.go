@@ -118,7 +118,9 @@ func (h *Host) Start(args ...string) error {
 	}
 	defer log.Close()
 	p := &process{cmd: exec.Command(h.command[0], h.command[1:]...), exited: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = log, log, h.Data
+	// Not on the host's disk: between fork and exec the child must not need an answer from us. The runtime cannot stop
+	// the world for a garbage collection then, and nobody would answer.
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = log, log, h.Dir
 	p.cmd.Env = append(os.Environ(), marker+h.lab.Dir)
 	// Pdeathsig fires when the thread ends that started the process: inside a space that one lives as long as the host.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

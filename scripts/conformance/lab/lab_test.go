@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -25,8 +26,8 @@ import (
 // The test binary is also what runs on the hosts, and a lab that gets killed.
 func TestMain(m *testing.M) {
 	switch {
-	case len(os.Args) == 3 && os.Args[1] == "on-host":
-		onHost(os.Args[2])
+	case len(os.Args) == 4 && os.Args[1] == "on-host":
+		onHost(os.Args[2], os.Args[3])
 	case len(os.Args) == 3 && os.Args[1] == "doomed":
 		doomed(os.Args[2])
 	default:
@@ -34,9 +35,9 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// onHost serves what the tests ask of a host: GET /write writes and syncs a file in the working directory,
+// onHost serves what the tests ask of a host: GET /write writes and syncs a file in dir,
 // GET /send?to=ADDRESS sends a datagram, GET /received counts those that came.
-func onHost(addr string) {
+func onHost(addr, dir string) {
 	var received atomic.Int64
 	udp, err := net.ListenPacket("udp", addr)
 	if err != nil {
@@ -51,7 +52,7 @@ func onHost(addr string) {
 		}
 	}()
 	http.HandleFunc("/write", func(w http.ResponseWriter, _ *http.Request) {
-		f, err := os.OpenFile("file", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		f, err := os.OpenFile(filepath.Join(dir, "file"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err == nil {
 			_, err = f.WriteString("x")
 			err = errors.Join(err, f.Sync(), f.Close())
@@ -109,7 +110,7 @@ func newWorld(t *testing.T, loopback bool) *world {
 
 func (w *world) start(h *Host) {
 	w.t.Helper()
-	if err := h.Start(os.Args[0], "on-host", at(h)); err != nil {
+	if err := h.Start(os.Args[0], "on-host", at(h), h.Data); err != nil {
 		w.t.Fatal(err)
 	}
 	for end := time.Now().Add(10 * time.Second); ; {
