@@ -113,9 +113,6 @@ func oneLine(s string) string {
 	return strings.ReplaceAll(s[:min(len(s), 300)], "|", "¦")
 }
 
-// least is how many answered calls a second a scenario must have had: with fewer its verdict means nothing.
-const least = 40
-
 // one runs a scenario under load, and judges what the clients saw and what the servers hold afterwards.
 func one(ctx context.Context, o options, c *cluster, s scenario, rows *[]row) (well bool, err error) {
 	r := &run{cluster: c, rounds: s.rounds, long: o.long, rows: rows, name: s.name}
@@ -143,8 +140,8 @@ func one(ctx context.Context, o options, c *cluster, s scenario, rows *[]row) (w
 		wrong += fmt.Sprintf(" (%s, kept in %s)", strings.Join(bad[:min(len(bad), 4)], " "), histories)
 	}
 	r.check(len(verdict.Wrong)+len(verdict.Undecided) == 0, "R1, R2 linearizable keys, transactions and locks", "0 wrong, 0 undecided", "%s", wrong)
-	// Without a quorum there is nothing to answer for as long as that lasts.
-	if floor := int(length.Seconds() * least); s.name != "no-quorum" {
+	if s.least > 0 {
+		floor := int(length.Seconds() * float64(s.least))
 		r.check(answered >= floor, "calls answered", fmt.Sprintf("≥ %d", floor), "%d", answered)
 	}
 	same := c.same(ctx, 20*time.Second)
