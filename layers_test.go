@@ -29,6 +29,7 @@ var may = map[string][]string{
 	"server/api":                 {"catalog", "rpc"},
 	"server/endpoint":            {"catalog", "catalog/...", "rpc"},
 	"server/handler":             {"catalog", "catalog/...", "connect", "connect/chain", "rpc", "server/api", "server/endpoint"},
+	"server/autopilot":           {"catalog"},
 	"server/ca":                  {"catalog", "catalog/state", "connect", "connect/ca", "rpc", "server/api"},
 	"server/fsm":                 {"catalog", "catalog/state", "server/endpoint"},
 	"server/raftstore":           {},

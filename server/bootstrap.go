@@ -35,7 +35,13 @@ type founder struct {
 
 	mu       sync.Mutex
 	promised promise
-	told     string // what it last said that it waits for
+	told     wait // what it last said that it waits for
+}
+
+// wait is what a server waits for; the zero value is nothing. Something is wrong when it does not come by itself.
+type wait struct {
+	text  string
+	wrong bool
 }
 
 // promise is to a founder that is asking, until it is over.
@@ -56,11 +62,11 @@ func (f *founder) run(ctx context.Context) error {
 	for {
 		changed, led := f.roster.changed.wait(), f.leaders.wait()
 		if len(f.raft.servers()) > 0 {
-			f.tell("")
+			f.tell(wait{})
 			return nil
 		}
 		waits := f.try(ctx)
-		if waits == "" {
+		if waits == (wait{}) {
 			continue
 		}
 		if ctx.Err() == nil {
@@ -83,73 +89,75 @@ func (f *founder) run(ctx context.Context) error {
 func (f *founder) waitsFor() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.told
+	return f.told.text
 }
 
 // tell logs what this server waits for when that is news.
-func (f *founder) tell(waits string) {
+func (f *founder) tell(waits wait) {
 	f.mu.Lock()
 	news := f.told != waits
 	f.told = waits
 	f.mu.Unlock()
 	switch {
-	case news && waits == "":
+	case news && waits == (wait{}):
 		f.log.Info("this server is in a cluster now", "servers", len(f.raft.servers()))
+	case news && waits.wrong:
+		f.log.Warn("no cluster yet", "because", waits.text)
 	case news:
-		f.log.Warn("no cluster yet: " + waits)
+		f.log.Info("no cluster yet", "because", waits.text)
 	}
 }
 
 // try founds a cluster if it is this server's turn, and returns what it waits for else.
-func (f *founder) try(ctx context.Context) (waits string) {
+func (f *founder) try(ctx context.Context) wait {
 	alive := f.roster.alive()
 	others := slices.DeleteFunc(slices.Clone(alive), func(s gossip.Server) bool { return s.ID == f.id })
 	stands, silent := f.askAll(ctx, others, nil)
 	for _, s := range stands {
 		if slices.Contains(s.Servers, f.id) {
-			return fmt.Sprintf("%s has founded the cluster with this server in it, whose log is to come", s.Name)
+			return wait{text: s.Name + " has founded the cluster with this server in it, and its log is to come"}
 		}
 		if len(s.Servers) > 0 {
-			return fmt.Sprintf("%s is in a cluster of %d already, whose leader has to take this server in%s", s.Name, len(s.Servers), f.noLeader(s))
+			return wait{fmt.Sprintf("%s is in a cluster of %d already, whose leader takes this server in%s", s.Name, len(s.Servers), f.noLeader(s)), s.Leader == ""}
 		}
 	}
 	if f.expect == 0 {
-		return "this server founds none, as bootstrap_expect is not set, and of " + known(others) + " none is in one"
+		return wait{"this server founds none, as bootstrap_expect is not set, and of " + known(others) + " none is in one: set bootstrap_expect on the first servers", true}
 	}
 	for _, s := range others {
 		if s.Expect != f.expect && s.Expect > 0 {
-			return fmt.Sprintf("%s at %s has bootstrap_expect = %d and this server, %s, has %d: give all servers the same", s.Name, s.Addr, s.Expect, f.name, f.expect)
+			return wait{fmt.Sprintf("%s at %s has bootstrap_expect = %d and this server, %s, has %d: give all servers the same", s.Name, s.Addr, s.Expect, f.name, f.expect), true}
 		}
 	}
 	peers := slices.DeleteFunc(alive, func(s gossip.Server) bool { return s.Expect != f.expect || s.NonVoter })
 	if len(peers) < f.expect {
-		return fmt.Sprintf("waiting for %d servers, %d known: %s", f.expect, len(peers), names(peers))
+		return wait{text: fmt.Sprintf("waiting for %d servers, %d known: %s", f.expect, len(peers), names(peers))}
 	}
 	if silent != "" {
-		return silent
+		return wait{silent, true}
 	}
 	peers = peers[:f.expect]
 	switch turn := peers[0]; {
 	case !slices.ContainsFunc(peers, func(s gossip.Server) bool { return s.ID == f.id }):
-		return fmt.Sprintf("more servers are here than the %d expected: %s found the cluster, whose leader takes this server in", f.expect, names(peers))
+		return wait{text: fmt.Sprintf("more servers are here than the %d expected: %s found the cluster, whose leader takes this server in", f.expect, names(peers))}
 	case turn.ID != f.id:
-		return fmt.Sprintf("all %d servers are known: %s; waiting for %s to found the cluster", f.expect, names(peers), turn.Name)
+		return wait{text: fmt.Sprintf("all %d servers are known: %s; waiting for %s to found the cluster", f.expect, names(peers), turn.Name)}
 	}
 	return f.found(ctx, peers)
 }
 
 func (f *founder) noLeader(s *api.Standing) string {
 	if s.Leader == "" {
-		return "; it knows no leader"
+		return ", but it knows none"
 	}
 	return ""
 }
 
 // found writes the first configuration when all peers agree to it.
-func (f *founder) found(ctx context.Context, peers []gossip.Server) (waits string) {
+func (f *founder) found(ctx context.Context, peers []gossip.Server) wait {
 	begun := time.Now()
 	if to := f.keep(f.id, f.name); to != "" {
-		return "this server has promised to wait for " + to
+		return wait{text: "this server has promised to wait for " + to}
 	}
 	first := raft.Configuration{}
 	ids := make([]string, 0, len(peers))
@@ -169,14 +177,14 @@ func (f *founder) found(ctx context.Context, peers []gossip.Server) (waits strin
 	}
 	if waits != "" {
 		f.release()
-		return waits
+		return wait{waits, true}
 	}
 	f.log.Info("founding a cluster", "servers", strings.Join(ids, ", "))
 	if err := f.raft.BootstrapCluster(first).Error(); err != nil {
-		return fmt.Sprintf("the first configuration could not be written: %v", err)
+		return wait{fmt.Sprintf("the first configuration could not be written: %v", err), true}
 	}
 	f.raft.standForElection()
-	return ""
+	return wait{}
 }
 
 // keep promises to wait for a founder, and returns to whom another promise still holds.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -82,6 +83,7 @@ func (c *cluster) start(t *testing.T, i, expect int, changes ...func(*server.Con
 	t.Helper()
 	cfg := config(t.TempDir())
 	cfg.NodeName, cfg.NodeID, cfg.Expect = fmt.Sprint("s", i), idOf(i), expect
+	cfg.Autopilot = catalog.AutopilotConfig{CleanupDeadServers: true, LastContactThreshold: catalog.Duration(200 * time.Millisecond), MaxTrailingLogs: 250}
 	n := &node{cluster: c, cfg: cfg, log: newLines()}
 	for _, change := range changes {
 		change(&n.cfg)

@@ -19,15 +19,15 @@ const (
 )
 
 // registerConnect adds the verbs that the custody of the CA answers.
-func (s *Server) registerConnect() {
-	add(s, api.ConnectSign, signNeeds, false, func(ctx context.Context, req *api.SignRequest) (*catalog.IssuedCert, error) {
+func (s *operator) registerConnect() {
+	add(s.Server, api.ConnectSign, signNeeds, false, func(ctx context.Context, req *api.SignRequest) (*catalog.IssuedCert, error) {
 		if !s.cfg.Mesh {
 			return nil, handler.ErrNoMesh()
 		}
 		return s.custody.Sign(ctx, req)
 	})
 	configNeeds := func(*catalog.CAConfig) []acl.Need { return []acl.Need{{Resource: acl.Operator, Access: acl.Write}} }
-	add(s, api.CASet, configNeeds, false, func(ctx context.Context, req *catalog.CAConfig) (*api.Nothing, error) {
+	add(s.Server, api.CASet, configNeeds, false, func(ctx context.Context, req *catalog.CAConfig) (*api.Nothing, error) {
 		if !s.cfg.Mesh {
 			return nil, handler.ErrNoMesh()
 		}
@@ -52,7 +52,7 @@ func signNeeds(req *api.SignRequest) []acl.Need {
 
 // keepCA does what is due with the CA until ctx ends, which is with the leadership. It runs beside the
 // other duties: a provider outside may be slow, or away.
-func (s *Server) keepCA(ctx context.Context) {
+func (s *leadership) keepCA(ctx context.Context) {
 	if !s.cfg.Mesh {
 		return
 	}

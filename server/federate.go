@@ -11,7 +11,7 @@ import (
 )
 
 // federate tells the other datacenters by which mesh gateways this one is reached, when that has changed.
-func (s *Server) federate(ctx context.Context) {
+func (s *leadership) federate(ctx context.Context) {
 	tx := s.store.Read()
 	now := catalog.FederationState{Datacenter: s.cfg.Datacenter}
 	state.AllInstances(tx, nil, func(i *catalog.Instance) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"sync/atomic"
 	"time"
@@ -38,7 +39,8 @@ func (h *host) Leading() bool {
 func (h *host) Leader() (rpc.Caller, error) {
 	addr, id := h.server.raft.LeaderWithID()
 	if addr == "" || string(id) == h.server.cfg.NodeID {
-		return nil, catalog.Errorf(catalog.NoLeader, "no cluster leader: %s", h.server.raft.plight())
+		plight := cmp.Or(h.server.founder.waitsFor(), h.server.raft.plight())
+		return nil, catalog.Errorf(catalog.NoLeader, "no cluster leader: %s", plight)
 	}
 	return &leader{h.server.pool.To(string(addr)), addr, h.server.raft.CurrentTerm()}, nil
 }

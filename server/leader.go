@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	metrics "github.com/hashicorp/go-metrics"
@@ -26,9 +27,15 @@ const (
 	barrierRetry = time.Second
 )
 
+// leadership is the duties of the leader, while this server leads.
+type leadership struct {
+	*Server
+	members atomic.Pointer[membership] // of this term; nil when this server does not lead
+}
+
 // lead follows Raft's elections until ctx ends, and does the leader's duties while this server leads. Raft
 // waits for whoever follows them, so that nothing here may wait for Raft: the duties do, beside it.
-func (s *Server) lead(ctx context.Context) error {
+func (s *leadership) lead(ctx context.Context) error {
 	var ended chan struct{} // closed when the duties have ended; nil when there are none
 	stop := context.CancelFunc(func() {})
 	defer func() { stop() }()
@@ -57,7 +64,7 @@ func (s *Server) lead(ctx context.Context) error {
 	}
 }
 
-func (s *Server) awaitDuties(ended <-chan struct{}) error {
+func (s *leadership) awaitDuties(ended <-chan struct{}) error {
 	if ended == nil {
 		return nil
 	}
@@ -72,18 +79,21 @@ func (s *Server) awaitDuties(ended <-chan struct{}) error {
 }
 
 // reign does the leader's duties until ctx ends, which is with the leadership.
-func (s *Server) reign(ctx context.Context) {
+func (s *leadership) reign(ctx context.Context) {
 	term := s.raft.CurrentTerm()
 	s.log.Info("cluster leadership acquired", "node", s.cfg.NodeName, "term", term)
 	defer s.log.Info("cluster leadership lost", "node", s.cfg.NodeName, "term", term)
 	defer s.abdicate()
-	catalog := newReconciler(s)
+	catalog, members := newReconciler(s.Server), newMembership(s.Server)
+	s.members.Store(members)
+	defer s.members.Store(nil)
 	if !s.establish(ctx, term, catalog) {
 		return
 	}
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	beside.Go(func() { s.keepCA(ctx) })
+	beside.Go(func() { members.run(ctx) })
 	changed := s.roster.changed.wait()
 	catalog.reconcile(ctx)
 	s.federate(ctx)
@@ -109,7 +119,7 @@ func (s *Server) reign(ctx context.Context) {
 // establish waits until everything committed before is applied here, and takes up the duties. The leader's
 // own node is in the catalog before anybody can write: first what gossip knows of it, then what its agent
 // adds, which so always is a later change.
-func (s *Server) establish(ctx context.Context, term uint64, catalog *reconciler) bool {
+func (s *leadership) establish(ctx context.Context, term uint64, catalog *reconciler) bool {
 	start := time.Now()
 	for {
 		err := s.raft.Barrier(applyBarrier).Error()
@@ -143,7 +153,7 @@ func (s *Server) establish(ctx context.Context, term uint64, catalog *reconciler
 
 // writeEntries writes the config entries of the configuration that are missing. One that is there stays as
 // it is.
-func (s *Server) writeEntries(ctx context.Context) {
+func (s *leadership) writeEntries(ctx context.Context) {
 	for _, e := range *s.entries.Load() {
 		h := e.Head()
 		if stored, _ := state.ConfigEntry(s.store.Read(), nil, h.Kind, h.Key()); stored != nil {
@@ -163,7 +173,7 @@ func (s *Server) writeEntries(ctx context.Context) {
 }
 
 // watchLeader tells who waits for a leader when Raft knows of another one, until ctx ends.
-func (s *Server) watchLeader(ctx context.Context) error {
+func (s *leadership) watchLeader(ctx context.Context) error {
 	seen := make(chan raft.Observation, 8)
 	observer := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
 		_, ok := o.Data.(raft.LeaderObservation)
@@ -171,6 +181,7 @@ func (s *Server) watchLeader(ctx context.Context) error {
 	})
 	s.raft.RegisterObserver(observer)
 	defer s.raft.DeregisterObserver(observer)
+	s.host.leaders.give() // what was before is not observed
 	for {
 		select {
 		case <-ctx.Done():
@@ -185,7 +196,7 @@ func (s *Server) watchLeader(ctx context.Context) error {
 }
 
 // ready tells those who wait for the first time that this server leads.
-func (s *Server) ready() {
+func (s *leadership) ready() {
 	select {
 	case <-s.host.first:
 	default:
@@ -193,7 +204,7 @@ func (s *Server) ready() {
 	}
 }
 
-func (s *Server) abdicate() {
+func (s *leadership) abdicate() {
 	s.host.ready.Store(0)
 	s.sessions.end()
 }
@@ -221,7 +232,7 @@ func (r *reaper) due(now time.Time, index uint64) uint64 {
 	return old
 }
 
-func (s *Server) reap(ctx context.Context, r *reaper) {
+func (s *leadership) reap(ctx context.Context, r *reaper) {
 	index := r.due(time.Now(), s.fsm.Applied())
 	if index == 0 || !state.AnyGraves(s.store.Read(), index) {
 		return

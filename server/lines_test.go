@@ -6,7 +6,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
+
+// patience is how long anything may take that a test waits for. It is reached only when the test fails.
+const patience = 30 * time.Second
 
 // lines is a log that tests wait for.
 type lines struct {
@@ -39,6 +43,7 @@ func (l *lines) String() string {
 // wait blocks until a line has this text, and returns the line.
 func (l *lines) wait(t *testing.T, text string) string {
 	t.Helper()
+	over := time.After(patience)
 	for {
 		l.mu.Lock()
 		all, changed := l.text.String(), l.changed
@@ -50,7 +55,7 @@ func (l *lines) wait(t *testing.T, text string) string {
 		}
 		select {
 		case <-changed:
-		case <-t.Context().Done():
+		case <-over:
 			t.Fatalf("no line says %q:\n%s", text, all)
 		}
 	}

@@ -103,7 +103,7 @@ func (r *reconciler) memberAlive(ctx context.Context, m gossip.Member) error {
 		}
 	}
 	req := &api.RegisterRequest{
-		ID: m.Tags["id"], Node: m.Name, Address: m.Addr.String(), Service: service,
+		ID: m.Tags["id"], Node: m.Name, Address: m.Addr.String(), Service: service, KeepNode: true,
 		Checks: []*catalog.Check{serfHealth(m.Name, catalog.Passing, aliveOutput)},
 	}
 	if node != nil { // the agent itself says these

@@ -37,8 +37,11 @@ var (
 	gaugeLogBytes  = []string{"raft", "wal", "size"}
 )
 
+// gauges tells what the server holds.
+type gauges struct{ *Server }
+
 // gauge sets what the server holds from time to time, until ctx ends.
-func (s *Server) gauge(ctx context.Context) error {
+func (s *gauges) gauge(ctx context.Context) error {
 	tick := time.NewTicker(gaugeInterval)
 	defer tick.Stop()
 	for {
@@ -51,7 +54,7 @@ func (s *Server) gauge(ctx context.Context) error {
 	}
 }
 
-func (s *Server) setGauges(ctx context.Context) {
+func (s *gauges) setGauges(ctx context.Context) {
 	dc := []metrics.Label{{Name: "datacenter", Value: s.cfg.Datacenter}}
 	metrics.SetGaugeWithLabels(gaugeVersion, 1, []metrics.Label{{Name: "version", Value: s.cfg.Version}})
 	metrics.SetGauge(gaugeLeader, zeroOne(s.raft.State() == raft.Leader))
@@ -79,7 +82,7 @@ func (s *Server) setGauges(ctx context.Context) {
 		gaugeEnd(gaugeRoot, root)
 		gaugeEnd(gaugeSigner, signer)
 	}
-	if h, err := s.health(); err == nil {
+	if h, err := s.operator.health(); err == nil {
 		metrics.SetGauge(gaugeHealthy, zeroOne(h.Healthy))
 		metrics.SetGauge(gaugeTolerance, float32(h.FailureTolerance))
 	}
@@ -92,7 +95,7 @@ func gaugeEnd(key []string, end time.Time) {
 	}
 }
 
-func (s *Server) gaugeMembers(dc []metrics.Label) {
+func (s *gauges) gaugeMembers(dc []metrics.Label) {
 	servers, clients := 0, 0
 	for _, m := range s.cfg.Members() {
 		if m.Tags["role"] == catalog.ServersService {

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"strconv"
-	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -14,19 +13,22 @@ import (
 	"github.com/curia-mesh/curia/server/endpoint"
 )
 
+// operator answers what Raft and gossip know rather than the store.
+type operator struct{ *Server }
+
 // registerOwn adds the verbs that Raft and gossip answer rather than the store.
-func (s *Server) registerOwn() {
-	operator := func(access acl.Access) func(*api.Nothing) []acl.Need {
+func (s *operator) registerOwn() {
+	needs := func(access acl.Access) func(*api.Nothing) []acl.Need {
 		return func(*api.Nothing) []acl.Need { return []acl.Need{{Resource: acl.Operator, Access: access}} }
 	}
-	add(s, api.StatusLeader, nil, true, func(context.Context, *api.Nothing) (*string, error) {
+	add(s.Server, api.StatusLeader, nil, true, func(context.Context, *api.Nothing) (*string, error) {
 		addr := s.LeaderAddr()
 		return &addr, nil
 	})
-	add(s, api.StatusStanding, nil, true, func(_ context.Context, q *api.StandingQuery) (*api.Standing, error) {
+	add(s.Server, api.StatusStanding, nil, true, func(_ context.Context, q *api.StandingQuery) (*api.Standing, error) {
 		return s.founder.stand(q), nil
 	})
-	add(s, api.StatusPeers, nil, true, func(context.Context, *api.Nothing) (*[]string, error) {
+	add(s.Server, api.StatusPeers, nil, true, func(context.Context, *api.Nothing) (*[]string, error) {
 		servers, _, err := s.raftServers()
 		if err != nil {
 			return nil, err
@@ -37,30 +39,34 @@ func (s *Server) registerOwn() {
 		}
 		return &peers, nil
 	})
-	add(s, api.Datacenters, nil, true, func(context.Context, *api.Nothing) (*[]string, error) {
+	add(s.Server, api.Datacenters, nil, true, func(context.Context, *api.Nothing) (*[]string, error) {
 		all := append([]string{s.cfg.Datacenter}, s.abroad()...)
 		return &all, nil
 	})
-	add(s, api.CoordinateDatacenters, nil, true, func(context.Context, *api.Nothing) (*[]api.DatacenterCoordinates, error) {
+	add(s.Server, api.CoordinateDatacenters, nil, true, func(context.Context, *api.Nothing) (*[]api.DatacenterCoordinates, error) {
 		return &[]api.DatacenterCoordinates{{Datacenter: s.cfg.Datacenter, AreaID: "wan", Coordinates: s.cfg.WANCoordinates()}}, nil
 	})
 	eventNeeds := func(e *catalog.Event) []acl.Need {
 		return []acl.Need{{Resource: acl.Event, Name: e.Name, Access: acl.Write}}
 	}
-	add(s, api.EventFire, eventNeeds, true, func(_ context.Context, e *catalog.Event) (*api.Nothing, error) {
+	add(s.Server, api.EventFire, eventNeeds, true, func(_ context.Context, e *catalog.Event) (*api.Nothing, error) {
 		return &api.Nothing{}, s.cfg.Fire(e)
 	})
-	add(s, api.RaftConfigurationRead, operator(acl.Read), true, func(context.Context, *api.Nothing) (*api.RaftConfiguration, error) {
-		return s.raftConfiguration()
+	endpoint.AddAction(s.registry, endpoint.Action[api.Nothing, api.RaftConfiguration]{
+		Method: api.RaftConfigurationRead, Needs: needs(acl.Read), Stale: true,
+		Do: func(context.Context, rpc.Header, *api.Nothing) (*api.RaftConfiguration, rpc.Meta, error) {
+			rep, err := s.raftConfiguration()
+			return rep, rpc.Meta{KnownLeader: s.LeaderAddr() != ""}, err
+		},
 	})
-	add(s, api.AutopilotHealth, operator(acl.Read), false, func(context.Context, *api.Nothing) (*api.ClusterHealth, error) {
+	add(s.Server, api.AutopilotHealth, needs(acl.Read), false, func(context.Context, *api.Nothing) (*api.ClusterHealth, error) {
 		return s.health()
 	})
 	peerNeeds := func(*api.RaftPeer) []acl.Need { return []acl.Need{{Resource: acl.Operator, Access: acl.Write}} }
-	add(s, api.RaftRemovePeer, peerNeeds, false, func(_ context.Context, p *api.RaftPeer) (*api.Nothing, error) {
+	add(s.Server, api.RaftRemovePeer, peerNeeds, false, func(_ context.Context, p *api.RaftPeer) (*api.Nothing, error) {
 		return &api.Nothing{}, s.removePeer(p)
 	})
-	add(s, api.RaftTransferLeader, peerNeeds, false, func(_ context.Context, p *api.RaftPeer) (*bool, error) {
+	add(s.Server, api.RaftTransferLeader, peerNeeds, false, func(_ context.Context, p *api.RaftPeer) (*bool, error) {
 		done := true
 		return &done, s.transferLeader(p)
 	})
@@ -80,7 +86,7 @@ func add[Req, Rep any](s *Server, m rpc.Method[Req, Rep], needs func(*Req) []acl
 	})
 }
 
-func (s *Server) raftServers() ([]raft.Server, uint64, error) {
+func (s *operator) raftServers() ([]raft.Server, uint64, error) {
 	future := s.raft.GetConfiguration()
 	if err := future.Error(); err != nil {
 		return nil, 0, raftError(err)
@@ -88,7 +94,7 @@ func (s *Server) raftServers() ([]raft.Server, uint64, error) {
 	return future.Configuration().Servers, future.Index(), nil
 }
 
-func (s *Server) raftConfiguration() (*api.RaftConfiguration, error) {
+func (s *operator) raftConfiguration() (*api.RaftConfiguration, error) {
 	servers, index, err := s.raftServers()
 	if err != nil {
 		return nil, err
@@ -103,13 +109,21 @@ func (s *Server) raftConfiguration() (*api.RaftConfiguration, error) {
 		}
 		rep.Servers = append(rep.Servers, &api.RaftServer{
 			ID: string(m.ID), Node: name, Address: string(m.Address), Leader: m.ID == leader,
-			ProtocolVersion: strconv.Itoa(int(raft.ProtocolVersionMax)), Voter: m.Suffrage == raft.Voter, LastIndex: s.raft.LastIndex(),
+			ProtocolVersion: strconv.Itoa(int(raft.ProtocolVersionMax)), Voter: m.Suffrage == raft.Voter, LastIndex: s.lastIndex(m.ID),
 		})
 	}
 	return rep, nil
 }
 
-func (s *Server) findPeer(p *api.RaftPeer) (raft.Server, error) {
+// lastIndex is that of a server's log, as far as this server knows it.
+func (s *operator) lastIndex(id raft.ServerID) uint64 {
+	if members := s.leadership.members.Load(); members != nil && string(id) != s.cfg.NodeID {
+		return members.lastIndex(id)
+	}
+	return s.raft.LastIndex()
+}
+
+func (s *operator) findPeer(p *api.RaftPeer) (raft.Server, error) {
 	servers, _, err := s.raftServers()
 	if err != nil {
 		return raft.Server{}, err
@@ -122,7 +136,7 @@ func (s *Server) findPeer(p *api.RaftPeer) (raft.Server, error) {
 	return raft.Server{}, catalog.Errorf(catalog.Internal, "no server %q in the Raft configuration; see operator raft list-peers", p.ID+p.Address)
 }
 
-func (s *Server) removePeer(p *api.RaftPeer) error {
+func (s *operator) removePeer(p *api.RaftPeer) error {
 	m, err := s.findPeer(p)
 	if err != nil {
 		return err
@@ -134,7 +148,7 @@ func (s *Server) removePeer(p *api.RaftPeer) error {
 	return raftError(s.raft.RemoveServer(m.ID, 0, 0).Error())
 }
 
-func (s *Server) transferLeader(p *api.RaftPeer) error {
+func (s *operator) transferLeader(p *api.RaftPeer) error {
 	if p.ID == "" {
 		return leadershipError(s.raft.LeadershipTransfer().Error())
 	}
@@ -153,32 +167,12 @@ func leadershipError(err error) error {
 }
 
 // health is the leader's view of the servers.
-func (s *Server) health() (*api.ClusterHealth, error) {
-	conf, err := s.raftConfiguration()
-	if err != nil {
-		return nil, err
+func (s *operator) health() (*api.ClusterHealth, error) {
+	members := s.leadership.members.Load()
+	if members == nil {
+		return nil, catalog.Errorf(catalog.NoLeader, "no cluster leader: this server has lost the leadership")
 	}
-	status, build := map[string]string{}, map[string]string{}
-	for _, m := range s.cfg.Members() {
-		status[m.Tags["id"]], build[m.Tags["id"]] = m.Status.String(), m.Tags["build"]
-	}
-	rep := &api.ClusterHealth{Healthy: true}
-	voters := 0
-	for _, m := range conf.Servers {
-		alive := status[m.ID] == "alive"
-		rep.Healthy = rep.Healthy && alive
-		if alive && m.Voter {
-			voters++
-		}
-		contact := time.Duration(0)
-		rep.Servers = append(rep.Servers, api.ServerHealth{
-			ID: m.ID, Name: m.Node, Address: m.Address, SerfStatus: status[m.ID], Version: version(build[m.ID]), Leader: m.Leader,
-			LastContact: catalog.Duration(contact), LastTerm: s.raft.CurrentTerm(), LastIndex: m.LastIndex, Healthy: alive, Voter: m.Voter,
-			StableSince: s.since,
-		})
-	}
-	rep.FailureTolerance = max(0, voters-(len(conf.Servers)/2+1))
-	return rep, nil
+	return members.report(), nil
 }
 
 // version is the part of a build tag before the revision.

@@ -43,8 +43,8 @@ func (r *roster) observe() {
 
 // byID are the servers of this datacenter, also those that failed or left. The map is shared.
 func (r *roster) byID() map[string]gossip.Server {
-	if !r.stale.Load() {
-		return *r.known.Load()
+	if known := r.known.Load(); known != nil && !r.stale.Load() {
+		return *known
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

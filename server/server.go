@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/rpc/gossip"
+	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/ca"
 	"github.com/curia-mesh/curia/server/endpoint"
 	"github.com/curia-mesh/curia/server/fsm"
@@ -105,24 +107,26 @@ const defaultHold = 7 * time.Second
 
 // Server is one server of a cluster. It answers calls from the moment it is open.
 type Server struct {
-	cfg       Config
-	log       *slog.Logger
-	store     *state.Store
-	registry  *endpoint.Registry
-	fsm       *fsm.FSM
-	host      *host
-	raft      *raftNode
-	port      net.Listener
-	listener  *rpc.Listener
-	pool      *rpc.Pool
-	sessions  *sessionTimers
-	custody   *ca.Custody
-	roster    *roster
-	founder   *founder
-	restored  chan struct{} // the store was replaced, for the leader
-	snapshots Snapshots
-	since     time.Time // when it was opened
-	entries   atomic.Pointer[[]catalog.ConfigEntry]
+	cfg        Config
+	log        *slog.Logger
+	store      *state.Store
+	registry   *endpoint.Registry
+	fsm        *fsm.FSM
+	host       *host
+	raft       *raftNode
+	port       net.Listener
+	listener   *rpc.Listener
+	pool       *rpc.Pool
+	sessions   *sessionTimers
+	custody    *ca.Custody
+	roster     *roster
+	founder    *founder
+	restored   chan struct{} // the store was replaced, for the leader
+	snapshots  Snapshots
+	leadership leadership
+	operator   operator
+	since      time.Time // when it was opened
+	entries    atomic.Pointer[[]catalog.ConfigEntry]
 }
 
 // Open binds the server's port and opens its log and snapshots. Run must follow, or Close.
@@ -131,19 +135,19 @@ func Open(cfg Config) (*Server, error) {
 		cfg.HoldTimeout = defaultHold
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), restored: make(chan struct{}, 1), since: time.Now()}
-	s.snapshots.Server = s
+	s.snapshots.Server, s.leadership.Server, s.operator.Server = s, s, s
 	s.entries.Store(&cfg.Entries)
 	s.host = &host{datacenter: cfg.Datacenter, first: make(chan struct{})}
 	s.registry = endpoint.New(s.host, s.store)
 	s.fsm = fsm.New(s.store, s.registry, cfg.Log)
-	s.sessions = newSessionTimers(s.expire)
+	s.sessions = newSessionTimers(s.leadership.expire)
 	handler.Register(s.registry, handler.Deps{
 		Datacenter: cfg.Datacenter, Store: s.store, Sessions: s.sessions, MinSessionTTL: cfg.MinSessionTTL, Remote: s.host.Remote, Abroad: s.abroad, Log: cfg.Log,
 		DenyIntentions: cfg.DenyIntentions,
 		Mesh:           cfg.Mesh,
 	})
-	s.registerOwn()
-	s.registerConnect()
+	s.operator.registerOwn()
+	s.operator.registerConnect()
 	authority := ca.Config{Datacenter: cfg.Datacenter, Provider: cfg.CAProvider, Settings: cfg.CASettings, Applied: s.fsm.Applied, Log: cfg.Log}
 	if cfg.Mesh {
 		if err := authority.Check(); err != nil {
@@ -210,11 +214,11 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	})
 	group.Go(func() error { return s.registry.Run(inner) })
-	group.Go(func() error { return s.lead(inner) })
+	group.Go(func() error { return s.leadership.lead(inner) })
 	group.Go(func() error { return s.founder.run(inner) })
-	group.Go(func() error { return s.watchLeader(inner) })
+	group.Go(func() error { return s.leadership.watchLeader(inner) })
 	group.Go(func() error { return s.raft.watchdog(inner) })
-	group.Go(func() error { return s.gauge(inner) })
+	group.Go(func() error { return (&gauges{s}).gauge(inner) })
 	group.Go(func() error { return s.verifyLog(inner) })
 	s.raft.electSelf()
 	err := group.Wait()
@@ -222,6 +226,39 @@ func (s *Server) Run(ctx context.Context) error {
 	err = errors.Join(err, s.raft.close())
 	stop() // Raft is done with its connections
 	return errors.Join(err, listening.Wait(), s.pool.Close())
+}
+
+// Leave prepares for this server's end for good: another one leads before it goes, where there is one.
+func (s *Server) Leave() { s.raft.handOver() }
+
+// removalLook is the pause between two looks at whether a server that has left is removed.
+const removalLook = 100 * time.Millisecond
+
+// AwaitRemoval blocks until the leader has taken this server, which has left the LAN pool, out of the cluster, or
+// ctx ends.
+func (s *Server) AwaitRemoval(ctx context.Context) error {
+	look := time.NewTicker(removalLook)
+	defer look.Stop()
+	for !s.isRemoved(ctx) {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the others have not taken this server out of the cluster: if it does not come back, remove it with operator raft remove-peer -id=%s", s.cfg.NodeID)
+		}
+	}
+	return nil
+}
+
+// isRemoved reports whether this server, or the leader, knows a cluster without this server. One that was removed
+// may never hear of it.
+func (s *Server) isRemoved(ctx context.Context) bool {
+	has := func(ids []string) bool { return slices.Contains(ids, s.cfg.NodeID) }
+	if own := s.raft.standing(); len(own.Servers) < 2 || !has(own.Servers) {
+		return true
+	}
+	others := slices.DeleteFunc(s.roster.alive(), func(o gossip.Server) bool { return o.ID == s.cfg.NodeID })
+	stands, _ := s.founder.askAll(ctx, others, nil)
+	return slices.ContainsFunc(stands, func(o *api.Standing) bool { return o.Leader == o.ID && !has(o.Servers) })
 }
 
 // Close gives back what Open took, when Run does not follow.

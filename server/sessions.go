@@ -147,7 +147,7 @@ func (t *sessionTimers) end() {
 }
 
 // expire ends a session whose time is over.
-func (s *Server) expire(ctx context.Context, id string) bool {
+func (s *leadership) expire(ctx context.Context, id string) bool {
 	if stored, _ := state.Session(s.store.Read(), nil, id); stored == nil {
 		return true
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -66,6 +67,12 @@ func (s *Snapshots) newestSnapshot() (*raft.SnapshotMeta, io.ReadCloser, error) 
 		}
 	}
 	future := s.raft.Snapshot()
+	if err := future.Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		// Raft takes none while the configuration has just changed and nothing behind it is applied.
+		if s.raft.Barrier(applyBarrier).Error() == nil {
+			future = s.raft.Snapshot()
+		}
+	}
 	if err := future.Error(); errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return nil, nil, catalog.Errorf(catalog.Unavailable, "snapshot: this server has nothing to save yet")
 	} else if err != nil {
@@ -100,12 +107,8 @@ func (s *Snapshots) RestoreSnapshot(ctx context.Context, h rpc.Header, from io.R
 	if err != nil {
 		return catalog.Errorf(catalog.Invalid, "restore refused, nothing was changed: %w", err)
 	}
-	content, err := archive.State()
-	if err != nil {
-		return err
-	}
 	s.log.Warn("restoring a snapshot: all present state is replaced", "index", archive.Meta.Index)
-	if err := s.raft.Restore(&archive.Meta, content, 0); err != nil {
+	if err := s.replace(archive); err != nil {
 		return fmt.Errorf("restoring the snapshot: %w", raftError(err))
 	}
 	if err := raftError(s.raft.Barrier(applyBarrier).Error()); err != nil {
@@ -122,6 +125,27 @@ func (s *Snapshots) RestoreSnapshot(ctx context.Context, h rpc.Header, from io.R
 	}
 	return nil
 }
+
+// replace restores an archive. Raft does that only when the last change of the configuration is applied, with an
+// entry behind it.
+func (s *Snapshots) replace(archive *snapshot.Archive) error {
+	for try := 0; ; try++ {
+		if err := s.raft.Barrier(applyBarrier).Error(); err != nil {
+			return err
+		}
+		content, err := archive.State()
+		if err != nil {
+			return err
+		}
+		err = s.raft.Restore(&archive.Meta, content, 0)
+		if err == nil || try == restoreTries || !strings.Contains(err.Error(), "cannot restore snapshot now") {
+			return err
+		}
+	}
+}
+
+// restoreTries is how often a restore gives way to a change of Raft's configuration.
+const restoreTries = 3
 
 // tryArchive loads an archive's state into a store of its own. What contradicts itself is told of and no
 // more: it may be the only backup.

@@ -8,9 +8,11 @@ type Registration struct {
 	// SkipNodeUpdate leaves a node that exists as it is. One that does not is made, without an address if
 	// need be: the registration that names its address may come later.
 	SkipNodeUpdate bool
-	Service        *catalog.Service
-	Services       []*catalog.Service
-	Checks         []*catalog.Check
+	// KeepNode leaves a node with this id and address as it is.
+	KeepNode bool
+	Service  *catalog.Service
+	Services []*catalog.Service
+	Checks   []*catalog.Check
 }
 
 // empty reports whether nothing but the node is registered.
@@ -25,7 +27,8 @@ func Register(tx *Txn, r *Registration) error {
 	if existing == nil && r.Node.Address == "" && (!r.SkipNodeUpdate || r.empty()) {
 		return catalog.Errorf(catalog.Invalid, "node %q is not registered, and cannot be without an address", node)
 	}
-	if existing == nil || !r.SkipNodeUpdate {
+	kept := existing != nil && (r.SkipNodeUpdate || r.KeepNode && existing.ID == r.Node.ID && existing.Address == r.Node.Address)
+	if !kept {
 		stored, err := EnsureNode(tx, r.Node)
 		if err != nil {
 			return err

@@ -65,7 +65,9 @@ type RegisterRequest struct {
 	NodeMeta        map[string]string `json:",omitempty"`
 	Locality        *catalog.Locality `json:",omitempty"`
 	SkipNodeUpdate  bool              `json:",omitempty"`
-	Service         *catalog.Service  `json:",omitempty"`
+	// KeepNode leaves a node that has this id and address as it is: its agent may just have said more of it.
+	KeepNode bool             `json:"-" codec:"KeepNode,omitempty"`
+	Service  *catalog.Service `json:",omitempty"`
 	// Services is how an agent registers many at once.
 	Services []*catalog.Service `json:",omitempty"`
 	Check    *catalog.Check     `json:",omitempty"`

@@ -66,7 +66,7 @@ func AddCommand[Req, Rep any](r *Registry, c Command[Req, Rep]) {
 // AddAction registers an action.
 func AddAction[Req, Rep any](r *Registry, a Action[Req, Rep]) {
 	v := newVerb[Req](a.Method.Name, action)
-	v.anywhere = a.Anywhere
+	v.anywhere, v.stale = a.Anywhere, a.Stale
 	if a.Needs != nil {
 		v.needs = func(req any) []acl.Need { return a.Needs(req.(*Req)) }
 	}

@@ -96,4 +96,6 @@ type Action[Req, Rep any] struct {
 	Do     func(ctx context.Context, h rpc.Header, req *Req) (*Rep, rpc.Meta, error)
 	// Anywhere actions run on whichever server of the datacenter is asked.
 	Anywhere bool
+	// Stale actions do when a stale answer is asked for.
+	Stale bool
 }

@@ -40,6 +40,7 @@ var (
 	put   = rpc.Method[catalog.KVPair, bool]{Name: "Test.Put"}
 	act   = rpc.Method[asked, string]{Name: "Test.Act"}
 	here  = rpc.Method[asked, string]{Name: "Test.Here"}
+	old   = rpc.Method[asked, string]{Name: "Test.Old"}
 )
 
 func newHost() *host {
@@ -77,6 +78,7 @@ func newHost() *host {
 	}
 	endpoint.AddAction(h.Registry, endpoint.Action[asked, string]{Method: act, Do: do})
 	endpoint.AddAction(h.Registry, endpoint.Action[asked, string]{Method: here, Do: do, Anywhere: true})
+	endpoint.AddAction(h.Registry, endpoint.Action[asked, string]{Method: old, Do: do, Stale: true})
 	return h
 }
 

@@ -28,6 +28,7 @@ type verb struct {
 	name     string
 	kind     kind
 	anywhere bool
+	stale    bool // actions that may be answered stale
 	blank    func() any
 	takes    func(body any) bool // whether it is a request of the verb's type
 	needs    func(req any) []acl.Need
@@ -143,7 +144,7 @@ func (r *Registry) route(v *verb, call *rpc.Call) (rpc.Caller, error) {
 	if h.Datacenter != "" && h.Datacenter != r.host.Datacenter() {
 		return r.host.Remote(h.Datacenter)
 	}
-	if v.anywhere || v.kind == query && h.Consistency == rpc.Stale && r.freshEnough(h) || r.host.Leading() {
+	if v.anywhere || (v.kind == query || v.stale) && h.Consistency == rpc.Stale && r.freshEnough(h) || r.host.Leading() {
 		return nil, nil
 	}
 	return r.host.Leader()

@@ -80,6 +80,9 @@ func TestRoute(t *testing.T) {
 	f("write at a follower", put.Name, "leader", rpc.Header{}, follow)
 	f("stale write at a follower", put.Name, "leader", rpc.Header{Consistency: rpc.Stale}, follow)
 	f("action at a follower", act.Name, "leader", rpc.Header{}, follow)
+	f("stale action at a follower", act.Name, "leader", rpc.Header{Consistency: rpc.Stale}, follow)
+	f("stale action that may be", old.Name, "here", rpc.Header{Consistency: rpc.Stale}, follow)
+	f("action that may be stale", old.Name, "leader", rpc.Header{}, follow)
 	f("action anywhere", here.Name, "here", rpc.Header{}, follow)
 	f("four hops", get.Name, "leader", rpc.Header{Forwarded: 4}, follow)
 	f("five hops", get.Name, "internal", rpc.Header{Forwarded: 5}, follow)
@@ -158,7 +161,7 @@ func TestBodies(t *testing.T) {
 	if h.NewRequest("Test.None") != nil || h.NewRequest(put.Name).(*catalog.KVPair) == nil {
 		t.Error("blank requests have other types")
 	}
-	if got := strings.Join(h.Methods(), " "); got != "Test.Act Test.Get Test.Here Test.Keys Test.Plain Test.Put" {
+	if got := strings.Join(h.Methods(), " "); got != "Test.Act Test.Get Test.Here Test.Keys Test.Old Test.Plain Test.Put" {
 		t.Errorf("methods are %s", got)
 	}
 }

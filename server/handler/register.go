@@ -98,7 +98,7 @@ func registration(req *api.RegisterRequest) *state.Registration {
 			ID: req.ID, Node: req.Node, Address: req.Address, Datacenter: req.Datacenter,
 			TaggedAddresses: req.TaggedAddresses, Meta: req.NodeMeta, Locality: req.Locality,
 		},
-		SkipNodeUpdate: req.SkipNodeUpdate, Service: req.Service, Services: req.Services, Checks: req.Checks,
+		SkipNodeUpdate: req.SkipNodeUpdate, KeepNode: req.KeepNode, Service: req.Service, Services: req.Services, Checks: req.Checks,
 	}
 	// What crossed the log has lost the shared parts that normalizing gives.
 	if r.Service != nil {
