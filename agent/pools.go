@@ -154,7 +154,7 @@ func (a *Agent) tags(cfg *config.Config) map[string]string {
 		}
 	}
 	switch n := cfg.BootstrapExpect; {
-	case n == 1:
+	case n == 1 && !cfg.Dev: // as Consul's agents with -dev do not say it either
 		tags["bootstrap"] = "1"
 	case n > 1:
 		tags["expect"] = strconv.Itoa(n)
