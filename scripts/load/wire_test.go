@@ -147,13 +147,14 @@ func TestLoopOverDatagrams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.patience = 300 * time.Millisecond
+	e.patience = time.Second
 	n, _, err := loop(t.Context(), e, time.Minute, 20, new(histogram))
 	e.close()
 	s.Shutdown()
 	<-done
-	if err != nil || n != 20 || e.lost != 1 || e.failures() != 2 {
-		t.Errorf("%d answers of 20, %d lost of 1, %d failures of 2, %v", n, e.lost, e.failures(), err)
+	lost := int(questions.Load()) - 20 // more than the one where this machine is slower than the patience
+	if err != nil || n != 20 || lost < 1 || int(e.lost) != lost || int(e.failures()) != lost+1 {
+		t.Errorf("%d answers of 20, %d lost of %d, %d failures of %d, %v", n, e.lost, lost, e.failures(), lost+1, err)
 	}
 }
 
