@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -42,6 +43,7 @@ type shop struct {
 	values  map[string]any
 	fails   error
 	calls   []*rpc.Call
+	called  chan struct{} // closed with the next call; nil when nobody waits for it
 	changed chan struct{}
 }
 
@@ -59,6 +61,10 @@ func (s *shop) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls = append(s.calls, call)
+	if s.called != nil {
+		close(s.called)
+		s.called = nil
+	}
 	for s.index == call.Header.MinIndex && s.fails == nil {
 		changed := s.changed
 		s.mu.Unlock()
@@ -72,6 +78,24 @@ func (s *shop) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
 		}
 	}
 	return rpc.Answer{Meta: rpc.Meta{Index: s.index}, Body: rpc.NewBody(s.values[call.Method], nil)}, s.fails
+}
+
+// followed waits until somebody who has the answer of an index asks for the next one.
+func (s *shop) followed(t *testing.T, index uint64) {
+	t.Helper()
+	for {
+		s.mu.Lock()
+		asked := slices.ContainsFunc(s.calls, func(c *rpc.Call) bool { return c.Header.MinIndex == index })
+		if s.called == nil {
+			s.called = make(chan struct{})
+		}
+		called := s.called
+		s.mu.Unlock()
+		if asked {
+			return
+		}
+		soon(t, called)
+	}
 }
 
 // first returns the last of a method's calls with which views begin.
@@ -297,6 +321,7 @@ func TestChanges(t *testing.T) {
 	}
 	nodes(11, "a", "b")
 	nodes(12, "a", "b", "c")
+	s.followed(t, 12)
 	select {
 	case <-got:
 		t.Fatal("the handler runs twice at a time")
