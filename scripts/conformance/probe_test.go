@@ -92,7 +92,8 @@ func TestCheckRules(t *testing.T) {
 		{"name": "exit-2", "check": {"args": ["/bin/sh", "-c", "exit 2"], "interval": "1s", "status": "passing"}},
 		{"name": "endless", "check": {"args": ["/bin/sh", "-c", "yes"], "interval": "1h", "timeout": "1s", "status": "passing"}}]}`)
 	a.start()
-	var turns atomic.Int32
+	var successes, failures atomic.Int32
+	var ill atomic.Bool
 	hang := make(chan struct{})
 	mux := http.NewServeMux()
 	mux.HandleFunc("/busy", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusTooManyRequests) })
@@ -101,9 +102,12 @@ func TestCheckRules(t *testing.T) {
 	mux.HandleFunc("/long", func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, 10000)) })
 	mux.HandleFunc("/hangs", func(w http.ResponseWriter, r *http.Request) { <-hang })
 	mux.HandleFunc("/turns", func(w http.ResponseWriter, r *http.Request) {
-		if turns.Add(1) > 2 {
+		if ill.Load() {
+			failures.Add(1)
 			w.WriteHeader(http.StatusInternalServerError)
+			return
 		}
+		successes.Add(1)
 	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -122,12 +126,13 @@ func TestCheckRules(t *testing.T) {
 		HTTP: server.URL + "/turns", Interval: "1s", SuccessBeforePassing: 2, FailuresBeforeCritical: 2,
 	}}))
 	a.checked(t, "turns", api.HealthPassing)
-	if n := turns.Load(); n < 2 {
+	if n := successes.Load(); n < 2 {
 		t.Errorf("passing after %d successes, want 2", n)
 	}
+	ill.Store(true)
 	a.checked(t, "turns", api.HealthCritical)
-	if n := turns.Load(); n < 4 {
-		t.Errorf("critical after %d failures, want 2", n-2)
+	if n := failures.Load(); n < 2 {
+		t.Errorf("critical after %d failures, want 2", n)
 	}
 	a.checked(t, "exit-1", api.HealthWarning)
 	a.checked(t, "exit-2", api.HealthCritical)

@@ -126,7 +126,7 @@ func TestSessionEnds(t *testing.T) {
 // A session that is not renewed ends after its TTL and within twice as long; one that is renewed stays.
 func TestSessionTTL(t *testing.T) {
 	t.Parallel()
-	const ttl = 4 * time.Second
+	const ttl = 10 * time.Second
 	a := start(t, settings{"session_ttl_min": ttl.String()})
 	s := a.Session()
 	stays, _, err := s.Create(&api.SessionEntry{TTL: ttl.String()}, nil)
