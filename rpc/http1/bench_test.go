@@ -1,16 +1,14 @@
+//go:build unix
+
 package http1_test
 
 import (
-	"context"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/curia-mesh/curia/rpc/http1"
 )
 
 var pong = []byte(`[{"LockIndex":0,"Key":"bench/0001","Flags":0,"Value":"eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4","CreateIndex":12,"ModifyIndex":12}]`)
@@ -55,13 +53,6 @@ func BenchmarkServers(b *testing.B) {
 			})
 			b.ReportMetric(float64(used()-start)/float64(b.N)/1e3, "cpu-µs/op")
 		})
-	}
-}
-
-func server(h http.Handler) *http1.Server {
-	return &http1.Server{
-		Handler: h, Base: context.Background(), MaxHead: 64 << 10, HeadTime: 10 * time.Second, IdleTime: 2 * time.Minute,
-		Part: 64 << 10, PartTime: 30 * time.Second, Log: slog.New(slog.DiscardHandler),
 	}
 }
 

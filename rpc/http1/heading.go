@@ -8,30 +8,32 @@ import (
 	"time"
 )
 
-// fields writes status and header of an answer, but for what frame decides.
-func (p *response) fields() {
+// heading writes status and header of an answer, but for what frame decides.
+func (p *response) heading() {
 	p.out = appendStatus(p.out, p.minor, p.status)
-	_, typed := p.header["Content-Type"]
-	p.untyped = !typed && p.header["Content-Encoding"] == nil
-	for name := range p.header {
+	dated := false
+	p.untyped = true
+	for name, values := range p.header {
 		switch name {
 		case "Content-Length":
 			if n, err := strconv.ParseUint(p.header.Get(name), 10, 62); err == nil {
 				p.length = int64(n)
 			}
 		case "Connection":
-			p.close = p.close || closes(p.header[name])
+			p.close = p.close || closes(values)
 		case "Transfer-Encoding", "Trailer":
 		default:
-			p.insert(name)
+			p.insert(field{name, values})
+			dated = dated || name == "Date"
+			p.untyped = p.untyped && name != "Content-Type" && name != "Content-Encoding"
 		}
 	}
-	for _, name := range p.names {
-		for _, value := range p.header[name] {
-			p.out = appendField(p.out, name, value)
+	for _, f := range p.fields {
+		for _, value := range f.values {
+			p.out = appendField(p.out, f.name, value)
 		}
 	}
-	if p.header["Date"] == nil {
+	if !dated {
 		p.out = append(p.out, date()...)
 	}
 }
@@ -47,11 +49,11 @@ func closes(values []string) bool {
 	return false
 }
 
-// insert adds a name in its order, so that the same answer is the same bytes. There are few.
-func (p *response) insert(name string) {
-	p.names = append(p.names, name)
-	for i := len(p.names) - 1; i > 0 && p.names[i] < p.names[i-1]; i-- {
-		p.names[i], p.names[i-1] = p.names[i-1], p.names[i]
+// insert adds a field in the order of names, so that the same answer is the same bytes. There are few.
+func (p *response) insert(f field) {
+	p.fields = append(p.fields, f)
+	for i := len(p.fields) - 1; i > 0 && p.fields[i].name < p.fields[i-1].name; i-- {
+		p.fields[i], p.fields[i-1] = p.fields[i-1], p.fields[i]
 	}
 }
 
@@ -96,6 +98,7 @@ func (p *response) frame(first []byte) {
 // refuse answers a request that no handler gets to see.
 func (p *response) refuse(c *Conn, e *Error) {
 	p.clear()
+	p.borrow()
 	p.conn = c
 	text := strconv.Itoa(e.Status) + " " + http.StatusText(e.Status) + ": " + e.Reason
 	p.out = appendStatus(p.out, 1, e.Status)

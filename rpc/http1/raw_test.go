@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +18,13 @@ import (
 	"github.com/curia-mesh/curia/rpc/http1"
 	"github.com/curia-mesh/curia/rpc/memnet"
 )
+
+func server(h http.Handler) *http1.Server {
+	return &http1.Server{
+		Handler: h, Base: context.Background(), MaxHead: 64 << 10, HeadTime: 10 * time.Second, IdleTime: 2 * time.Minute,
+		Part: 64 << 10, PartTime: 30 * time.Second, Log: slog.New(slog.DiscardHandler),
+	}
+}
 
 // seen is a handler that remembers what it was asked, and answers with it.
 type seen struct {
@@ -37,7 +44,7 @@ func (s *seen) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, ask)
 }
 
-// open serves a handler on a real socket until the test ends, and says whether anything was left running.
+// open serves a handler on a real socket until the test ends.
 func open(t *testing.T, s *http1.Server) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,16 +59,8 @@ func open(t *testing.T, s *http1.Server) string {
 		late, stop := context.WithTimeout(context.Background(), time.Second)
 		defer stop()
 		s.Shutdown(late)
-		if all := stacks(); strings.Contains(all, "http1.(*") {
-			t.Errorf("goroutines are left:\n%s", all)
-		}
 	})
 	return l.Addr().String()
-}
-
-func stacks() string {
-	all := make([]byte, 1<<20)
-	return string(all[:runtime.Stack(all, true)])
 }
 
 // say sends text on a connection of its own and returns all that comes back until the server closes.
@@ -233,7 +232,7 @@ func TestServed(t *testing.T) {
 	}
 }
 
-// inBubble serves a handler in a bubble and gives the test a way to dial.
+// inBubble serves a handler in a bubble, which fails when a goroutine is left, and gives the test a way to dial.
 func inBubble(t *testing.T, handler http.Handler, do func(t *testing.T, s *http1.Server, dial func() net.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -539,5 +538,125 @@ func TestPanics(t *testing.T) {
 	}
 	if said := say(t, addr, smuggled); !strings.HasSuffix(said, "whole") {
 		t.Errorf("answered %q", said)
+	}
+}
+
+// An ending server closes idle connections at once, lets answers under way finish, and cuts off those that take longer
+// than it may wait; their contexts end.
+func TestShutdown(t *testing.T) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/soon":
+			time.Sleep(500 * time.Millisecond)
+		case "/never":
+			<-r.Context().Done()
+		}
+		fmt.Fprint(w, r.URL.Path)
+	})
+	inBubble(t, handler, func(t *testing.T, s *http1.Server, dial func() net.Conn) {
+		ends := map[string]time.Duration{"": 0, "/idle": 0, "/soon": 500 * time.Millisecond, "/never": time.Second}
+		var wait sync.WaitGroup
+		start := make(chan time.Time, len(ends))
+		for path, want := range ends {
+			conn := dial()
+			in := bufio.NewReader(conn)
+			if path != "" {
+				fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: a\r\n\r\n", path)
+			}
+			if path == "/idle" {
+				if _, err := http.ReadResponse(in, nil); err != nil {
+					t.Fatal(err)
+				}
+				in.Discard(len(path))
+			}
+			wait.Go(func() {
+				said, _ := io.ReadAll(in)
+				if took := time.Since(<-start); took.Round(100*time.Millisecond) != want {
+					t.Errorf("%s: ended after %v, want %v", path, took, want)
+				}
+				if want := path == "/soon"; strings.Contains(string(said), "Connection: close") != want {
+					t.Errorf("%s: %q", path, said)
+				}
+				conn.Close()
+			})
+		}
+		synctest.Wait()
+		for range ends {
+			start <- time.Now()
+		}
+		late, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		s.Shutdown(late)
+		wait.Wait()
+	})
+}
+
+// A connection that is taken is its taker's, who gives it back with what was read meanwhile. What it writes at once is
+// what the client has room for.
+func TestTake(t *testing.T) {
+	type given struct {
+		conn  *http1.Conn
+		ahead []byte
+		r     *http.Request
+	}
+	got := make(chan given, 1)
+	addr := open(t, server(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/take" {
+			fmt.Fprint(w, r.URL.Path)
+			return
+		}
+		conn, ahead, err := http1.Take(struct{ http.ResponseWriter }{w})
+		if err == nil {
+			t.Error("took what is hidden")
+		}
+		if conn, ahead, err = http1.Take(w); err != nil {
+			t.Error(err)
+		}
+		if _, err := w.Write([]byte("x")); err == nil {
+			t.Error("wrote what is taken")
+		}
+		got <- given{conn, ahead, r}
+	})))
+	for round := range 3 {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		in := bufio.NewReader(conn)
+		io.WriteString(conn, "GET /before HTTP/1.1\r\nHost: a\r\n\r\nGET /take HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\nGET /after HTTP/1.1\r\nHost: a\r\n\r\n")
+		read := func(want string) {
+			t.Helper()
+			r, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(r.Body); string(body) != want || err != nil {
+				t.Errorf("%.20q, want %q: %v", body, want, err)
+			}
+		}
+		read("/before")
+		g := <-got
+		if g.r.URL.Path != "/take" || g.r.Header.Get("X") != "y" {
+			t.Errorf("the request became %v", g.r)
+		}
+		answer := []byte("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nparts")
+		if round == 1 { // more than fits
+			answer = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", 64<<20, strings.Repeat("x", 64<<20))
+		}
+		n, err := g.conn.WriteNow(answer)
+		if err != nil || (n == len(answer)) == (round == 1) {
+			t.Errorf("round %d: wrote %d of %d: %v", round, n, len(answer), err)
+		}
+		go func() { // ends with the answer and the connection
+			g.conn.SetWriteDeadline(time.Now().Add(20 * time.Second))
+			g.conn.Write(answer[n:])
+			g.conn.Serve(g.ahead)
+		}()
+		_, body, _ := strings.Cut(string(answer), "\r\n\r\n")
+		read(body)
+		read("/after")
+		conn.Close()
 	}
 }

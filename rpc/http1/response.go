@@ -3,6 +3,7 @@ package http1
 import (
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -11,7 +12,7 @@ type response struct {
 	conn   *Conn
 	work   *work
 	header http.Header
-	names  []string // of the header, sorted
+	fields []field // of the header, sorted
 
 	head    bool // the request's method is HEAD
 	minor   int
@@ -25,9 +26,22 @@ type response struct {
 	taken   bool
 	err     error
 
+	*output // nil between answers
+}
+
+// field is one of the header of an answer.
+type field struct {
+	name   string
+	values []string
+}
+
+// output is what is not sent yet, borrowed for an answer.
+type output struct {
 	out  []byte // to be sent
 	held []byte // of a body whose length is not known: it may turn out to be short, else it is the next chunk
 }
+
+var outputs = sync.Pool{New: func() any { return new(output) }}
 
 // unknown is the length of a body that nobody has declared.
 const unknown = -1
@@ -44,17 +58,20 @@ func (p *response) begin(c *Conn, r *http.Request) {
 	p.conn, p.work = c, c.work
 	p.head, p.minor, p.close = r.Method == http.MethodHead, r.ProtoMinor, r.Close
 	p.length = unknown
+	p.borrow()
 }
+
+func (p *response) borrow() { p.output = outputs.Get().(*output) }
 
 // clear makes the response ready for the next request.
 func (p *response) clear() {
-	clear(p.header)
-	clear(p.names)
-	out, held := p.out[:0], p.held[:0]
-	if cap(out) > maxJoined+buffer {
-		out = nil
+	if p.output != nil {
+		p.out, p.held = p.out[:0], p.held[:0]
+		outputs.Put(p.output)
 	}
-	*p = response{header: p.header, names: p.names[:0], out: out, held: held}
+	clear(p.header)
+	clear(p.fields)
+	*p = response{header: p.header, fields: p.fields[:0]}
 }
 
 // Header implements http.ResponseWriter.
@@ -69,7 +86,7 @@ func (p *response) WriteHeader(status int) {
 		panic("http1: invalid status " + strconv.Itoa(status))
 	}
 	p.status = status
-	p.fields()
+	p.heading()
 }
 
 // Write implements http.ResponseWriter.
