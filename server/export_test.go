@@ -6,7 +6,7 @@ import "time"
 func (s *Server) Notice(leading bool) { s.raft.elected <- leading }
 
 // Plight says why there may be no leader.
-func (s *Server) Plight() string { return s.raft.plight() }
+func (s *Server) Plight() string { return s.doctor.plight() }
 
 // Timers is how many sessions have their time kept.
 func (s *Server) Timers() int { return s.sessions.count() }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"sync/atomic"
 	"time"
@@ -39,8 +38,7 @@ func (h *host) Leading() bool {
 func (h *host) Leader() (rpc.Caller, error) {
 	addr, id := h.server.raft.LeaderWithID()
 	if addr == "" || string(id) == h.server.cfg.NodeID {
-		plight := cmp.Or(h.server.founder.waitsFor(), h.server.raft.plight())
-		return nil, catalog.Errorf(catalog.NoLeader, "no cluster leader: %s", plight)
+		return nil, catalog.Errorf(catalog.NoLeader, "no cluster leader: %s", h.server.doctor.plight())
 	}
 	return &leader{h.server.pool.To(string(addr)), addr, h.server.raft.CurrentTerm()}, nil
 }

@@ -60,3 +60,10 @@ func (l *lines) wait(t *testing.T, text string) string {
 		}
 	}
 }
+
+// next is closed with the next line.
+func (l *lines) next() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}

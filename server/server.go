@@ -121,6 +121,7 @@ type Server struct {
 	custody    *ca.Custody
 	roster     *roster
 	founder    *founder
+	doctor     *doctor
 	restored   chan struct{} // the store was replaced, for the leader
 	snapshots  Snapshots
 	leadership leadership
@@ -167,7 +168,7 @@ func Open(cfg Config) (*Server, error) {
 	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Streams: s.snapshots.serve, Encode: encodeError, Log: cfg.Log}), rpc.ListenerOptions{MaxPerIP: cfg.ConnsPerClient, HandshakeTimeout: cfg.HandshakeTimeout, Log: cfg.Log})
 	self := raft.Server{ID: raft.ServerID(cfg.NodeID), Address: raft.ServerAddress(cfg.Advertise)}
 	s.roster = newRoster(cfg.Datacenter, self, cfg.Members, cfg.Log)
-	s.raft, err = openRaft(cfg, s.fsm, s.listener.Raft(), s.roster)
+	s.raft, err = openRaft(cfg, s.fsm, func() *fsm.FSM { return fsm.New(state.New(), s.registry, cfg.Log) }, s.listener.Raft(), s.roster)
 	if err != nil {
 		port.Close()
 		return nil, err
@@ -178,6 +179,7 @@ func Open(cfg Config) (*Server, error) {
 	if cfg.ReadReplica {
 		s.founder.expect = 0
 	}
+	s.doctor = &doctor{id: raft.ServerID(cfg.NodeID), roster: s.roster, raft: s.raft, founder: s.founder, leaders: &s.host.leaders, log: cfg.Log}
 	s.host.join(s)
 	return s, nil
 }
@@ -216,6 +218,8 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.registry.Run(inner) })
 	group.Go(func() error { return s.leadership.lead(inner) })
 	group.Go(func() error { return s.founder.run(inner) })
+	group.Go(func() error { return s.doctor.run(inner) })
+	group.Go(func() error { return s.hangUp(inner) })
 	group.Go(func() error { return s.leadership.watchLeader(inner) })
 	group.Go(func() error { return s.raft.watchdog(inner) })
 	group.Go(func() error { return (&gauges{s}).gauge(inner) })
@@ -259,6 +263,24 @@ func (s *Server) isRemoved(ctx context.Context) bool {
 	others := slices.DeleteFunc(s.roster.alive(), func(o gossip.Server) bool { return o.ID == s.cfg.NodeID })
 	stands, _ := s.founder.askAll(ctx, others, nil)
 	return slices.ContainsFunc(stands, func(o *api.Standing) bool { return o.Leader == o.ID && !has(o.Servers) })
+}
+
+// hangUp ends the connections to servers that gossip has found dead: who waits for an answer of theirs hears of it
+// at once. It returns when ctx ends.
+func (s *Server) hangUp(ctx context.Context) error {
+	for {
+		changed := s.roster.changed.wait()
+		for _, m := range s.roster.byID() {
+			if m.Status == gossip.StatusFailed && m.ID != s.cfg.NodeID {
+				s.pool.Drop(m.Addr.String())
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // Close gives back what Open took, when Run does not follow.

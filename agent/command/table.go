@@ -162,6 +162,8 @@ func serverRows() []row {
 			help: "Removes a server that is gone for good from the quorum, by its id or its address."},
 		{name: "operator raft transfer-leader", synopsis: "Makes another server lead", reach: toServers, bind: raftTransferLeader,
 			help: "Makes another server lead."},
+		{name: "operator raft recover", synopsis: "Goes on after the quorum is lost for good", bind: raftRecover,
+			help: "Shows what the data directory of a stopped server knows of its cluster, and with -yes makes its next start replace the servers of the cluster: for when more of them are lost for good than the quorum can do without. Servers that only have other addresses need no recovery.\n\n  $ curia operator raft recover -data-dir=/var/lib/curia\n  $ curia operator raft recover -data-dir=/var/lib/curia -yes"},
 		{name: "operator autopilot", synopsis: "Configures how servers are looked after", help: "Configures how servers are looked after automatically."},
 		{name: "operator autopilot get-config", synopsis: "Shows the configuration", reach: toServers, bind: autopilotGet,
 			help: "Shows how servers are looked after."},
