@@ -233,3 +233,31 @@ func TestWritesWaitForTheNextLeader(t *testing.T) {
 	l.WaitLeader(t.Context())
 	put(t, l.Server, "k", "back")
 }
+
+// Servers that are restarted one after another, each in its turn the leader, fail no write and no read of those who
+// use the others.
+func TestPlannedRestartsFailNobody(t *testing.T) {
+	_, nodes := three(t)
+	for range 3 {
+		l := leader(t, nodes...)
+		rest := followers(nodes, l)
+		ctx, cancel := context.WithCancel(t.Context())
+		var users sync.WaitGroup
+		for i, n := range rest {
+			users.Go(func() {
+				for round := 0; ctx.Err() == nil; round++ {
+					key, value := fmt.Sprint("k", i), fmt.Sprint(l.cfg.NodeName, round)
+					put(t, n.Server, key, value)
+					if got, _ := get(t, n.Server, key); got != value {
+						t.Errorf("%s = %q, want %q", key, got, value)
+					}
+				}
+			})
+		}
+		l.stop()
+		l.run(t)
+		l.WaitLeader(t.Context())
+		cancel()
+		users.Wait()
+	}
+}

@@ -122,6 +122,7 @@ type Server struct {
 	roster     *roster
 	founder    *founder
 	doctor     *doctor
+	drain      *drain
 	restored   chan struct{} // the store was replaced, for the leader
 	snapshots  Snapshots
 	leadership leadership
@@ -135,7 +136,7 @@ func Open(cfg Config) (*Server, error) {
 	if cfg.HoldTimeout == 0 {
 		cfg.HoldTimeout = defaultHold
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), restored: make(chan struct{}, 1), since: time.Now()}
+	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), drain: newDrain(), restored: make(chan struct{}, 1), since: time.Now()}
 	s.snapshots.Server, s.leadership.Server, s.operator.Server = s, s, s
 	s.entries.Store(&cfg.Entries)
 	s.host = &host{datacenter: cfg.Datacenter, first: make(chan struct{})}
@@ -215,18 +216,19 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		return err
 	})
+	listening.Go(func() error { return s.leadership.watchLeader(serving) }) // calls wait for it to the end
 	group.Go(func() error { return s.registry.Run(inner) })
 	group.Go(func() error { return s.leadership.lead(inner) })
 	group.Go(func() error { return s.founder.run(inner) })
 	group.Go(func() error { return s.doctor.run(inner) })
 	group.Go(func() error { return s.hangUp(inner) })
-	group.Go(func() error { return s.leadership.watchLeader(inner) })
 	group.Go(func() error { return s.raft.watchdog(inner) })
 	group.Go(func() error { return (&gauges{s}).gauge(inner) })
 	group.Go(func() error { return s.verifyLog(inner) })
 	s.raft.electSelf()
 	err := group.Wait()
 	s.raft.handOver()
+	s.drain.end()
 	err = errors.Join(err, s.raft.close())
 	stop() // Raft is done with its connections
 	return errors.Join(err, listening.Wait(), s.pool.Close())
@@ -290,6 +292,13 @@ func (s *Server) Close() error {
 
 // serve answers a call that came over the network.
 func (s *Server) serve(ctx context.Context, _ rpc.Peer, call *rpc.Call) (rpc.Answer, error) {
+	if call.Header.MinIndex > 0 { // it may wait long, and is made again elsewhere
+		return s.registry.Call(ctx, call)
+	}
+	if !s.drain.enter() {
+		return rpc.Answer{}, catalog.Errorf(catalog.NoLeader, "no cluster leader: this server, %s, is about to end", s.cfg.NodeName)
+	}
+	defer s.drain.leave()
 	return s.registry.Call(ctx, call)
 }
 

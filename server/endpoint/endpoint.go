@@ -26,7 +26,7 @@ type Host interface {
 	// Leader is a way to the present leader, an error with code no_leader when there is none.
 	Leader() (rpc.Caller, error)
 	// AwaitLeader blocks until there is a leader, which may be this server. When lost is not nil, it is the way
-	// to one that could not be reached, or the registry when this server has just ceased to lead: another one is
+	// to one that could not be reached or leads no more, or the registry when this server has just ceased to lead: another one is
 	// awaited, or for a moment the same. It returns an error
 	// with code no_leader when the time that calls are held, which began at since, is over, and one with code
 	// unavailable when ctx ends.

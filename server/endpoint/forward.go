@@ -46,7 +46,7 @@ func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error)
 		} else if since.IsZero() {
 			since = begun
 		}
-		if !lost {
+		if tried != nil {
 			way = tried
 		}
 		if none := r.host.AwaitLeader(ctx, way, since); none != nil && lost {
