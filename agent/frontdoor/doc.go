@@ -1,0 +1,2 @@
+// Package frontdoor meets agents as the world does: it holds tests only.
+package frontdoor

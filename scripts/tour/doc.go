@@ -1,0 +1,2 @@
+// Package tour replays the pages of the documentation: it holds tests only.
+package tour
