@@ -75,6 +75,14 @@ func (c *cluster) status(name string, s gossip.Status) {
 	c.set(m)
 }
 
+// forget makes gossip know a member no more.
+func (c *cluster) forget(name string) {
+	c.mu.Lock()
+	delete(c.members, name)
+	c.mu.Unlock()
+	c.observe()
+}
+
 // idOf is the id of the server with a number.
 func idOf(i int) string { return fmt.Sprintf("9e0e0bd1-0000-4000-8000-%012d", i) }
 

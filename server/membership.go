@@ -34,6 +34,7 @@ type membership struct {
 	mu      sync.Mutex
 	health  map[raft.ServerID]health
 	seen    map[raft.ServerID]bool // known to gossip in this term
+	failed  map[raft.ServerID]time.Time
 	removed map[raft.ServerID]bool // with a vote, as dead
 	told    map[string]string      // by id: what is wrong with a server and was told
 }
@@ -57,7 +58,7 @@ const (
 func newMembership(s *Server) *membership {
 	m := &membership{
 		id: raft.ServerID(s.cfg.NodeID), roster: s.roster, raft: s.raft, founder: s.founder, read: s.store.Read, initial: s.cfg.Autopilot, log: s.log,
-		begun: time.Now(), seen: map[raft.ServerID]bool{}, removed: map[raft.ServerID]bool{}, told: map[string]string{}, health: map[raft.ServerID]health{},
+		begun: time.Now(), seen: map[raft.ServerID]bool{}, failed: map[raft.ServerID]time.Time{}, removed: map[raft.ServerID]bool{}, told: map[string]string{}, health: map[raft.ServerID]health{},
 	}
 	m.health[m.id] = health{m.raft.standing(), true, m.begun} // the others are asked first of all
 	return m
@@ -132,7 +133,7 @@ func (m *membership) servers(c *catalog.AutopilotConfig) []autopilot.Server {
 		if found {
 			m.describe(&s, g, tx, c)
 		} else { // forgotten, or not heard of yet
-			s.Left, s.Alive = m.seen[r.ID], early && !m.seen[r.ID]
+			s.Left, s.Alive = m.seen[r.ID] && !m.longDead(r.ID), early && !m.seen[r.ID]
 		}
 		if addr, ok := m.roster.addrOf(r.ID); ok && addr != r.Address {
 			s.Address, s.Moved = string(addr), true
@@ -151,10 +152,25 @@ func (m *membership) servers(c *catalog.AutopilotConfig) []autopilot.Server {
 	return all
 }
 
+// forgottenAfter is less than gossip takes to forget a member that has failed (reconnect_timeout). One that it knows
+// no more sooner was pruned by somebody, who wants it gone.
+const forgottenAfter = time.Hour
+
+// longDead reports whether gossip has forgotten a server because it has been dead for so long. The lock is held.
+func (m *membership) longDead(id raft.ServerID) bool {
+	since, failed := m.failed[id]
+	return failed && time.Since(since) >= forgottenAfter
+}
+
 // describe adds what gossip and the catalog know of a server. The lock is held.
 func (m *membership) describe(s *autopilot.Server, g gossip.Server, tx *state.Txn, c *catalog.AutopilotConfig) {
 	id := raft.ServerID(g.ID)
 	m.seen[id] = true
+	if g.Status != gossip.StatusFailed {
+		delete(m.failed, id)
+	} else if m.failed[id].IsZero() {
+		m.failed[id] = time.Now()
+	}
 	h := m.health[id]
 	s.Alive, s.Left = g.Status == gossip.StatusAlive || g.Status == gossip.StatusLeaving, g.Status == gossip.StatusLeft
 	s.Healthy, s.Since, s.Replica, s.Version, s.Restored = h.healthy && s.Alive, h.since, g.NonVoter, g.Version, m.removed[id]
@@ -296,7 +312,7 @@ func (m *membership) report() *api.ClusterHealth {
 		h := m.health[raft.ServerID(s.ID)]
 		one := api.ServerHealth{
 			ID: s.ID, Name: s.Name, Address: s.Address, SerfStatus: known[s.ID].Status.String(), Version: known[s.ID].Version, Leader: s.Leader,
-			Healthy: s.Healthy, Voter: s.Voter, StableSince: h.since,
+			Healthy: s.Healthy, Voter: s.Voter, StableSince: h.since, ReadReplica: s.Replica,
 		}
 		if h.standing != nil {
 			one.LastContact, one.LastTerm, one.LastIndex = catalog.Duration(max(0, h.standing.LastContact)), h.standing.LastTerm, h.standing.LastIndex

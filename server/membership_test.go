@@ -53,6 +53,15 @@ func TestServersJoinAndLeave(t *testing.T) {
 	three.WaitLeader(t.Context())
 	put(t, three.Server, "k", "3")
 	wantVotes(t, three, "s1 s2 s3(no vote)")
+	health, _, err := api.AutopilotHealth.Call(t.Context(), three.Caller(), rpc.Header{}, &api.Nothing{})
+	if err != nil || len(health.Servers) != 3 {
+		t.Fatal(health, err)
+	}
+	for _, s := range health.Servers {
+		if s.ReadReplica != (s.Name == "s3") || s.Voter == s.ReadReplica || s.Leader != (s.Name == "s1") || s.Version != "1.21.4" {
+			t.Errorf("%+v", s)
+		}
+	}
 
 	c.status("s3", gossip.StatusLeft)
 	one.log.wait(t, "step=remove server=s3")
@@ -87,6 +96,7 @@ func TestDeadServers(t *testing.T) {
 	l.log.wait(t, "step=promote server=s4")
 	l.log.wait(t, "step=remove server="+gone.cfg.NodeName)
 	put(t, four.Server, "k", "2")
+	c.forget(gone.cfg.NodeName) // pruned by somebody, or a hundred hours later
 	gone.run(t)
 	l.log.wait(t, "step=promote server="+gone.cfg.NodeName)
 	if got, _ := get(t, gone.Server, "k"); got != "2" {

@@ -127,10 +127,14 @@ func autopilotState(c *call) error {
 	for _, s := range health.Servers {
 		state := serverState{
 			ID: s.ID, Name: s.Name, Address: s.Address, NodeStatus: s.SerfStatus, Version: s.Version, LastContact: s.LastContact,
-			LastTerm: s.LastTerm, LastIndex: s.LastIndex, Healthy: s.Healthy, StableSince: s.StableSince, Status: "non-voter", NodeType: "read-replica", Meta: meta[s.ID],
+			LastTerm: s.LastTerm, LastIndex: s.LastIndex, Healthy: s.Healthy, StableSince: s.StableSince, ReadReplica: s.ReadReplica, Status: "non-voter", NodeType: "voter", Meta: meta[s.ID],
+		}
+		if s.ReadReplica {
+			state.NodeType = "read-replica"
+			out.ReadReplicas = append(out.ReadReplicas, s.ID)
 		}
 		if s.Voter {
-			state.Status, state.NodeType = "voter", "voter"
+			state.Status = "voter"
 			out.Voters = append(out.Voters, s.ID)
 		}
 		if s.Leader {

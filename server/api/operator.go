@@ -50,6 +50,8 @@ type ServerHealth struct {
 	Healthy     bool
 	Voter       bool
 	StableSince time.Time
+	// ReadReplica servers never vote. Consul's answer does not have this.
+	ReadReplica bool `json:"-" codec:"ReadReplica,omitempty"`
 }
 
 // ClusterHealth is autopilot's view of all servers.
