@@ -25,9 +25,9 @@ import (
 
 // options are what scripts/chaos hands over.
 type options struct {
-	curia, dir, out, command, commit string
-	only                             *regexp.Regexp
-	long                             bool
+	curia, dir, out, command, commit, root string
+	only                                   *regexp.Regexp
+	long                                   bool
 }
 
 // progress tells on standard error what happens, since the table comes late.
@@ -44,15 +44,20 @@ func main() {
 	flag.StringVar(&o.out, "o", "", "also write the report to this file")
 	flag.StringVar(&o.command, "command", "chaos", "command to report")
 	flag.StringVar(&o.commit, "commit", "unknown", "commit to report")
+	flag.StringVar(&o.root, "planted", "", "directory of the product, to be built with planted bugs that have to be found")
 	flag.BoolVar(&o.long, "long", false, "as many rounds as the goals want")
 	only := flag.String("only", "", "regular expression of scenarios")
 	flag.Parse()
 	var err error
-	if o.only, err = regexp.Compile(*only); err != nil || o.curia == "" || o.dir == "" || flag.NArg() > 0 {
+	if o.only, err = regexp.Compile(*only); err != nil || (o.curia == "") == (o.root == "") || o.dir == "" || flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "chaos: use scripts/chaos", err)
 		os.Exit(2)
 	}
-	ok, err := all(ctx, o)
+	run := all
+	if o.root != "" {
+		run = findPlanted
+	}
+	ok, err := run(ctx, o)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 	}
@@ -96,7 +101,7 @@ func all(ctx context.Context, o options) (ok bool, err error) {
 		}
 		if err != nil {
 			ok = false
-			rows = append(rows, row{s.name, "the scenario ran to its end", "no: " + oneLine(err.Error()), "yes", "**no**"})
+			rows = append(rows, row{s.name, "the scenario ran to its end", "no: " + oneLine(err.Error()), "yes", "**no**", true})
 			progress("%s: %v", s.name, err)
 			if err := c.close(); err != nil {
 				progress("%v", err)

@@ -54,26 +54,33 @@ type run struct {
 }
 
 // row is one figure beside its goal.
-type row struct{ scenario, what, got, goal, met string }
+type row struct {
+	scenario, what, got, goal, met string
+	failed                         bool // the run fails with it
+}
 
 // check adds a row that the run stands or falls with.
 func (r *run) check(ok bool, what, goal, got string, args ...any) {
 	r.failed = r.failed || !ok
-	r.figure(ok, what, goal, got, args...)
+	r.add(ok, !ok, what, goal, fmt.Sprintf(got, args...))
 }
 
 // figure adds a row about a time. A machine that is busy with other things misses its goal too, so it fails nothing.
 func (r *run) figure(ok bool, what, goal, got string, args ...any) {
+	r.add(ok, false, what, goal, fmt.Sprintf(got, args...))
+}
+
+func (r *run) add(ok, failed bool, what, goal, got string) {
 	met := "yes"
 	if !ok {
 		met = "**no**"
 	}
-	*r.rows = append(*r.rows, row{r.name, what, fmt.Sprintf(got, args...), goal, met})
-	progress("%s: %s: %s (goal %s): %s", r.name, what, fmt.Sprintf(got, args...), goal, met)
+	*r.rows = append(*r.rows, row{r.name, what, got, goal, met, failed})
+	progress("%s: %s: %s (goal %s): %s", r.name, what, got, goal, met)
 }
 
 func (r *run) show(what, got string, args ...any) {
-	*r.rows = append(*r.rows, row{r.name, what, fmt.Sprintf(got, args...), "", "-"})
+	*r.rows = append(*r.rows, row{r.name, what, fmt.Sprintf(got, args...), "", "-", false})
 	progress("%s: %s: %s", r.name, what, fmt.Sprintf(got, args...))
 }
 

@@ -78,6 +78,11 @@ func TestJudge(t *testing.T) {
 		{"again by its holder", []*Entry{at(0, 1, lock(Acquire, "s"), yes), at(2, 3, lock(Acquire, "s"), yes), holder(4, 5, "s", 1)}, true},
 		{"the fencing token stands still", []*Entry{at(0, 1, lock(Acquire, "s"), yes), at(2, 3, lock(Release, "s"), yes),
 			at(4, 5, lock(Acquire, "t"), yes), holder(6, 7, "t", 1)}, false},
+		{"the fencing token may grow by more", []*Entry{at(0, 1, lock(Acquire, "s"), yes), holder(2, 3, "s", 7), at(4, 5, lock(Release, "s"), yes),
+			at(6, 7, lock(Acquire, "t"), yes), holder(8, 9, "t", 8)}, true},
+		{"but not without a new holder", []*Entry{at(0, 1, lock(Acquire, "s"), yes), holder(2, 3, "s", 7), holder(4, 5, "s", 8)}, false},
+		{"the fencing token goes back", []*Entry{at(0, 1, lock(Acquire, "s"), yes), holder(2, 3, "s", 7), at(4, 5, lock(Release, "s"), yes),
+			at(6, 7, lock(Acquire, "t"), yes), holder(8, 9, "t", 2)}, false},
 		{"the lock is forgotten", []*Entry{at(0, 1, lock(Acquire, "s"), yes), holder(2, 3, "", 1)}, false},
 	} {
 		dir := t.TempDir()

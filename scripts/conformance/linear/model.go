@@ -56,9 +56,11 @@ type Answer struct {
 
 // state is an object as it is at one moment.
 type state struct {
-	values    [slots]string
-	holder    string
+	values [slots]string
+	holder string
+	// lockIndex is the fencing token, at least; exactly once somebody has read it. It only has to grow.
 	lockIndex uint64
+	atLeast   bool
 }
 
 // step says whether the call can have this answer in this state, and what the state is then.
@@ -73,7 +75,11 @@ func (s state) step(c Call, a Answer) (bool, state) {
 		}
 		return true, s
 	case Holder:
-		return s.holder == a.Holder && s.lockIndex == a.LockIndex, s
+		if s.holder != a.Holder || a.LockIndex != s.lockIndex && !(s.atLeast && a.LockIndex > s.lockIndex) {
+			return false, s
+		}
+		next.lockIndex, next.atLeast = a.LockIndex, false
+		return true, next
 	case Write:
 		for _, e := range c.Expect {
 			happens = happens && s.values[e.Slot] == e.Value
@@ -85,6 +91,7 @@ func (s state) step(c Call, a Answer) (bool, state) {
 		if happens = s.holder == "" || s.holder == c.Session; s.holder == "" {
 			next.holder = c.Session
 			next.lockIndex++
+			next.atLeast = true
 		}
 	case Release:
 		happens = s.holder == c.Session

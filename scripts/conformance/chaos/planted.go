@@ -1,0 +1,152 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// planted is a bug that a scenario has to find: a run that does not fail with it could not find such a bug of ours.
+type planted struct {
+	name     string
+	scenario string
+	edits    []edit
+}
+
+// edit replaces the one place in a file of the product that reads so.
+type edit struct{ file, old, new string }
+
+var plants = []planted{
+	{"a server answers default reads by itself", "leader-cut", []edit{
+		{"server/endpoint/registry.go", "h.Consistency == rpc.Stale && r.freshEnough(h) ||", "h.Consistency != rpc.Consistent ||"},
+		{"server/endpoint/forward.go", "if err != nil || v.kind != query || h.Consistency == rpc.Stale {", "if err != nil || v.kind != query || h.Consistency != rpc.Consistent {"},
+	}},
+	{"an entry is applied twice", "leader-exit", []edit{
+		{"server/fsm/fsm.go", "	return f.registry.Apply(tx, entry.Data)", "	f.registry.Apply(tx, entry.Data)\n	return f.registry.Apply(tx, entry.Data)"},
+	}},
+	{"one server leaves entries out", "leader-exit", []edit{
+		{"server/fsm/fsm.go", "		if entry.Type != raft.LogCommand {", "		if entry.Type != raft.LogCommand || entry.Index%50 == 0 && os.Args[2][len(os.Args[2])-len(\"1/server.json\")] == '1' {\n			out[i] = Outcome{}"},
+		{"server/fsm/fsm.go", "	\"runtime/debug\"\n", "	\"os\"\n	\"runtime/debug\"\n"},
+	}},
+	{"a lock has two holders", "leader-exit", []edit{
+		{"catalog/state/kv.go", "	case old.Session != \"\":\n		return nil, nil\n", "	case old.Session != \"\" && old.LockIndex%2 == 0:\n		return nil, nil\n"},
+	}},
+	{"the fencing token stands still", "leader-exit", []edit{
+		{"catalog/state/kv.go", "		row.LockIndex = old.LockIndex + 1\n", "		row.LockIndex = old.LockIndex\n"},
+	}},
+	{"a check-and-set does not compare", "leader-exit", []edit{
+		{"catalog/state/kv.go", "	if old == nil && cas != 0 || old != nil && old.ModifyIndex != cas {\n		return nil\n", "	if old == nil && cas != 0 {\n		return nil\n"},
+	}},
+	{"a failed sync counts as done", "failed-sync", []edit{
+		{"server/raftstore/fs_linux.go", "			return err\n", "			return nil\n"},
+	}},
+}
+
+// overlay writes the edited files of a bug below dir, and the file that go build -overlay wants.
+func (p planted) overlay(root, dir string) (string, error) {
+	replace := map[string]string{}
+	for _, e := range p.edits {
+		source := filepath.Join(root, e.file)
+		read := source
+		if edited, ok := replace[source]; ok {
+			read = edited
+		}
+		text, err := os.ReadFile(read)
+		if err != nil {
+			return "", err
+		}
+		if n := strings.Count(string(text), e.old); n != 1 {
+			return "", fmt.Errorf("planted bug %q: %s has %d places that read %q: plant it anew", p.name, e.file, n, e.old)
+		}
+		edited := filepath.Join(dir, strings.ReplaceAll(e.file, "/", "_"))
+		if err := os.WriteFile(edited, []byte(strings.Replace(string(text), e.old, e.new, 1)), 0o600); err != nil {
+			return "", err
+		}
+		replace[source] = edited
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, "overlay.json")
+	return file, os.WriteFile(file, text, 0o600)
+}
+
+// build builds the product with the bug.
+func (p planted) build(ctx context.Context, root, dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	overlay, err := p.overlay(root, dir)
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(dir, "curia")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-overlay", overlay, "-o", binary, ".")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("planted bug %q: build: %w: %s", p.name, err, out)
+	}
+	return binary, nil
+}
+
+// findPlanted runs each bug's scenario and reports whether the run failed, as it has to.
+func findPlanted(ctx context.Context, o options) (ok bool, err error) {
+	var rows []row
+	ok = true
+	for i, p := range plants {
+		if !o.only.MatchString(p.scenario) {
+			continue
+		}
+		dir := filepath.Join(o.dir, fmt.Sprintf("planted-%d", i))
+		binary, err := p.build(ctx, o.root, dir)
+		if err != nil {
+			return false, err
+		}
+		progress("planted: %s", p.name)
+		found, how, err := o.finds(ctx, p, binary, dir)
+		if err != nil {
+			return false, err
+		}
+		r := run{rows: &rows, name: p.scenario}
+		r.check(found, "planted bug: "+p.name, "found", "%s", how)
+		ok = ok && found
+	}
+	return ok, write(o, rows, nil, 0)
+}
+
+// finds runs the scenario of a bug on a cluster that has it.
+func (o options) finds(ctx context.Context, p planted, binary, dir string) (found bool, how string, err error) {
+	c, err := newCluster(ctx, binary, dir, 3)
+	if err != nil {
+		return true, "no cluster comes up: " + oneLine(err.Error()), ctx.Err()
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	for _, s := range scenarios {
+		if s.name != p.scenario {
+			continue
+		}
+		var rows []row
+		well, err := one(ctx, options{dir: dir}, c, s, &rows)
+		if ctx.Err() != nil {
+			return false, "", ctx.Err()
+		}
+		if err != nil {
+			return true, "the scenario did not end well: " + oneLine(err.Error()), nil
+		}
+		for _, r := range rows {
+			if !well && r.failed {
+				return true, "found: " + r.what + ": " + r.got, nil
+			}
+		}
+		return false, "not found", nil
+	}
+	return false, "", fmt.Errorf("planted bug %q: there is no scenario %q", p.name, p.scenario)
+}
