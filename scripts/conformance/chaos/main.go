@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -149,6 +150,8 @@ func one(ctx context.Context, o options, c *cluster, s scenario, rows *[]row) (w
 		floor := int(length.Seconds() * float64(s.least))
 		r.check(answered >= floor, "calls answered", fmt.Sprintf("≥ %d", floor), "%d", answered)
 	}
+	slices.Sort(r.healed)
+	r.show("after the fault until all servers take part", "p50 %s, at most %s", short(quantile(r.healed, 0.5)), short(quantile(r.healed, 1)))
 	same := c.same(ctx, 20*time.Second)
 	r.check(same == nil, "R15 all servers hold the same", "yes", "%s", yesOr(same))
 	return !r.failed, nil

@@ -51,6 +51,7 @@ type run struct {
 	rows   *[]row
 	failed bool
 	name   string
+	healed []time.Duration // from the end of each fault until all servers took part again
 }
 
 // row is one figure beside its goal.
@@ -136,6 +137,7 @@ func (r *run) during(ctx context.Context, fault func() error, avoid ...*server) 
 
 // again heals everything, starts who is down and waits for a whole cluster. It also looks for what was acknowledged.
 func (r *run) again(ctx context.Context, probes ...*probe) error {
+	start := time.Now()
 	if err := r.lab.Heal(); err != nil {
 		return err
 	}
@@ -149,6 +151,7 @@ func (r *run) again(ctx context.Context, probes ...*probe) error {
 	if err := r.ready(ctx, settled); err != nil {
 		return err
 	}
+	r.healed = append(r.healed, time.Since(start))
 	lost, total := []string{}, 0
 	for _, p := range probes {
 		gone, err := p.lost(ctx)
