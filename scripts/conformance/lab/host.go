@@ -172,6 +172,14 @@ func (p *process) await(name string, limit time.Duration) error {
 	}
 }
 
+// Dump ends a Go program and makes it tell in the log what all of its goroutines do.
+func (h *Host) Dump() error {
+	if err := h.Thaw(); err != nil {
+		return err
+	}
+	return h.end(syscall.SIGQUIT, 10*time.Second)
+}
+
 // AwaitExit waits until the process has ended by itself, at most for limit.
 func (h *Host) AwaitExit(limit time.Duration) error {
 	h.lab.mu.Lock()
