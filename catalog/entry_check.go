@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -53,7 +54,11 @@ func (c *checker) err() error {
 	if c.first == nil {
 		return nil
 	}
-	return Errorf(Invalid, "%s: %s %s", c.head, c.first.field, c.first.why)
+	name := c.head.Key()
+	if shown := strconv.Quote(name); len(name) > maxEntryName || len(shown) != len(name)+2 {
+		name = fmt.Sprintf("%.64q", name) // it may be meant for the reader's terminal, or to fill a log
+	}
+	return Errorf(Invalid, "%s/%s: %s %s", c.head.Kind, name, c.first.field, c.first.why)
 }
 
 // oneOf checks a word.

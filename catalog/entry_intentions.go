@@ -133,7 +133,7 @@ func (e *ServiceIntentions) Validate() error {
 		if len(s.Permissions) > 0 && e.Name == Wildcard {
 			c.fail(at+".Permissions", "are not allowed for the destination %s: they need one service, whose protocol is known", Wildcard)
 		}
-		key := [3]string{s.Name, s.Peer, s.SamenessGroup}
+		key := [3]string{strings.ToLower(s.Name), s.Peer, s.SamenessGroup}
 		if seen[key] {
 			c.fail(at, "is a second one for %q", s.Name)
 		}

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -122,8 +123,8 @@ func (q *PreparedQuery) Validate() error {
 		return Errorf(Invalid, "prepared query has neither a name nor a session: nobody would find it again")
 	case len(q.Name) > maxQueryName:
 		return Errorf(Invalid, "prepared query: name %.20q… has %d bytes: at most %d are allowed", q.Name, len(q.Name), maxQueryName)
-	case strings.IndexByte(q.Name, 0) >= 0:
-		return Errorf(Invalid, "prepared query: name %q holds a zero byte", q.Name)
+	case strings.ContainsFunc(q.Name, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0xfffd }):
+		return Errorf(Invalid, "prepared query: name %q holds characters that cannot be shown", q.Name)
 	case IsUUID(q.Name):
 		return Errorf(Invalid, "prepared query: name %q looks like an id: it could be taken for that of another query", q.Name)
 	case q.Service.Service == "":
@@ -141,6 +142,9 @@ func (q *PreparedQuery) Validate() error {
 	return nil
 }
 
+// maxTTL is the longest time that a record may be kept. Source: RFC 2181, section 8.
+const maxTTL = (1<<31 - 1) * time.Second
+
 func (d QueryDNS) validate() error {
 	if d.TTL == "" {
 		return nil
@@ -152,6 +156,9 @@ func (d QueryDNS) validate() error {
 	if ttl < 0 {
 		return Errorf(Invalid, "DNS.TTL %s is below zero", d.TTL)
 	}
+	if ttl > maxTTL {
+		return Errorf(Invalid, "DNS.TTL %s is above %s, the longest that DNS has", d.TTL, maxTTL)
+	}
 	return nil
 }
 
@@ -161,6 +168,8 @@ func (s *QueryService) validate() error {
 	}
 	f := &s.Failover
 	switch {
+	case slices.Contains(f.Datacenters, ""):
+		return Errorf(Invalid, "Failover.Datacenters holds an empty name")
 	case f.NearestN < 0:
 		return Errorf(Invalid, "Failover.NearestN is %d: it cannot be below zero", f.NearestN)
 	case len(f.Targets) > 0 && (f.NearestN > 0 || len(f.Datacenters) > 0):

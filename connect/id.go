@@ -157,6 +157,9 @@ func (id ID) Validate() error {
 	if (id.Kind == KindService || id.Kind == KindAgent) && !isSegment(id.Name) {
 		return wrong("name", id.Name, "is empty, a dot segment, or no printable text")
 	}
+	if id.Kind == KindService && id.Name == catalog.Wildcard {
+		return wrong("name", id.Name, "stands for every service: it is none")
+	}
 	if n := len(id.String()); n > maxURI {
 		return wrong("name", id.Name, fmt.Sprintf("is too long: the id has %d bytes, at most %d are allowed", n, maxURI))
 	}

@@ -60,6 +60,7 @@ func TestParseIDRefuses(t *testing.T) {
 	f("spiffe://" + domain + "/ns/default/dc/dc1/svc/%2e%2e")
 	f("spiffe://" + domain + "/ns/default/dc/dc1/svc/%77eb") // web, in another form
 	f("spiffe://" + domain + "/ns/default/dc/dc1/svc/we%0ab")
+	f("spiffe://" + domain + "/ns/default/dc/dc1/svc/%2A") // every service, which is none
 	f("spiffe://" + domain + "/ns/default/dc/dc1/svc/%ff")
 	f("spiffe://" + domain + "/ns/default/dc/dc1/svc/%zz")
 	f("spiffe://" + domain + "/ns/default/dc/dc1/svc/a b")

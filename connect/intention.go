@@ -76,6 +76,7 @@ func (d Decision) String() string {
 // not allocate.
 type Policy struct {
 	rules    map[Caller]*rule // the one that counts for each caller that is named; Wildcard for the others
+	shadows  map[Caller]*rule // by folded caller: that refuses other spellings of one that is refused something
 	fallback Verdict
 }
 
@@ -106,7 +107,7 @@ type headerFilter struct {
 // no intention speaks of is allowed or not by defaultAllow. members lists the peers of a sameness group,
 // with an empty name for this cluster.
 func NewPolicy(named, all *catalog.ServiceIntentions, defaultAllow bool, members func(group string) []string) (*Policy, error) {
-	p := &Policy{rules: map[Caller]*rule{}}
+	p := &Policy{rules: map[Caller]*rule{}, shadows: map[Caller]*rule{}}
 	if defaultAllow {
 		p.fallback = Allow
 	}
@@ -128,6 +129,7 @@ func NewPolicy(named, all *catalog.ServiceIntentions, defaultAllow bool, members
 				if old := p.rules[who]; old == nil || source.Precedence > old.source.Precedence {
 					p.rules[who] = r
 				}
+				p.shadow(who.folded(), r)
 			}
 		}
 	}
@@ -212,10 +214,26 @@ func headerMatch(h catalog.IntentionHeaderFilter) (func(string) bool, error) {
 	return nil, nil // its presence is enough
 }
 
+// folded is the caller without the case of its name.
+func (c Caller) folded() Caller { return Caller{strings.ToLower(c.Service), c.Peer} }
+
+// shadow has what a rule refuses refused to other spellings of its caller too.
+func (p *Policy) shadow(who Caller, r *rule) {
+	if r.verdict == Allow && len(r.permissions) == 0 && r.jwt == nil {
+		return // what it allows, it allows to its caller alone
+	}
+	if old := p.shadows[who]; old == nil || r.source.Precedence > old.source.Precedence {
+		p.shadows[who] = &rule{destination: r.destination, source: r.source, verdict: Deny}
+	}
+}
+
 // rule is the one that counts for a caller: of those that name it and those for every service the one with
 // the highest precedence; nil when there is none.
 func (p *Policy) rule(who Caller) *rule {
 	named, any := p.rules[who], p.rules[Caller{catalog.Wildcard, who.Peer}]
+	if named == nil {
+		named = p.shadows[who.folded()]
+	}
 	if named == nil || any != nil && any.source.Precedence > named.source.Precedence {
 		return any
 	}

@@ -63,3 +63,44 @@ func TestExportsOnTheCommandLine(t *testing.T) {
 		}
 	}
 }
+
+// What entries, queries and certificates must not say: it is refused with what to do, in a line that no terminal
+// obeys and no log is filled with, and nothing is stored. A subset's filter is checked before somebody reads by it.
+func TestHostileWrites(t *testing.T) {
+	a := testkit.NewDev(t, nil).Start(t)
+	before := a.Get(t, "/v1/config/").Body
+	f := func(status int, want, method, path, body string) {
+		t.Helper()
+		r := a.Do(t, method, path, body)
+		if r.Status != status || !strings.Contains(r.Body, want) || len(r.Body) > 1000 || strings.ContainsAny(r.Body, "\n\x1b") {
+			t.Errorf("%s %.80s %.200s: %d %.1000q, want %d %s", method, path, body, r.Status, r.Body, status, want)
+		}
+	}
+	long := strings.Repeat("x", 100_000)
+	f(500, "at most 512", "PUT", "/v1/config", `{"Kind": "service-defaults", "Name": "`+long+`"}`)
+	f(500, "cannot be shown", "PUT", "/v1/config", `{"Kind": "service-defaults", "Name": "a\nb\u001b[2J"}`)
+	f(500, "error parsing regexp", "PUT", "/v1/config", `{"Kind": "service-resolver", "Name": "web", "Subsets": {"v1": {"Filter": "Service.Meta.v matches \"(a{1000}){1000}\""}}}`)
+	f(500, "error parsing regexp", "PUT", "/v1/config", `{"Kind": "service-resolver", "Name": "web", "Subsets": {"v1": {"Filter": "ID == a or not (ID == b and Service.Meta.v not matches \"(?=a)\")"}}}`)
+	f(500, "second one", "PUT", "/v1/config", `{"Kind": "service-intentions", "Name": "db", "Sources": [{"Name": "web", "Action": "allow"}, {"Name": "Web", "Action": "deny"}]}`)
+	f(400, "unknown kind", "DELETE", "/v1/config/soup/x", "")
+	f(500, "above", "POST", "/v1/query", `{"Name": "q", "Service": {"Service": "web"}, "DNS": {"TTL": "999999h"}}`)
+	f(500, "empty name", "POST", "/v1/query", `{"Name": "q", "Service": {"Service": "web", "Failover": {"Datacenters": ["dc2", ""]}}}`)
+	f(500, "cannot be shown", "POST", "/v1/query", `{"Name": "q\n\u001b[2J", "Service": {"Service": "web"}}`)
+	f(400, "stands for every service", "GET", "/v1/agent/connect/ca/leaf/*", "")
+	f(400, "printable", "GET", "/v1/agent/connect/ca/leaf/a%0Ab", "")
+	f(400, "too long", "GET", "/v1/agent/connect/ca/leaf/"+long[:5000], "")
+	if after := a.Get(t, "/v1/config/").Body + a.Get(t, "/v1/query").Body; after != before+"[]" {
+		t.Errorf("stored: %s", after)
+	}
+}
+
+// A service that is denied is denied by every spelling of its name, as the catalog takes them for one.
+func TestIntentionSpelling(t *testing.T) {
+	a := testkit.NewDev(t, nil).Start(t)
+	a.Put(t, "/v1/config", `{"Kind": "service-intentions", "Name": "db", "Sources": [{"Name": "web", "Action": "deny"}]}`)
+	for _, names := range []string{"source=web&destination=db", "source=Web&destination=db", "source=WEB&destination=DB"} {
+		if body := a.Get(t, "/v1/connect/intentions/check?"+names).Body; body != `{"Allowed":false}` {
+			t.Errorf("%s: %s", names, body)
+		}
+	}
+}

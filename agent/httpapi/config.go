@@ -80,7 +80,7 @@ func configDelete(c *call) error {
 	case name == "":
 		return notFound("missing kind or name of the config entry: want /v1/config/<kind>/<name>")
 	case e == nil:
-		return withStatus(http.StatusInternalServerError, "unknown kind of config entry %q: want one of %q", kind, catalog.EntryKinds())
+		return badRequest("unknown kind of config entry %q: want one of %q", kind, catalog.EntryKinds())
 	}
 	e.Head().Name = name
 	w := &api.ConfigWrite{Op: api.ConfigDelete, Entry: *catalog.AnyOf(e)}

@@ -85,6 +85,9 @@ func agentLeaf(c *call) error {
 	if own := c.api.config.Load().Datacenter; h.Datacenter != "" && h.Datacenter != own {
 		return badRequest("certificates are of the agent's own datacenter %q, not of %q", own, h.Datacenter)
 	}
+	if err := connect.Service("consul", "dc1", service).Validate(); err != nil { // of any cluster
+		return badRequest("service: %w", err)
+	}
 	cert, err := c.api.Leaves.Get(c.ctx(), service, h.Token, h.MinIndex, cmp.Or(h.MaxWait, leafWait))
 	if err != nil {
 		return err

@@ -3,9 +3,11 @@ package filter
 
 import (
 	"reflect"
+	"regexp"
 	"sync"
 
 	bexpr "github.com/hashicorp/go-bexpr"
+	"github.com/hashicorp/go-bexpr/grammar"
 
 	"github.com/curia-mesh/curia/catalog"
 )
@@ -79,8 +81,34 @@ func (p *program) check() error {
 	if len(p.expression) > maxExpression {
 		return catalog.Errorf(catalog.Invalid, "filter has %d bytes: at most %d are allowed", len(p.expression), maxExpression)
 	}
-	if _, err := bexpr.CreateEvaluator(p.expression, bexpr.WithMaxExpressions(maxSteps)); err != nil {
+	ast, err := grammar.Parse("", []byte(p.expression), grammar.MaxExpressions(maxSteps))
+	if err == nil {
+		err = checkPatterns(ast.(grammar.Expression))
+	}
+	if err != nil {
 		return catalog.Errorf(catalog.Invalid, "Failed to create boolean expression evaluator: filter %q: %w", p.expression, err)
+	}
+	return nil
+}
+
+// checkPatterns compiles the regular expressions in an expression. The library would when it meets the first element:
+// a filter that is stored would be found wrong by those who read by it, and by each of them.
+func checkPatterns(e grammar.Expression) error {
+	switch e := e.(type) {
+	case *grammar.UnaryExpression:
+		return checkPatterns(e.Operand)
+	case *grammar.BinaryExpression:
+		if err := checkPatterns(e.Left); err != nil {
+			return err
+		}
+		return checkPatterns(e.Right)
+	case *grammar.CollectionExpression:
+		return checkPatterns(e.Inner)
+	case *grammar.MatchExpression:
+		if e.Operator == grammar.MatchMatches || e.Operator == grammar.MatchNotMatches {
+			_, err := regexp.Compile(e.Value.Raw)
+			return err
+		}
 	}
 	return nil
 }
