@@ -162,7 +162,7 @@ func apiConfig(cfg *config.Config) httpapi.Config {
 func (a *Agent) localConfig(cfg *config.Config) local.Config {
 	out := local.Config{
 		Node: a.catalogNode(cfg), SidecarMinPort: cfg.Ports.SidecarMinPort, SidecarMaxPort: cfg.Ports.SidecarMaxPort,
-		CheckUpdateInterval: cfg.CheckUpdateInterval, DiscardCheckOutput: cfg.DiscardCheckOutput,
+		CheckUpdateInterval: cfg.CheckUpdateInterval, CheckChangesPerMinute: cfg.CheckChangesPerMinute, DiscardCheckOutput: cfg.DiscardCheckOutput,
 		Checks:      check.Deps{TLS: a.checkTLS.current.Load, DockerHost: os.Getenv("DOCKER_HOST"), OutputMaxSize: cfg.CheckOutputMaxSize, FlapHalfLife: cfg.CheckFlapHalfLife, Log: logging.Named(a.log, "check")},
 		Policy:      check.Policy{Scripts: cfg.EnableScriptChecks, LocalScripts: cfg.EnableLocalScriptChecks},
 		ClusterSize: func() int { return len(a.pools.lan.Members()) },

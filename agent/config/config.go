@@ -91,6 +91,7 @@ type Config struct {
 	MaxQueryTime              time.Duration            `json:"max_query_time"`
 	DiscoveryMaxStale         time.Duration            `json:"discovery_max_stale"`
 	CheckUpdateInterval       time.Duration            `json:"check_update_interval"`
+	CheckChangesPerMinute     int                      `json:"check_changes_per_minute"`
 	CheckOutputMaxSize        int                      `json:"check_output_max_size"`
 	CheckFlapHalfLife         time.Duration            `json:"check_flap_half_life"`
 	DiscardCheckOutput        bool                     `json:"discard_check_output"`

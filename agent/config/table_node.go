@@ -98,6 +98,7 @@ func serviceSettings() []setting {
 		{Key: "enable_script_checks", Flag: "enable-script-checks", Help: "Run script checks, those registered over HTTP too. Anyone who may register can then run commands."},
 		{Key: "enable_local_script_checks", Flag: "enable-local-script-checks", Help: "Run script checks that are defined in files."},
 		{Key: "check_update_interval", Def: 5 * time.Minute, Help: "How long a new output of a check whose state is the same may wait before it is sent; 0 sends at once."},
+		{Key: "check_changes_per_minute", Def: 60, Check: atLeast(0), Help: "How often in a minute changes of the states of one service's checks are sent; what changes more often is held, and its last state is sent. 0 is no bound."},
 		{Key: "check_output_max_size", Flag: "check_output_max_size check-output-max-size", Def: 4096, Check: atLeast(1), Help: "Bytes of a check's output that are kept."},
 		{Key: "check_flap_half_life", Def: time.Minute, Help: "Time after which a change of a check's state counts half. A check with six changes or more is held at its worst state until it has settled; 0 holds none. Not for ttl checks."},
 		{Key: "discard_check_output", Reload: true, Help: "Do not keep the output of checks."},

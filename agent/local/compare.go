@@ -162,6 +162,7 @@ func (s *State) settleCheck(o *object, theirs *catalog.Check) {
 	switch {
 	case o.gone() || theirs == nil:
 		s.verdict(o, o.gone() && theirs == nil)
+	case o.held && o.deferred: // it is told at its time
 	case o.deferred && sameCheck(o.check, theirs, true):
 	default:
 		s.verdict(o, sameCheck(o.check, theirs, false))

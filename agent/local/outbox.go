@@ -63,9 +63,11 @@ type object struct {
 	dirty    bool // the catalog may have something else
 	queued   bool
 	sending  bool
-	deferred bool  // dirty by its output only, which may wait
+	deferred bool  // dirty by what may wait: its output, or a change that is held
+	held     bool  // its state has changed, and waits for the rate of its service
 	refused  error // why it is not tried again until it changes or the next comparison
 	tickets  []*ticket
+	rate     rate // of a service's checks
 }
 
 func (o *object) gone() bool { return o.node == nil && o.service == nil && o.check == nil }
@@ -131,7 +133,7 @@ func (b *outbox) object(key objectKey) *object {
 
 // enqueue has o sent.
 func (b *outbox) enqueue(o *object) {
-	o.dirty, o.deferred, o.refused = true, false, nil
+	o.dirty, o.deferred, o.held, o.refused = true, false, false, nil
 	if !o.queued {
 		o.queued = true
 		b.queue = append(b.queue, o)
@@ -152,10 +154,17 @@ func (b *outbox) mark(o *object) {
 // postpone has o sent later.
 func (b *outbox) postpone(o *object, at time.Time) {
 	if !o.deferred && !o.queued {
-		o.dirty, o.deferred = true, true
-		b.deferred = append(b.deferred, deferral{at, o})
-		b.ring()
+		o.held = false
+		b.postponeTo(o, at)
 	}
+}
+
+// postponeTo has o sent at a time, which may be before that of others.
+func (b *outbox) postponeTo(o *object, at time.Time) {
+	o.dirty, o.deferred = true, true
+	i, _ := slices.BinarySearchFunc(b.deferred, at, func(d deferral, at time.Time) int { return d.at.Compare(at) })
+	b.deferred = slices.Insert(b.deferred, i, deferral{at, o})
+	b.ring()
 }
 
 // mature queues what has waited long enough and returns when the next one has.

@@ -32,13 +32,15 @@ func (r reporter) Report(id string, status catalog.Status, output string) {
 	row, next := *h.row, *h
 	row.Status, row.Output = status, output
 	next.row = &row
-	urgent := h.row.Status != status || s.cfg.CheckUpdateInterval <= 0
+	changed := h.row.Status != status
+	urgent := changed || s.cfg.CheckUpdateInterval <= 0
 	s.setCheck(&next)
 	o := s.link(&next)
 	o.check = &row
 	switch {
-	case urgent:
+	case urgent && !(changed && s.hold(o)):
 		s.mark(o)
+	case o.held && o.deferred: // it goes at its time
 	case o.dirty && !o.deferred && !o.sending: // it goes with what is queued
 	default:
 		s.postpone(o, time.Now().Add(s.cfg.CheckUpdateInterval))

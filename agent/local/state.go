@@ -24,6 +24,9 @@ type Config struct {
 	SidecarMinPort, SidecarMaxPort int
 	// CheckUpdateInterval is how long a new output of a check in the same state may wait before it is sent.
 	CheckUpdateInterval time.Duration
+	// CheckChangesPerMinute is how often in a minute changes of the states of a service's checks are told to the
+	// servers; 0 is no bound.
+	CheckChangesPerMinute int
 	// DiscardCheckOutput drops the output of checks.
 	DiscardCheckOutput bool
 	// Checks is what checks need; Reporter, Aliased and Node are set here.
