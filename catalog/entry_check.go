@@ -118,6 +118,17 @@ func (c *checker) path(field, path string) {
 	}
 }
 
+// resolved refuses a path with dot segments: requests are compared when theirs are resolved (RFC 3986, 5.2.4), so that
+// it would match none, and what it is to deny would be let in.
+func (c *checker) resolved(field, path string) {
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." {
+			c.fail(field, "%.64q has the segment %q, which no request has that is compared: write the path that it stands for", path, segment)
+			return
+		}
+	}
+}
+
 // onePath checks the three ways to match a path.
 func (c *checker) onePath(field, exact, prefix, regex string) {
 	if count(exact != "", prefix != "", regex != "") > 1 {

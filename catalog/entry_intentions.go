@@ -217,6 +217,8 @@ func (p *IntentionPermission) validate(c *checker, at string) {
 
 func (h *IntentionHTTPPermission) validate(c *checker, at string) {
 	c.onePath(at, h.PathExact, h.PathPrefix, h.PathRegex)
+	c.resolved(at+".PathExact", h.PathExact)
+	c.resolved(at+".PathPrefix", h.PathPrefix)
 	c.methods(at+".Methods", h.Methods)
 	for i, f := range h.Header {
 		at := fmt.Sprintf("%s.Header[%d]", at, i)
