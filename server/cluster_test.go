@@ -92,6 +92,7 @@ func (c *cluster) start(t *testing.T, i, expect int, changes ...func(*server.Con
 	cfg := config(t.TempDir())
 	cfg.NodeName, cfg.NodeID, cfg.Expect = fmt.Sprint("s", i), idOf(i), expect
 	cfg.Autopilot = catalog.AutopilotConfig{CleanupDeadServers: true, LastContactThreshold: catalog.Duration(200 * time.Millisecond), MaxTrailingLogs: 250}
+	cfg.RaftMultiplier = 3 // a busy machine elects nobody by itself
 	n := &node{cluster: c, cfg: cfg, log: newLines()}
 	for _, change := range changes {
 		change(&n.cfg)
