@@ -33,6 +33,7 @@ type raftNode struct {
 	roster    *roster
 	open      atomic.Bool // Raft is there
 	ending    atomic.Bool
+	port      *raftPort
 	saving    sync.Mutex // held while a snapshot is taken to be sent
 }
 
@@ -63,8 +64,9 @@ const (
 // openRaft starts Raft over machine. spare makes another one, for a recovery to read the log with.
 func openRaft(cfg Config, machine *fsm.FSM, spare func() *fsm.FSM, port net.Listener, roster *roster) (*raftNode, error) {
 	n := &raftNode{cfg: cfg, elected: make(chan bool, 8), roster: roster}
+	n.port = &raftPort{Listener: port, dialer: rpc.Dialer{}, advertise: cfg.Advertise, conns: map[*raftConn]bool{}}
 	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: &raftPort{Listener: port, dialer: rpc.Dialer{}, advertise: cfg.Advertise}, MaxPool: 3, Timeout: 10 * time.Second, Logger: quiet{cfg.RaftLog, &n.ending},
+		Stream: n.port, MaxPool: 3, Timeout: 10 * time.Second, Logger: quiet{cfg.RaftLog, &n.ending},
 		ServerAddressProvider: addresses{roster, n.configured},
 	})
 	if err := n.start(machine, spare); err != nil {
@@ -125,6 +127,9 @@ func (n *raftNode) openStores() (raft.LogStore, raft.StableStore, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if wrap := n.cfg.LogStore.Wrap; wrap != nil {
+		disk = wrap(disk)
+	}
 	n.disk = disk
 	snapshots, err := snapstore.Open(filepath.Join(dir, "snapshots"), snapstore.Options{Keep: keptSnapshots, Doubt: disk.Refuse, Logger: n.cfg.Log})
 	if err != nil {
@@ -169,10 +174,20 @@ func (n *raftNode) standForElection() {
 
 // handOver gives the leadership to another server, so that writes go on, where there is one.
 func (n *raftNode) handOver() {
-	if n.State() != raft.Leader || n.voters() < 2 {
+	if n.State() != raft.Leader || n.voters() < 2 || n.port.isCut() {
 		return
 	}
-	if err := n.LeadershipTransfer().Error(); err != nil {
+	done := make(chan error, 1)
+	go func() { done <- n.LeadershipTransfer().Error() }() // ends when Raft has
+	late := time.NewTimer(endTimeout / 2)
+	defer late.Stop()
+	var err error
+	select {
+	case err = <-done:
+	case <-late.C:
+		err = errors.New("raft does not answer: its disk may hang")
+	}
+	if err != nil {
 		n.cfg.Log.Warn("leadership could not be handed over", "err", err)
 	}
 }
@@ -253,17 +268,66 @@ type raftPort struct {
 	net.Listener
 	dialer    rpc.Dialer
 	advertise string
+
+	mu    sync.Mutex
+	conns map[*raftConn]bool // that were dialed and are open; nil when they are cut off
 }
+
+// raftConn is a connection to another server's Raft.
+type raftConn struct {
+	net.Conn
+	port *raftPort
+}
+
+// Close implements net.Conn.
+func (c *raftConn) Close() error {
+	c.port.mu.Lock()
+	delete(c.port.conns, c)
+	c.port.mu.Unlock()
+	return c.Conn.Close()
+}
+
+var errCutOff = errors.New("this server is about to end: its disk hangs")
 
 // Dial implements raft.StreamLayer. This server reaches itself where it listens: the way by the address
 // for others may lead through a translation that does not turn back.
 func (p *raftPort) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	if p.isCut() {
+		return nil, errCutOff
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	if string(address) == p.advertise {
 		address = raft.ServerAddress(p.Listener.Addr().String())
 	}
-	return p.dialer.Dial(ctx, string(address), rpc.ProtocolRaft)
+	conn, err := p.dialer.Dial(ctx, string(address), rpc.ProtocolRaft)
+	if err != nil {
+		return nil, err
+	}
+	kept := &raftConn{conn, p}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conns == nil {
+		return nil, errors.Join(errCutOff, conn.Close())
+	}
+	p.conns[kept] = true
+	return kept, nil
+}
+
+// cutOff ends all messages of this server's Raft, for good.
+func (p *raftPort) cutOff() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Conn.Close()
+	}
+	p.conns = nil
+}
+
+func (p *raftPort) isCut() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conns == nil
 }
 
 // Addr implements net.Listener with the address that others reach.

@@ -22,6 +22,8 @@ type LogConfig struct {
 	NoFreelistSync bool
 	// VerifyInterval is how often the whole log is read and its checksums are compared; 0 is never.
 	VerifyInterval time.Duration
+	// Wrap, if set, puts something before the log, for fault tests.
+	Wrap func(raftstore.Log) raftstore.Log
 }
 
 // Names of the backends, which are those of their directories and metrics.

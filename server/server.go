@@ -222,7 +222,13 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.founder.run(inner) })
 	group.Go(func() error { return s.doctor.run(inner) })
 	group.Go(func() error { return s.hangUp(inner) })
-	group.Go(func() error { return s.raft.watchdog(inner) })
+	group.Go(func() error {
+		err := s.raft.watchdog(inner)
+		if err != nil {
+			stop() // who waits for an answer hears at once that none comes
+		}
+		return err
+	})
 	group.Go(func() error { return (&gauges{s}).gauge(inner) })
 	group.Go(func() error { return s.verifyLog(inner) })
 	s.raft.electSelf()

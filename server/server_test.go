@@ -81,6 +81,13 @@ func put(t *testing.T, s *server.Server, key, value string) {
 	}
 }
 
+// write is put for other goroutines, and for writes that may fail.
+func write(s *server.Server, key, value string) error {
+	req := &api.KVWrite{Op: api.KVSet, Pair: catalog.KVPair{Key: key, Value: []byte(value)}}
+	_, _, err := api.KVApply.Call(context.Background(), s.Caller(), rpc.Header{}, req)
+	return err
+}
+
 func get(t *testing.T, s *server.Server, key string) (string, uint64) {
 	t.Helper()
 	pairs, meta, err := api.KVRead.Call(t.Context(), s.Caller(), rpc.Header{}, &api.KVQuery{Key: key})

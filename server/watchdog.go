@@ -43,6 +43,7 @@ func (n *raftNode) watchdog(ctx context.Context) error {
 		case was >= stallWarn && s.lasts == 0:
 			n.cfg.Log.Warn("the raft log can be written again", "path", n.cfg.DataDir, "hung", was)
 		case s.lasts >= stallEnd && n.replaceable():
+			n.port.cutOff() // Raft waits for the disk, and its heartbeats go on
 			return fmt.Errorf("raft log in %s: a write has hung for %v; this server ends so that another one can lead: replace the disk and start again", n.cfg.DataDir, s.lasts)
 		}
 	}
