@@ -26,6 +26,7 @@ var may = map[string][]string{
 	"rpc/http1":                  {},
 	"rpc/memnet":                 {},
 	"rpc/gossip":                 {},
+	"rpc/router":                 {"rpc", "rpc/gossip"},
 	"server/api":                 {"catalog", "rpc"},
 	"server/endpoint":            {"catalog", "catalog/...", "rpc"},
 	"server/handler":             {"catalog", "catalog/...", "connect", "connect/chain", "rpc", "server/api", "server/endpoint"},
@@ -55,6 +56,7 @@ var may = map[string][]string{
 	"agent":           {"catalog", "catalog/...", "rpc", "rpc/...", "server", "server/...", "agent/..."},
 	"agent/command":   {"catalog", "agent", "agent/client", "agent/config", "agent/decode", "server/fsm", "server/snapshot"},
 	"agent/frontdoor": {},
+	"agent/fleet":     {},
 	"agent/testkit":   {"catalog", "catalog/...", "rpc", "rpc/...", "server", "server/...", "agent", "agent/..."},
 	"website":         {},
 }

@@ -27,7 +27,6 @@ import (
 	"github.com/curia-mesh/curia/agent/telemetry"
 	"github.com/curia-mesh/curia/agent/watch"
 	"github.com/curia-mesh/curia/catalog/state"
-	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server"
 )
 
@@ -62,9 +61,8 @@ type Agent struct {
 	telemetry *telemetry.Telemetry
 	sockets   *sockets
 	pools     *pools
-	server    *server.Server
+	backend   backend
 	nodes     atomic.Pointer[state.Store] // what a server knows of the nodes, for its gossip
-	caller    rpc.Caller
 	cache     *watch.Cache
 	plans     *watch.Plans
 	external  *external.Monitor
@@ -101,9 +99,6 @@ func Open(opts Options) (*Agent, error) {
 	for _, w := range warnings {
 		a.log.Warn(w.String())
 	}
-	if !cfg.Server {
-		return nil, errors.New("this agent is no server and client agents are not supported yet: start it with -dev, or with -server and -bootstrap-expect=1")
-	}
 	if err := a.openDataDir(cfg, &opened); err != nil {
 		return nil, err
 	}
@@ -122,10 +117,10 @@ func Open(opts Options) (*Agent, error) {
 	if err := a.openPools(cfg, &opened); err != nil {
 		return nil, err
 	}
-	if err := a.openServer(cfg); err != nil {
+	if err := a.openBackend(cfg); err != nil {
 		return nil, err
 	}
-	opened.add(func() { a.server.Close() })
+	opened.add(a.backend.close)
 	if err := a.openInterfaces(cfg); err != nil {
 		return nil, err
 	}
@@ -158,31 +153,22 @@ func (a *Agent) openLogs(cfg *config.Config, opened *rollback) error {
 	return nil
 }
 
-func (a *Agent) openServer(cfg *config.Config) error {
-	s, err := server.Open(a.serverConfig(cfg))
-	if err != nil {
-		return err
-	}
-	a.server, a.caller = s, s.Caller()
-	a.nodes.Store(s.Store())
-	return nil
-}
-
 // openInterfaces makes what clients talk to.
 func (a *Agent) openInterfaces(cfg *config.Config) error {
 	var err error
+	caller := a.backend.caller()
 	if err := a.checkTLS.loadChecks(cfg); err != nil {
 		return err
 	}
-	if a.local, err = local.New(a.localConfig(cfg), a.caller, logging.Named(a.log, "local")); err != nil {
+	if a.local, err = local.New(a.localConfig(cfg), caller, logging.Named(a.log, "local")); err != nil {
 		return err
 	}
 	if err := a.setServices(cfg); err != nil {
 		return err
 	}
 	a.events = event.NewRing(eventLocal{a})
-	a.cache = watch.New(watch.Options{Caller: a.caller, Datacenter: cfg.Datacenter, Log: logging.Named(a.log, "cache")})
-	a.dns, err = dns.New(dnsConfig(cfg), &source{cache: a.cache, caller: a.caller, node: cfg.NodeName, header: a.dnsHeader}, logging.Named(a.log, "dns"))
+	a.cache = watch.New(watch.Options{Caller: a.backend.quick(), Datacenter: cfg.Datacenter, Log: logging.Named(a.log, "cache")})
+	a.dns, err = dns.New(dnsConfig(cfg), &source{cache: a.cache, caller: caller, node: cfg.NodeName, header: a.dnsHeader}, logging.Named(a.log, "dns"))
 	if err != nil {
 		return err
 	}
@@ -190,11 +176,11 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 		return err
 	}
 	a.api = httpapi.New(apiConfig(cfg), httpapi.Deps{
-		Caller: a.caller, Cache: a.cache, Node: &node{a}, Local: a.local, Snapshots: a.server.Snapshots(), Events: a.events, Telemetry: a.telemetry, Logs: a.logs,
+		Caller: caller, Cache: a.cache, Shared: !cfg.Server, Node: &node{a}, Local: a.local, Snapshots: a.backend.snapshots(), Events: a.events, Telemetry: a.telemetry, Logs: a.logs,
 		Leaves: a.leaves,
 	}, logging.Named(a.log, "http"))
 	a.external = external.New(external.Deps{
-		Caller: a.caller, Node: cfg.NodeName, Token: func() string { return a.config.tokens.Load().Agent },
+		Caller: caller, Node: cfg.NodeName, Token: func() string { return a.config.tokens.Load().Agent },
 		Checks: check.Deps{TLS: a.checkTLS.current.Load, OutputMaxSize: cfg.CheckOutputMaxSize, FlapHalfLife: cfg.CheckFlapHalfLife}, Log: logging.Named(a.log, "external"),
 	})
 	a.plans = watch.NewPlans(watch.Deps{
@@ -230,7 +216,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	}
 	core.Go(guard(a.telemetry.Run))
-	core.Go(guard(a.server.Run))
+	core.Go(guard(a.backend.run))
 	core.Go(guard(a.pools.run))
 	core.Go(guard(a.handleEvents))
 	core.Go(guard(a.cache.Run))
@@ -244,7 +230,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	edge.Go(func() error { return a.sendCoordinates(inner, cfg) })
 	edge.Go(func() error { return a.measure(inner) })
 	edge.Go(func() error { return a.plans.Run(inner) })
-	edge.Go(func() error { return a.external.Run(inner) })
+	if cfg.Server { // the servers share them among themselves
+		edge.Go(func() error { return a.external.Run(inner) })
+	}
 	edge.Go(func() error { return a.autoReload(inner) })
 	edge.Go(func() error { return a.obey(inner, cancel) })
 	edge.Go(func() error { return a.announce(inner) })
@@ -360,22 +348,21 @@ func (a *Agent) leavePools(cfg *config.Config) {
 	}
 }
 
-// Server is the server that runs in this agent.
-func (a *Agent) Server() *server.Server { return a.server }
-
-// announce says in the log when everything can be asked of this server, as it leads or knows the leader, and
-// lets the catalog hear at once what had to wait for that.
-func (a *Agent) announce(ctx context.Context) error {
-	leader := a.server.WaitLeader(ctx)
-	if ctx.Err() != nil {
-		return nil
+// Server is the server that runs in this agent, nil on a client agent.
+func (a *Agent) Server() *server.Server {
+	if h, ok := a.backend.(*hosted); ok {
+		return h.Server
 	}
-	a.local.Kick()
-	cfg := a.config.get()
-	if leader == cfg.NodeName {
-		a.log.Info("ready: this server leads the datacenter", "dc", cfg.Datacenter)
-	} else {
-		a.log.Info("ready: another server leads the datacenter", "dc", cfg.Datacenter, "leader", leader)
+	return nil
+}
+
+// announce says in the log when everything can be asked of the servers, and lets the catalog hear at once what
+// had to wait for that.
+func (a *Agent) announce(ctx context.Context) error {
+	what, leader := a.backend.ready(ctx)
+	if ctx.Err() == nil {
+		a.local.Kick()
+		a.log.Info("ready: "+what, "dc", a.config.get().Datacenter, "leader", leader)
 	}
 	return nil
 }

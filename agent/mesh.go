@@ -10,7 +10,7 @@ import (
 
 func (a *Agent) openLeaves(cfg *config.Config) (err error) {
 	o := leaf.Options{
-		Caller: a.caller, Views: a.cache, Datacenter: cfg.Datacenter, Spread: cfg.Connect.TestCALeafRootChangeSpread, Log: logging.Named(a.log, "leaf"),
+		Caller: a.backend.caller(), Views: a.cache, Datacenter: cfg.Datacenter, Spread: cfg.Connect.TestCALeafRootChangeSpread, Log: logging.Named(a.log, "leaf"),
 	}
 	if !cfg.Dev && cfg.DataDir != "" {
 		o.Dir = filepath.Join(cfg.DataDir, "leaf")

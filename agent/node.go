@@ -2,12 +2,11 @@ package agent
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"runtime"
 	"strconv"
 	"time"
-
-	"github.com/hashicorp/raft"
 
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/agent/event"
@@ -154,13 +153,7 @@ func (n *node) stats() map[string]map[string]string {
 	if n.pools.wan != nil {
 		stats["serf_wan"] = n.pools.wan.Stats()
 	}
-	if n.server != nil {
-		stats["raft"] = n.server.RaftStats()
-		stats["consul"] = map[string]string{
-			"acl": "disabled", "server": "true", "bootstrap": strconv.FormatBool(cfg.BootstrapExpect == 1), "known_datacenters": "1",
-			"leader": strconv.FormatBool(n.server.State() == raft.Leader), "leader_addr": n.server.LeaderAddr(),
-		}
-	}
+	maps.Copy(stats, n.backend.stats(cfg))
 	return stats
 }
 
@@ -211,7 +204,7 @@ func (a *Agent) sendCoordinates(ctx context.Context, cfg *config.Config) error {
 		}
 		last = coordinate(c)
 		req := &api.CoordinateUpdate{Updates: []*catalog.NodeCoordinate{{Node: cfg.NodeName, Segment: cfg.Segment, Coord: last}}}
-		if _, _, err := api.CoordinateSet.Call(ctx, a.caller, rpc.Header{Token: a.config.tokens.Load().Agent}, req); err != nil {
+		if _, _, err := api.CoordinateSet.Call(ctx, a.backend.caller(), rpc.Header{Token: a.config.tokens.Load().Agent}, req); err != nil {
 			a.log.Debug("coordinate could not be sent", "err", err)
 			last = nil
 		}

@@ -228,9 +228,7 @@ func (a *Agent) handleEvent(e gossip.Event) {
 			"address", e.Member.AddrPort(), "other", e.Rival)
 	default:
 		a.log.Debug("LAN pool changed", "event", e.Kind, "node", e.Member.Name)
-		if a.server != nil {
-			a.server.Observe()
-		}
+		a.backend.observe(e)
 	}
 }
 

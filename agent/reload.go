@@ -47,7 +47,7 @@ func (a *Agent) reload() error {
 		func() error { return a.plans.Set(next.Watches) },
 		func() error { return a.logs.SetLevel(next.LogLevel) },
 		func() error { return a.telemetry.SetFilter(next.Telemetry.PrefixFilter) },
-		func() error { return a.server.Reload(snapshotPace(next), bootstrapEntries(next)) },
+		func() error { return a.backend.reload(next) },
 	} {
 		if err := step(); err != nil {
 			return err

@@ -85,6 +85,11 @@ func (m Method[Req, Rep]) Call(ctx context.Context, c Caller, h Header, req *Req
 	if err != nil {
 		return nil, Meta{}, err
 	}
+	return m.Typed(answer)
+}
+
+// Typed is the reply in an answer to the method.
+func (m Method[Req, Rep]) Typed(answer Answer) (*Rep, Meta, error) {
 	rep, ok := answer.Value().(*Rep)
 	if !ok {
 		return nil, Meta{}, fmt.Errorf("rpc: %s answered with %T, want %T", m.Name, answer.Value(), rep)

@@ -10,10 +10,11 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 )
 
-// encodeError and decodeError are the mapper between errors and the wire.
+// encodeError and DecodeError are the mapper between errors and the wire.
 func encodeError(err error) (code, msg string) { return string(catalog.CodeOf(err)), err.Error() }
 
-func decodeError(code, msg string) error {
+// DecodeError is the error of a server as it comes out of the wire again, for those who call servers.
+func DecodeError(code, msg string) error {
 	return catalog.Errorf(catalog.Code(code), "%s", msg)
 }
 

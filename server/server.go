@@ -165,7 +165,7 @@ func Open(cfg Config) (*Server, error) {
 	if cfg.Advertise == "" {
 		cfg.Advertise = port.Addr().String()
 	}
-	s.pool = rpc.NewPool(rpc.PoolOptions{Decode: decodeError})
+	s.pool = rpc.NewPool(rpc.PoolOptions{Decode: DecodeError})
 	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Streams: s.snapshots.serve, Encode: encodeError, Log: cfg.Log}), rpc.ListenerOptions{MaxPerIP: cfg.ConnsPerClient, HandshakeTimeout: cfg.HandshakeTimeout, Log: cfg.Log})
 	self := raft.Server{ID: raft.ServerID(cfg.NodeID), Address: raft.ServerAddress(cfg.Advertise)}
 	s.roster = newRoster(cfg.Datacenter, self, cfg.Members, cfg.Log)

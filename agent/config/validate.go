@@ -101,7 +101,7 @@ func (l *loader) ports() {
 	if p.SerfLAN < 0 {
 		l.failAt("ports.serf_lan", "gossip in the datacenter cannot be switched off")
 	}
-	if p.Server < 0 {
+	if p.Server < 0 && l.config.Server {
 		l.failAt("ports.server", "RPC cannot be switched off")
 	}
 	for _, r := range []struct {

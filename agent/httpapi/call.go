@@ -216,6 +216,9 @@ func ask[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) (rpc.Answer, e
 	if err != nil {
 		return rpc.Answer{}, err
 	}
+	if c.shares(m.Name, &h) {
+		return shared(c, m, h, req)
+	}
 	ctx := c.blocking(&h)
 	return m.Ask(ctx, c.api.Caller, h, req)
 }
@@ -293,20 +296,18 @@ func cached[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) error {
 	}
 	c.w.Header()[headerCache] = valueMiss
 	if state.Hit {
-		c.w.Header()[headerCache] = valueHit
-		c.w.Header().Set("Age", strconv.FormatInt(int64(state.Age/time.Second), 10))
+		c.hit(state.Age)
 	}
-	return c.answer(answer)
+	return c.answer(aged(answer, state))
 }
 
 // send makes a request and gives back the typed reply.
 func send[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) (*Rep, rpc.Meta, error) {
-	h, err := c.header()
+	answer, err := ask(c, m, req)
 	if err != nil {
 		return nil, rpc.Meta{}, err
 	}
-	ctx := c.blocking(&h)
-	return m.Call(ctx, c.api.Caller, h, req)
+	return m.Typed(answer)
 }
 
 // nothing is the request of verbs that take none.

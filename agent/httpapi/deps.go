@@ -20,7 +20,10 @@ type Deps struct {
 	// Caller reaches the servers.
 	Caller rpc.Caller
 	// Cache answers those who ask for cached results.
-	Cache     *watch.Cache
+	Cache *watch.Cache
+	// Shared is whether those who wait for one change share a query through Cache: the servers are across the
+	// network, and what they answered last is kept for when they cannot be reached.
+	Shared    bool
 	Node      Node
 	Local     *local.State
 	Snapshots Snapshots

@@ -21,7 +21,7 @@ type Agent struct {
 	err    error         // what it ended with
 }
 
-// Start runs the node's agent in this process until Stop or the end of the test, and waits until it leads.
+// Start runs the node's agent in this process until Stop or the end of the test, and waits until it is ready.
 func (n *Node) Start(t testing.TB) *Agent {
 	t.Helper()
 	a := &Agent{Node: n, Log: newLog(), reload: make(chan struct{}, 1), done: make(chan struct{})}
@@ -58,8 +58,10 @@ func (a *Agent) Reload(t testing.TB) {
 // Stop checks the store's invariants and ends the agent, if it has not ended before.
 func (a *Agent) Stop(t testing.TB) {
 	t.Helper()
-	for _, wrong := range a.Store().Check() {
-		t.Error("invariant:", wrong)
+	if s := a.agent.Server(); s != nil {
+		for _, wrong := range s.Store().Check() {
+			t.Error("invariant:", wrong)
+		}
 	}
 	a.stop(nil)
 	select {

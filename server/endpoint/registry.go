@@ -76,6 +76,11 @@ func (r *Registry) Methods() []string {
 	return names
 }
 
+// Reads reports whether a verb is a query.
+func (r *Registry) Reads(method string) bool {
+	return r.verbs[method] != nil && r.verbs[method].kind == query
+}
+
 // NewRequest returns a blank request of a verb to decode a call into, nil when there is no such verb.
 func (r *Registry) NewRequest(method string) any {
 	if v := r.verbs[method]; v != nil {

@@ -1,0 +1,189 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/curia-mesh/curia/agent/config"
+	"github.com/curia-mesh/curia/agent/httpapi"
+	"github.com/curia-mesh/curia/agent/logging"
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/gossip"
+	"github.com/curia-mesh/curia/rpc/router"
+	"github.com/curia-mesh/curia/server"
+	"github.com/curia-mesh/curia/server/api"
+)
+
+// backend is how an agent reaches the servers. Its two kinds are all that a server agent and a client agent
+// differ in.
+type backend interface {
+	// caller reaches the servers, and quick does for those who can do without an answer.
+	caller() rpc.Caller
+	quick() rpc.Caller
+	snapshots() httpapi.Snapshots
+	// observe hears of each change of members in the LAN pool. It does not block.
+	observe(gossip.Event)
+	// run works until ctx ends.
+	run(ctx context.Context) error
+	// ready blocks until the servers can be asked, or ctx ends. It says in words what is so, and who leads.
+	ready(ctx context.Context) (what, leader string)
+	// reload takes up what may change.
+	reload(*config.Config) error
+	// stats are the figures of `info`, by group.
+	stats(cfg *config.Config) map[string]map[string]string
+	close()
+}
+
+func (a *Agent) openBackend(cfg *config.Config) error {
+	if !cfg.Server {
+		a.backend = newRemote(cfg, a.pools.lan, func() { a.local.Kick() }, logging.Named(a.log, "router"))
+		return nil
+	}
+	s, err := server.Open(a.serverConfig(cfg))
+	if err != nil {
+		return err
+	}
+	a.backend = &hosted{s, cfg.NodeName}
+	a.nodes.Store(s.Store())
+	return nil
+}
+
+// hosted is a server in this agent.
+type hosted struct {
+	*server.Server
+	node string
+}
+
+func (h *hosted) caller() rpc.Caller            { return h.Caller() }
+func (h *hosted) quick() rpc.Caller             { return h.Caller() }
+func (h *hosted) snapshots() httpapi.Snapshots  { return h.Snapshots() }
+func (h *hosted) observe(gossip.Event)          { h.Observe() }
+func (h *hosted) run(ctx context.Context) error { return h.Run(ctx) }
+func (h *hosted) close()                        { h.Close() }
+
+func (h *hosted) reload(cfg *config.Config) error {
+	return h.Reload(snapshotPace(cfg), bootstrapEntries(cfg))
+}
+
+func (h *hosted) ready(ctx context.Context) (what, leader string) {
+	if leader = h.WaitLeader(ctx); leader == h.node {
+		return "this server leads the datacenter", leader
+	}
+	return "another server leads the datacenter", leader
+}
+
+func (h *hosted) stats(cfg *config.Config) map[string]map[string]string {
+	return map[string]map[string]string{
+		"raft": h.RaftStats(),
+		"consul": {
+			"acl": "disabled", "server": "true", "bootstrap": strconv.FormatBool(cfg.BootstrapExpect == 1), "known_datacenters": "1",
+			"leader": strconv.FormatBool(h.State() == raft.Leader), "leader_addr": h.LeaderAddr(),
+		},
+	}
+}
+
+// remote is servers across the network.
+type remote struct {
+	*router.Router
+	pool    *rpc.Pool
+	members func() []gossip.Member
+	changed func() // hears that there are other servers
+	log     *slog.Logger
+}
+
+func newRemote(cfg *config.Config, lan *gossip.Pool, changed func(), log *slog.Logger) *remote {
+	pool := rpc.NewPool(rpc.PoolOptions{Decode: server.DecodeError})
+	return &remote{
+		pool: pool, members: lan.Members, changed: changed, log: log,
+		Router: router.New(router.Options{
+			Pool: pool, Datacenter: cfg.Datacenter, Hold: cfg.Performance.RPCHoldTimeout, Decode: server.DecodeError, Reads: api.Reads,
+			Elsewhere: func(err error) bool { return catalog.CodeOf(err) == catalog.NoLeader },
+			Nodes:     func() int { return len(lan.Members()) }, Log: log,
+		}),
+	}
+}
+
+func (r *remote) caller() rpc.Caller           { return r.Router }
+func (r *remote) quick() rpc.Caller            { return r.Once() }
+func (r *remote) snapshots() httpapi.Snapshots { return r }
+func (r *remote) reload(*config.Config) error  { return nil }
+func (r *remote) close()                       { r.pool.Close() }
+
+func (r *remote) observe(e gossip.Event) {
+	if _, ok := e.Member.Server(); ok {
+		r.SetMembers(r.members())
+	}
+}
+
+func (r *remote) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.Run(ctx) })
+	group.Go(func() error { return r.pool.Run(ctx) })
+	group.Go(func() error { return r.watch(ctx) })
+	return group.Wait()
+}
+
+// watch tells the operator when the last server is gone and when one is back, and whoever has something to send
+// that it may.
+func (r *remote) watch(ctx context.Context) error {
+	for had := false; ; {
+		changed := r.Changed()
+		has := len(r.Servers()) > 0
+		switch {
+		case had && !has:
+			r.log.Warn("no server is known any more: answers that are known already are served, changes wait until a server is back")
+		case has:
+			r.changed()
+		}
+		had = has
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+// readyPause is how long after a server has said that there is no leader it is asked again.
+const readyPause = time.Second
+
+func (r *remote) ready(ctx context.Context) (what, leader string) {
+	for ctx.Err() == nil {
+		changed := r.Changed()
+		found, _, err := api.StatusLeader.Call(ctx, r.Router, rpc.Header{}, &api.Nothing{})
+		if err == nil && *found != "" {
+			return "the servers answer this client agent", *found
+		}
+		again := time.NewTimer(readyPause)
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-again.C:
+		}
+		again.Stop()
+	}
+	return "", ""
+}
+
+func (r *remote) stats(*config.Config) map[string]map[string]string {
+	return map[string]map[string]string{
+		"consul": {"acl": "disabled", "server": "false", "known_servers": strconv.Itoa(len(r.Servers()))},
+	}
+}
+
+// SaveSnapshot implements httpapi.Snapshots.
+func (r *remote) SaveSnapshot(ctx context.Context, h rpc.Header, begin func(index uint64) io.Writer) error {
+	return api.SaveSnapshot(ctx, r.Router, h, begin)
+}
+
+// RestoreSnapshot implements httpapi.Snapshots.
+func (r *remote) RestoreSnapshot(ctx context.Context, h rpc.Header, from io.Reader) error {
+	return api.RestoreSnapshot(ctx, r.Router, h, from)
+}

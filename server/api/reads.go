@@ -1,0 +1,22 @@
+package api
+
+// reads are the verbs that change nothing.
+var reads = func() map[string]bool {
+	set := map[string]bool{}
+	for _, name := range []string{
+		AddressOwners.Name, AutopilotHealth.Name, AutopilotRead.Name, CAConfig.Name, CARoots.Name, ChainGet.Name, ConfigGet.Name, ConfigList.Name, ConfigListAll.Name,
+		CoordinateDatacenters.Name, CoordinateNode.Name, CoordinateNodes.Name, Datacenters.Name, ExportedServices.Name, ExternalNodes.Name, FederationList.Name,
+		FederationRead.Name, GatewayIntentions.Name, GatewayLinks.Name, GatewayServices.Name, HealthChecks.Name, HealthNode.Name, HealthService.Name,
+		HealthState.Name, IntentionAuthorize.Name, IntentionCheck.Name, IntentionGet.Name, IntentionList.Name, IntentionMatch.Name, KVKeys.Name, KVList.Name, KVRead.Name,
+		NodeDump.Name, NodeServiceMap.Name, NodeServicesList.Name, Nodes.Name, PeeringList.Name, PeeringRead.Name, QueryAbroad.Name, QueryExecute.Name,
+		QueryExplain.Name, QueryFailover.Name, QueryList.Name, QueryRead.Name, RaftConfigurationRead.Name, ServiceDump.Name, ServiceInstances.Name,
+		ServiceTopology.Name, Services.Name, SessionList.Name, SessionNode.Name, SessionRead.Name, StatusLeader.Name, StatusPeers.Name, TxnRead.Name,
+		UsageRead.Name, VirtualRead.Name,
+	} {
+		set[name] = true
+	}
+	return set
+}()
+
+// Reads reports whether a verb changes nothing, so that it can be asked again when the answer was lost.
+func Reads(method string) bool { return reads[method] }
