@@ -43,7 +43,11 @@ type backend interface {
 
 func (a *Agent) openBackend(cfg *config.Config) error {
 	if !cfg.Server {
-		a.backend = newRemote(cfg, a.pools.lan, func() { a.local.Kick() }, logging.Named(a.log, "router"))
+		reached := func() {
+			a.local.Kick()
+			a.cache.Wake()
+		}
+		a.backend = newRemote(cfg, a.pools.lan, reached, logging.Named(a.log, "router"))
 		return nil
 	}
 	s, err := server.Open(a.serverConfig(cfg))
@@ -94,18 +98,16 @@ type remote struct {
 	*router.Router
 	pool    *rpc.Pool
 	members func() []gossip.Member
-	changed func() // hears that there are other servers
-	log     *slog.Logger
 }
 
-func newRemote(cfg *config.Config, lan *gossip.Pool, changed func(), log *slog.Logger) *remote {
+func newRemote(cfg *config.Config, lan *gossip.Pool, reached func(), log *slog.Logger) *remote {
 	pool := rpc.NewPool(rpc.PoolOptions{Decode: server.DecodeError})
 	return &remote{
-		pool: pool, members: lan.Members, changed: changed, log: log,
+		pool: pool, members: lan.Members,
 		Router: router.New(router.Options{
 			Pool: pool, Datacenter: cfg.Datacenter, Hold: cfg.Performance.RPCHoldTimeout, Decode: server.DecodeError, Reads: api.Reads,
-			Elsewhere: func(err error) bool { return catalog.CodeOf(err) == catalog.NoLeader },
-			Nodes:     func() int { return len(lan.Members()) }, Log: log,
+			Elsewhere: func(err error) bool { return catalog.CodeOf(err) == catalog.NoLeader }, Reached: reached,
+			Nodes: func() int { return len(lan.Members()) }, Log: log,
 		}),
 	}
 }
@@ -126,29 +128,23 @@ func (r *remote) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.Run(ctx) })
 	group.Go(func() error { return r.pool.Run(ctx) })
-	group.Go(func() error { return r.watch(ctx) })
+	group.Go(func() error { return r.greet(ctx) })
 	return group.Wait()
 }
 
-// watch tells the operator when the last server is gone and when one is back, and whoever has something to send
-// that it may.
-func (r *remote) watch(ctx context.Context) error {
-	for had := false; ; {
+// greet asks the servers that gossip finds whether they are there, so that what waits for them goes on.
+func (r *remote) greet(ctx context.Context) error {
+	for ctx.Err() == nil {
 		changed := r.Changed()
-		has := len(r.Servers()) > 0
-		switch {
-		case had && !has:
-			r.log.Warn("no server is known any more: answers that are known already are served, changes wait until a server is back")
-		case has:
-			r.changed()
+		if len(r.Servers()) > 0 {
+			_, _, _ = api.StatusLeader.Call(ctx, r.Router, rpc.Header{}, &api.Nothing{}) // the router tells what comes of it
 		}
-		had = has
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-changed:
 		}
 	}
+	return nil
 }
 
 // readyPause is how long after a server has said that there is no leader it is asked again.

@@ -169,6 +169,17 @@ func (c *Cache) evict(most int) {
 	}
 }
 
+// Wake makes what could not be refreshed be tried again at once: the servers are back.
+func (c *Cache) Wake() {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for _, v := range c.views {
+		if val := v.current.Load(); val != nil && val.state == failing {
+			v.wake()
+		}
+	}
+}
+
 func (c *Cache) remove(v *view) {
 	delete(c.views, v.key)
 	v.giveUp()

@@ -231,13 +231,18 @@ func (v *view) take(r reading, following bool) *value {
 			return old // what is followed is newer, or is about to go back by itself
 		}
 		next.state = followed // from this index on, by a goroutine that must not pause any longer
-		select {
-		case v.kick <- struct{}{}:
-		default:
-		}
+		v.wake()
 	}
 	v.put(next, old != nil && old.state == failing)
 	return next
+}
+
+// wake makes the goroutine that pauses go on.
+func (v *view) wake() {
+	select {
+	case v.kick <- struct{}{}:
+	default: // it is about to
+	}
 }
 
 // put swaps the value. Readers wake when the index changed, or if they are to see what else did. The lock

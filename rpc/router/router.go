@@ -7,7 +7,10 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
+
+	metrics "github.com/hashicorp/go-metrics"
 
 	"github.com/curia-mesh/curia/rpc"
 )
@@ -31,6 +34,8 @@ type Options struct {
 	// Elsewhere reports whether another server may answer a read that one has answered with this error. Nil is
 	// that none may.
 	Elsewhere func(error) bool
+	// Reached hears when a server answers for the first time, and again after none could be reached. Nil is nobody.
+	Reached func()
 	// Nodes is how many nodes the pool has: the more, the rarer the rebalancing. Nil is one.
 	Nodes func() int
 	// Log may be nil.
@@ -45,6 +50,9 @@ const defaultHold = 7 * time.Second
 type Router struct {
 	o    Options
 	list list
+	// away is why no server can be reached; empty while one can be, or before one was.
+	away  atomic.Pointer[string]
+	begun atomic.Bool // a server has answered
 }
 
 // New returns a router that knows no servers: see SetMembers.
@@ -57,6 +65,9 @@ func New(o Options) *Router {
 	}
 	if o.Elsewhere == nil {
 		o.Elsewhere = func(error) bool { return false }
+	}
+	if o.Reached == nil {
+		o.Reached = func() {}
 	}
 	if o.Nodes == nil {
 		o.Nodes = func() int { return 1 }
@@ -98,11 +109,17 @@ func attempt[T any](ctx context.Context, r *Router, call *rpc.Call, hold time.Du
 	var failing time.Time      // since when
 	tried := map[string]bool{} // in this round, by address
 	var last error             // of a server
+	metrics.IncrCounter(calls, 1)
 	for {
 		to, changed, any := r.list.next(tried)
 		if to == "" {
 			if !any && last == nil {
-				return zero, r.make("unavailable", NoServers)
+				last = r.make("unavailable", NoServers)
+				r.lost(last)
+				return zero, last
+			}
+			if link := (*rpc.LinkError)(nil); errors.As(last, &link) {
+				r.lost(last)
 			}
 			if !r.rest(ctx, changed, failing, hold) {
 				return zero, last
@@ -111,16 +128,20 @@ func attempt[T any](ctx context.Context, r *Router, call *rpc.Call, hold time.Du
 			continue
 		}
 		v, err := do(r.o.Pool.To(to), shortened(call, start))
+		link := (*rpc.LinkError)(nil)
+		if ctx.Err() == nil && !errors.As(err, &link) {
+			r.found()
+		}
 		if err == nil || ctx.Err() != nil {
 			return v, err
 		}
+		metrics.IncrCounter(failures, 1)
 		if failing.IsZero() {
 			failing = time.Now()
 		}
 		tried[to], last = true, err
-		link := (*rpc.LinkError)(nil)
 		switch {
-		case errors.As(err, &link):
+		case link != nil:
 			if r.list.demote(to) {
 				r.o.Log.Debug("server moved to the back of the list", "addr", to, "err", err)
 			}
@@ -131,6 +152,39 @@ func attempt[T any](ctx context.Context, r *Router, call *rpc.Call, hold time.Du
 			return zero, err // a server has held it already
 		}
 	}
+}
+
+// Names of the metrics, as Consul's dashboards know them; the last one is our own.
+// Source: https://developer.hashicorp.com/consul/docs/reference/agent/telemetry
+var (
+	calls     = []string{"client", "rpc"}
+	failures  = []string{"client", "rpc", "failed"}
+	reachable = []string{"client", "servers_reachable"}
+)
+
+// lost notes that no server can be reached, and says so once.
+func (r *Router) lost(err error) {
+	why := err.Error()
+	if r.begun.Load() && r.away.CompareAndSwap(nil, &why) {
+		metrics.SetGauge(reachable, 0)
+		r.o.Log.Warn("no server can be reached: what was asked before is answered as it was last known, and changes wait until a server is back", "err", err)
+	}
+}
+
+// found notes that a server answers, and tells whoever waited for that.
+func (r *Router) found() {
+	if r.begun.Load() && r.away.Load() == nil {
+		return
+	}
+	first := r.begun.CompareAndSwap(false, true)
+	if !first && r.away.Swap(nil) == nil {
+		return // another call was first
+	}
+	metrics.SetGauge(reachable, 1)
+	if !first {
+		r.o.Log.Info("the servers can be reached again")
+	}
+	r.o.Reached()
 }
 
 func (r *Router) make(code, msg string) error {
