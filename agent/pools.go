@@ -25,8 +25,9 @@ import (
 // pools are the gossip pools that the agent is in: that of its datacenter, and on servers that of all
 // servers.
 type pools struct {
-	lan *gossip.Pool
-	wan *gossip.Pool // nil on client agents and where serf_wan is off
+	admission *admission // of the LAN pool
+	lan       *gossip.Pool
+	wan       *gossip.Pool // nil on client agents and where serf_wan is off
 }
 
 func (a *Agent) openPools(cfg *config.Config, opened *rollback) error {
@@ -34,7 +35,8 @@ func (a *Agent) openPools(cfg *config.Config, opened *rollback) error {
 	if err != nil {
 		return err
 	}
-	a.pools = &pools{}
+	a.pools = &pools{admission: newAdmission(cfg.Datacenter, cfg.NodeName, a.id, logging.Named(a.log, "lan"))}
+	lan.Admit = a.pools.admission.admit
 	if a.pools.lan, err = gossip.Open(lan); err != nil {
 		return fmt.Errorf("LAN gossip (ports.serf_lan): %w", err)
 	}
@@ -214,6 +216,7 @@ func (a *Agent) handleEvents(ctx context.Context) error {
 }
 
 func (a *Agent) handleEvent(e gossip.Event) {
+	a.pools.admission.note(e)
 	switch e.Kind {
 	case gossip.User:
 		got, err := a.events.Receive(e.User.Name, e.User.LTime, e.User.Payload)

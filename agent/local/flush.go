@@ -152,7 +152,7 @@ func (s *State) delivered(batch []unit) {
 			if !p.current() {
 				continue // it is queued again
 			}
-			o.dirty, o.refused = false, nil
+			o.dirty, o.refused, o.told = false, nil, ""
 			release(o.tickets, nil)
 			o.tickets = nil
 			if o.gone() {
@@ -206,6 +206,10 @@ func (s *State) refused(u unit, err error) {
 			o.refused = err
 			release(slices.Concat(p.tickets, o.tickets), err)
 			o.tickets = nil
+			if o.told == err.Error() {
+				continue // it is refused after each comparison
+			}
+			o.told = err.Error()
 			s.log.Warn("the catalog refused an entry of this node", "kind", o.key.kind.String(), "id", o.key.id, "removal", o.gone(), "err", err)
 		}
 	}

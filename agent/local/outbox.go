@@ -63,9 +63,10 @@ type object struct {
 	dirty    bool // the catalog may have something else
 	queued   bool
 	sending  bool
-	deferred bool  // dirty by what may wait: its output, or a change that is held
-	held     bool  // its state has changed, and waits for the rate of its service
-	refused  error // why it is not tried again until it changes or the next comparison
+	deferred bool   // dirty by what may wait: its output, or a change that is held
+	held     bool   // its state has changed, and waits for the rate of its service
+	refused  error  // why it is not tried again until it changes or the next comparison
+	told     string // why it was refused when that was last logged
 	tickets  []*ticket
 	rate     rate // of a service's checks
 }

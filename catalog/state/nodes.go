@@ -74,7 +74,7 @@ func NodesAt(tx *Txn, w *Watch, address string) []*catalog.Node {
 
 // EnsureNode adds or changes a node and returns the stored row. A node keeps its creation index; one
 // that says the same again is left as it is. A name that a living node holds under another id is
-// refused; a dead one is taken over.
+// refused, and so is an id that one holds under another name; those of a dead one are taken over.
 func EnsureNode(tx *Txn, n *catalog.Node) (*catalog.Node, error) {
 	if err := zeroless("node", n.Node, n.ID, n.Address); err != nil {
 		return nil, err
@@ -89,6 +89,9 @@ func EnsureNode(tx *Txn, n *catalog.Node) (*catalog.Node, error) {
 			return nil, err
 		}
 		if same := nodeWithID(tx, nil, row.ID); same != nil && fold(same.Node) != fold(row.Node) {
+			if err := takeID(tx, &row, same); err != nil {
+				return nil, err
+			}
 			DeleteNode(tx, same.Node) // renamed: what was on it is registered anew under the new name
 			before = same
 		}
@@ -124,13 +127,43 @@ func takeName(tx *Txn, n, old *catalog.Node) error {
 	if old == nil || old.ID == "" || fold(old.ID) == fold(n.ID) {
 		return nil
 	}
-	health := Check(tx, nil, old.Node, catalog.SerfHealth)
-	if health == nil || health.Status == catalog.Critical {
+	if !alive(tx, old) {
 		return nil
 	}
 	return catalog.Errorf(catalog.Conflict,
 		"node name %q is taken: node %s at %s is alive under it, node %s at %s wants it; give one of them another node_name, or let the first leave",
 		n.Node, old.ID, old.Address, n.ID, n.Address)
+}
+
+// takeID decides whether n may have the id that old, which has another name, holds.
+func takeID(tx *Txn, n, old *catalog.Node) error {
+	if !alive(tx, old) {
+		return nil
+	}
+	return catalog.Errorf(catalog.Conflict,
+		"node id %s is taken: node %q at %s is alive with it, node %q at %s wants it; if one has a copy of the other's data_dir, remove node-id from the copy, else let the first leave",
+		n.ID, old.Node, old.Address, n.Node, n.Address)
+}
+
+// alive is whether gossip says of a node that it is there.
+func alive(tx *Txn, n *catalog.Node) bool {
+	health := Check(tx, nil, n.Node, catalog.SerfHealth)
+	return health != nil && health.Status != catalog.Critical
+}
+
+// Claim refuses an agent that says something about its node while a living node has its name or its id: what it
+// says would be taken for the other's.
+func Claim(tx *Txn, n *catalog.Node) error {
+	if n.ID == "" {
+		return nil
+	}
+	if err := takeName(tx, n, nodeNamed(tx, nil, n.Node)); err != nil {
+		return err
+	}
+	if same := nodeWithID(tx, nil, n.ID); same != nil && fold(same.Node) != fold(n.Node) {
+		return takeID(tx, n, same)
+	}
+	return nil
 }
 
 // DeleteNode removes a node with its services, checks, sessions and coordinates, and reports whether it

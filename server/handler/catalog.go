@@ -56,10 +56,14 @@ func registerCatalog(r *endpoint.Registry, d Deps) {
 			return &api.SyncRequest{Register: *checked, Deregister: req.Deregister}, nil
 		},
 		Apply: func(tx *state.Txn, req *api.SyncRequest) (*api.Nothing, error) {
+			said := registration(&req.Register)
+			if err := state.Claim(tx, said.Node); err != nil {
+				return nil, err
+			}
 			for i := range req.Deregister {
 				deregister(tx, &req.Deregister[i])
 			}
-			return nothing, state.Register(tx, registration(&req.Register))
+			return nothing, state.Register(tx, said)
 		},
 	})
 	registerCatalogReads(r)
