@@ -4,6 +4,7 @@ package fleet_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -29,3 +30,6 @@ func resolve(t testing.TB, n *testkit.Node, name string, qtype uint16) *dns.Msg 
 	}
 	return m
 }
+
+// patience is how long anything may take that a test waits for.
+const patience = 60 * time.Second

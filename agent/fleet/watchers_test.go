@@ -1,0 +1,68 @@
+package fleet_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/curia-mesh/curia/agent/testkit"
+)
+
+// counted is the value of a counter since the agent's start.
+func counted(t testing.TB, p *testkit.Process, name string) int {
+	t.Helper()
+	for line := range strings.Lines(p.Get(t, "/v1/agent/metrics?format=prometheus").Body) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return int(n)
+		}
+	}
+	t.Fatalf("no counter %q", name)
+	return 0
+}
+
+// However many wait for one change at a client agent, it asks the servers once.
+func TestWatchersShareOneQuery(t *testing.T) {
+	const watchers, rounds = 500, 3
+	s, c := fleet(t, testkit.Settings{
+		"telemetry": testkit.Settings{"prometheus_retention_time": "1h"}, "limits": testkit.Settings{"http_max_conns_per_client": 2 * watchers},
+	})
+	const register = `{"Node": "outside", "Address": "10.0.0.9", "Service": {"Service": "web", "Port": %d}}`
+	s.Put(t, "/v1/catalog/register", fmt.Sprintf(register, 1000))
+	index := c.Get(t, "/v1/health/service/web").Index()
+	before := counted(t, c, "consul_client_rpc")
+
+	seen := make(chan error, watchers)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for range watchers {
+		go func() { // ends after the rounds
+			last := index
+			for round := 1; round <= rounds; round++ {
+				r, err := c.Ask(ctx, "GET", fmt.Sprintf("/v1/health/service/web?index=%d", last), "")
+				if err == nil && !strings.Contains(r.Body, fmt.Sprintf(`"Port":%d,`, 1000+round)) {
+					err = fmt.Errorf("round %d: status %d, index %d after %d: %s", round, r.Status, r.Index(), last, r.Body)
+				}
+				last = r.Index()
+				seen <- err
+			}
+		}()
+	}
+	for round := 1; round <= rounds; round++ {
+		s.Put(t, "/v1/catalog/register", fmt.Sprintf(register, 1000+round))
+		for range watchers {
+			if err := <-seen; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// Beside them the agent makes a few calls of its own.
+	if made := counted(t, c, "consul_client_rpc") - before; made > 50 {
+		t.Errorf("%d waiting %d times made %d calls to the servers", watchers, rounds, made)
+	}
+}
