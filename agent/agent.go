@@ -334,16 +334,17 @@ func (a *Agent) leavePools(cfg *config.Config) {
 	a.local.Pause()
 	late, cancel := context.WithTimeout(context.Background(), cfg.Performance.LeaveDrainTime+5*time.Second)
 	defer cancel()
-	if a.server != nil {
-		a.server.Leave()
+	s := a.Server()
+	if s != nil {
+		s.Leave()
 	}
 	if err := a.pools.leave(late); err != nil {
 		a.log.Warn("the pools may not know that this agent has left", "err", err)
 	}
-	if a.server == nil {
+	if s == nil {
 		return
 	}
-	if err := a.server.AwaitRemoval(late); err != nil {
+	if err := s.AwaitRemoval(late); err != nil {
 		a.log.Warn("this server has left and is still a member of its cluster", "err", err)
 	}
 }
