@@ -6,16 +6,13 @@ import (
 	"net/netip"
 	"runtime"
 	"strconv"
-	"time"
 
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/agent/event"
 	"github.com/curia-mesh/curia/agent/httpapi"
 	"github.com/curia-mesh/curia/agent/local"
 	"github.com/curia-mesh/curia/catalog"
-	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/rpc/gossip"
-	"github.com/curia-mesh/curia/server/api"
 )
 
 // node is what the HTTP API shows of the agent.
@@ -179,36 +176,6 @@ func (l eventLocal) ServiceTags(match func(string) bool) [][]string {
 		}
 	}
 	return tags
-}
-
-// coordinateInterval is how often the agent tells the servers where it is in the network.
-const coordinateInterval = 15 * time.Second
-
-// sendCoordinates tells the servers this node's coordinate from time to time.
-func (a *Agent) sendCoordinates(ctx context.Context, cfg *config.Config) error {
-	if cfg.DisableCoordinates {
-		return nil
-	}
-	tick := time.NewTicker(coordinateInterval)
-	defer tick.Stop()
-	var last *catalog.Coordinate
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		c := a.pools.lan.Coordinate()
-		if c == nil || len(a.pools.lan.Members()) < 2 && last != nil {
-			continue // a lone node stays where it is
-		}
-		last = coordinate(c)
-		req := &api.CoordinateUpdate{Updates: []*catalog.NodeCoordinate{{Node: cfg.NodeName, Segment: cfg.Segment, Coord: last}}}
-		if _, _, err := api.CoordinateSet.Call(ctx, a.backend.caller(), rpc.Header{Token: a.config.tokens.Load().Agent}, req); err != nil {
-			a.log.Debug("coordinate could not be sent", "err", err)
-			last = nil
-		}
-	}
 }
 
 // taggedAddresses are the node's addresses by the kind of client they are for.

@@ -278,19 +278,3 @@ func (a *Agent) joinUntil(ctx context.Context, p *gossip.Pool, kind string, addr
 		}
 	}
 }
-
-// wanCoordinates are those of this datacenter's servers.
-func (a *Agent) wanCoordinates() []*catalog.NodeCoordinate {
-	c := a.pools.lan.Coordinate()
-	if a.pools.wan != nil {
-		c = a.pools.wan.Coordinate()
-	}
-	if c == nil {
-		return []*catalog.NodeCoordinate{}
-	}
-	return []*catalog.NodeCoordinate{{Node: a.config.get().NodeName, Coord: coordinate(c)}}
-}
-
-func coordinate(c *gossip.Coordinate) *catalog.Coordinate {
-	return &catalog.Coordinate{Vec: c.Vec, Error: c.Error, Adjustment: c.Adjustment, Height: c.Height}
-}
