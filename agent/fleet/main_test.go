@@ -1,4 +1,3 @@
-// Package fleet_test meets client agents and their servers as the world does: real processes over real sockets.
 package fleet_test
 
 import (

@@ -78,6 +78,9 @@ func (m *model) ensureNode(given *catalog.Node) bool {
 	}
 	for other, same := range m.nodes {
 		if n.ID != "" && same.ID == n.ID && other != name {
+			if health := m.checks[at(other, catalog.SerfHealth)]; health != nil && health.Status != catalog.Critical {
+				return false
+			}
 			created = same.CreateIndex
 			m.deleteNode(other)
 		}
