@@ -56,7 +56,8 @@ func (l *list) shuffle() {
 }
 
 // set makes the servers those that are alive, and returns the addresses that are not used any more. Those that
-// stay keep their order; new ones come in anywhere.
+// stay keep their order, and the one in use stays that: one that has just come back may have much to catch up
+// with. New ones come in anywhere behind it.
 func (l *list) set(alive []gossip.Server) (gone []string, news bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,9 +76,10 @@ func (l *list) set(alive []gossip.Server) (gone []string, news bool) {
 			gone, news = append(gone, addr(old)), true
 		}
 	}
+	front := min(len(next), 1)
 	for _, s := range alive {
 		if _, fresh := byID[s.ID]; fresh {
-			next, news = slices.Insert(next, rand.N(len(next)+1), s), true
+			next, news = slices.Insert(next, front+rand.N(len(next)-front+1), s), true
 			delete(byID, s.ID)
 		}
 	}

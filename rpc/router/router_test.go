@@ -389,6 +389,20 @@ func TestMovedServer(t *testing.T) {
 	})
 }
 
+// Servers that come later do not take the place of the one in use before it is time.
+func TestNewServersWait(t *testing.T) {
+	inSite(t, 1, router.Options{}, func(t *testing.T, s *site) {
+		for i := 2; i <= 9; i++ {
+			s.start(fmt.Sprint("s", i))
+			s.tell()
+			s.want(read, "s1")
+		}
+		if len(s.order()) != 9 {
+			t.Errorf("servers: %v", s.order())
+		}
+	})
+}
+
 // The server in use changes from time to time, less often in a large pool, so that agents spread.
 func TestRebalance(t *testing.T) {
 	f := func(nodes int, least, most time.Duration) {

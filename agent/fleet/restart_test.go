@@ -1,0 +1,106 @@
+package fleet_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"github.com/curia-mesh/curia/agent/testkit"
+)
+
+// What was registered with a client agent, and how its checks were, is there again after a crash. Meanwhile the
+// servers say that the agent is not there.
+func TestClientCrash(t *testing.T) {
+	s, c := fleet(t, nil)
+	c.Put(t, "/v1/agent/service/register", `{"Name": "web", "Port": 80, "Check": {"CheckID": "up", "TTL": "1h"}}`)
+	c.Put(t, "/v1/agent/check/warn/up?note=careful", "")
+	state := func(want ...string) {
+		t.Helper()
+		s.Until(t, "/v1/health/node/c1", func(r testkit.Reply) bool {
+			var checks []struct{ CheckID, Status, Output string }
+			r.JSON(t, &checks)
+			var is []string
+			for _, k := range checks {
+				is = append(is, k.CheckID+" "+k.Status)
+			}
+			return strings.Join(is, ", ") == strings.Join(want, ", ")
+		})
+	}
+	state("serfHealth passing", "up warning")
+	before := s.Get(t, "/v1/catalog/service/web").Body
+	c.Kill(t)
+	state("serfHealth critical", "up warning")
+	c = c.Node.Spawn(t)
+	state("serfHealth passing", "up warning")
+	if after := s.Get(t, "/v1/catalog/service/web").Body; after != before {
+		t.Errorf("the service after the restart: %s\nbefore: %s", after, before)
+	}
+	if checks := c.Get(t, "/v1/agent/checks").Body; !strings.Contains(checks, `"careful"`) {
+		t.Errorf("checks after the restart: %s", checks)
+	}
+}
+
+// While servers are killed one after the other, when the last one is back and has caught up, no stale read and no DNS
+// question at a client agent fails; consistent reads wait for the next leader, and writes go on.
+func TestServersCrashInTurn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("elections take their time")
+	}
+	cluster := testkit.NewCluster(t, 3, nil)
+	servers := cluster.Spawn(t)
+	c := cluster[0].Join(t, "c1", testkit.Settings{"performance": testkit.Settings{"rpc_hold_timeout": "20s"}}).Spawn(t)
+	c.Put(t, "/v1/agent/service/register", `{"Name": "web", "Port": 80}`)
+	for _, s := range servers {
+		s.Until(t, "/v1/health/service/web?stale", func(r testkit.Reply) bool { return r.Body != "[]" })
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	failed := make(chan error, 2)
+	count := func(ask func() error) { // until ctx ends
+		n := 0
+		for ctx.Err() == nil {
+			if err := ask(); err != nil && ctx.Err() == nil {
+				failed <- fmt.Errorf("after %d answers: %w", n, err)
+				return
+			}
+			n++
+		}
+		failed <- nil
+	}
+	go count(func() error {
+		r, err := c.Ask(ctx, "GET", "/v1/health/service/web?stale", "")
+		if err == nil && (r.Status != http.StatusOK || !strings.Contains(r.Body, `"web"`)) {
+			err = fmt.Errorf("status %d: %s", r.Status, r.Body)
+		}
+		return err
+	})
+	go count(func() error {
+		m, err := dns.ExchangeContext(ctx, new(dns.Msg).SetQuestion("web.service.consul.", dns.TypeSRV), fmt.Sprintf("127.0.0.1:%d", c.DNS))
+		if err == nil && len(m.Answer) != 1 {
+			err = errors.New(m.String())
+		}
+		return err
+	})
+	for i, s := range servers {
+		s.Kill(t)
+		c.Get(t, "/v1/catalog/nodes?consistent") // held until there is a leader, and asked again if its connection dies
+		c.Put(t, "/v1/kv/round", fmt.Sprint(i))
+		servers[i] = s.Node.Spawn(t)
+		servers[i].Until(t, "/v1/health/service/web?stale", func(r testkit.Reply) bool { return r.Body != "[]" }) // it has caught up
+		if got := c.Get(t, "/v1/kv/round?raw").Body; got != fmt.Sprint(i) {
+			t.Errorf("the key after round %d: %q", i, got)
+		}
+	}
+	cancel()
+	for range 2 {
+		if err := <-failed; err != nil {
+			t.Error(err)
+		}
+	}
+}
