@@ -112,8 +112,8 @@ func Open(opts Options) (*Agent, error) {
 		return nil, err
 	}
 	opened.add(a.sockets.close)
-	a.banner(cfg)
-	a.warnHTTPS(cfg)
+	banner(opts.Out, cfg, a.build, a.id, a.sockets)
+	a.sockets.warnHTTPS(cfg, a.log)
 	if err := a.openPools(cfg, &opened); err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if cfg.PidFile != "" {
 		defer os.Remove(cfg.PidFile)
 	}
-	a.noteRunning(cfg)
+	noteRunning(cfg, a.log)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	lasting, endLasting := context.WithCancel(context.WithoutCancel(ctx))
@@ -226,7 +226,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	edge.Go(func() error { return a.local.Run(inner) })
 	edge.Go(func() error { return a.dns.Run(inner, a.sockets.packets, a.sockets.dns) })
 	edge.Go(func() error { return a.serveHTTP(inner) })
-	edge.Go(func() error { return a.retryJoin(inner, cfg) })
+	edge.Go(func() error { return a.pools.retryJoin(inner, cfg, a.log) })
 	edge.Go(func() error { return a.sendCoordinates(inner, cfg) })
 	edge.Go(func() error { return a.measure(inner) })
 	edge.Go(func() error { return a.plans.Run(inner) })
@@ -236,7 +236,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	edge.Go(func() error { return a.autoReload(inner) })
 	edge.Go(func() error { return a.obey(inner, cancel) })
 	edge.Go(func() error { return a.announce(inner) })
-	edge.Go(func() error { return a.keepSeen(inner, cfg) })
+	edge.Go(func() error { return keepSeen(inner, cfg, a.log) })
 	edgeErr, stuck := within(inner, edge, edgeTimeout)
 	err := edgeErr
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {

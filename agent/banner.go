@@ -12,31 +12,31 @@ import (
 
 // banner tells whoever started the agent at a terminal what runs, where it is reached, what becomes of its
 // data and, of the development profile, what to do next. It comes before the parts that log.
-func (a *Agent) banner(cfg *config.Config) {
+func banner(w io.Writer, cfg *config.Config, build Build, id string, s *sockets) {
 	kind := "client"
 	if cfg.Server {
 		kind = "server"
 	}
-	fmt.Fprintf(a.opts.Out, "==> Curia %s: %s %q in datacenter %q\n", a.build.Version, kind, cfg.NodeName, cfg.Datacenter)
+	fmt.Fprintf(w, "==> Curia %s: %s %q in datacenter %q\n", build.Version, kind, cfg.NodeName, cfg.Datacenter)
 	for _, name := range []string{"http", "https", "dns"} {
-		line(a.opts.Out, strings.ToUpper(name), strings.Join(a.sockets.reached(name), ", "))
+		line(w, strings.ToUpper(name), strings.Join(s.reached(name), ", "))
 	}
-	line(a.opts.Out, "Node id", string(a.id))
+	line(w, "Node id", id)
 	if cfg.DataDir != "" {
-		line(a.opts.Out, "Data", cfg.DataDir)
+		line(w, "Data", cfg.DataDir)
 	}
 	if cfg.Dev {
 		if cfg.DataDir == "" {
-			line(a.opts.Out, "Data", "in memory, gone when the agent ends")
+			line(w, "Data", "in memory, gone when the agent ends")
 		}
 		label := "Try"
-		for _, command := range a.sockets.examples(cfg.Domain) {
-			line(a.opts.Out, label, command)
+		for _, command := range s.examples(cfg.Domain) {
+			line(w, label, command)
 			label = ""
 		}
-		line(a.opts.Out, "Stop", "Ctrl-C")
+		line(w, "Stop", "Ctrl-C")
 	}
-	fmt.Fprintln(a.opts.Out, "==> Log data will now stream in as it occurs:")
+	fmt.Fprintln(w, "==> Log data will now stream in as it occurs:")
 }
 
 // line writes a line of the banner, unless there is nothing to say.

@@ -71,15 +71,15 @@ func (a *Agent) sendCoordinates(ctx context.Context, cfg *config.Config) error {
 }
 
 // wanCoordinates are those of this datacenter's servers.
-func (a *Agent) wanCoordinates() []*catalog.NodeCoordinate {
-	c := a.pools.lan.Coordinate()
-	if a.pools.wan != nil {
-		c = a.pools.wan.Coordinate()
+func (p *pools) wanCoordinates(node string) []*catalog.NodeCoordinate {
+	c := p.lan.Coordinate()
+	if p.wan != nil {
+		c = p.wan.Coordinate()
 	}
 	if c == nil {
 		return []*catalog.NodeCoordinate{}
 	}
-	return []*catalog.NodeCoordinate{{Node: a.config.get().NodeName, Coord: coordinate(c)}}
+	return []*catalog.NodeCoordinate{{Node: node, Coord: coordinate(c)}}
 }
 
 func coordinate(c *gossip.Coordinate) *catalog.Coordinate {

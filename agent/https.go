@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -143,9 +144,9 @@ func (c *certificates) load(what string, t config.TLSInterface) error {
 }
 
 // warnHTTPS tells an operator that the HTTPS port serves nobody yet.
-func (a *Agent) warnHTTPS(cfg *config.Config) {
-	if cfg.Ports.HTTPS > 0 && a.sockets.https.current.Load() == nil {
-		a.log.Warn("HTTPS refuses every connection, it has no certificate: set cert_file and key_file in tls.https or tls.defaults, or ports.https to -1", "port", cfg.Ports.HTTPS)
+func (s *sockets) warnHTTPS(cfg *config.Config, log *slog.Logger) {
+	if cfg.Ports.HTTPS > 0 && s.https.current.Load() == nil {
+		log.Warn("HTTPS refuses every connection, it has no certificate: set cert_file and key_file in tls.https or tls.defaults, or ports.https to -1", "port", cfg.Ports.HTTPS)
 	}
 }
 

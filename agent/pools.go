@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -236,23 +237,23 @@ func (a *Agent) handleEvent(e gossip.Event) {
 }
 
 // retryJoin joins the configured addresses, again and again until one answers.
-func (a *Agent) retryJoin(ctx context.Context, cfg *config.Config) error {
+func (p *pools) retryJoin(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return a.joinUntil(ctx, a.pools.lan, "LAN", cfg.RetryJoin, cfg.RetryInterval, cfg.RetryMax)
+		return joinUntil(ctx, p.lan, log, "LAN", cfg.RetryJoin, cfg.RetryInterval, cfg.RetryMax)
 	})
-	if a.pools.wan != nil {
+	if p.wan != nil {
 		group.Go(func() error {
-			return a.joinUntil(ctx, a.pools.wan, "WAN", cfg.RetryJoinWAN, cfg.RetryIntervalWAN, cfg.RetryMaxWAN)
+			return joinUntil(ctx, p.wan, log, "WAN", cfg.RetryJoinWAN, cfg.RetryIntervalWAN, cfg.RetryMaxWAN)
 		})
 	}
 	return group.Wait()
 }
 
-func (a *Agent) joinUntil(ctx context.Context, p *gossip.Pool, kind string, addresses []string, interval time.Duration, limit int) error {
+func joinUntil(ctx context.Context, p *gossip.Pool, log *slog.Logger, kind string, addresses []string, interval time.Duration, limit int) error {
 	named := slices.DeleteFunc(slices.Clone(addresses), func(text string) bool { return strings.Contains(text, "provider=") })
 	if len(named) < len(addresses) { // what is left out is not named: it may hold keys of the cloud
-		a.log.Error("joining by what a cloud provider says is not supported: name addresses or DNS names", "pool", kind)
+		log.Error("joining by what a cloud provider says is not supported: name addresses or DNS names", "pool", kind)
 	}
 	if addresses = named; len(addresses) == 0 {
 		return nil
@@ -262,14 +263,14 @@ func (a *Agent) joinUntil(ctx context.Context, p *gossip.Pool, kind string, addr
 	for try := 1; ; try++ {
 		n, err := p.Join(ctx, addresses)
 		if err == nil {
-			a.log.Info("joined the "+kind+" pool", "answered", n)
+			log.Info("joined the "+kind+" pool", "answered", n)
 			return nil
 		}
 		if limit > 0 && try >= limit {
 			return fmt.Errorf("joining the %s pool failed %d times: %w", kind, try, err)
 		}
 		if try == 1 {
-			a.log.Warn("no address of the "+kind+" pool answers; trying again until one does", "every", interval, "err", err)
+			log.Warn("no address of the "+kind+" pool answers; trying again until one does", "every", interval, "err", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -61,17 +62,17 @@ func noteSeen(dir string, now time.Time) error {
 
 // noteRunning is noteSeen for this agent, if it is a server that keeps anything. That a note cannot be made is
 // no reason to end.
-func (a *Agent) noteRunning(cfg *config.Config) {
+func noteRunning(cfg *config.Config, log *slog.Logger) {
 	if !cfg.Server || cfg.Dev || cfg.DataDir == "" {
 		return
 	}
 	if err := noteSeen(cfg.DataDir, time.Now()); err != nil {
-		a.log.Warn("that this server runs could not be noted: after a restart it may be taken for one that was away", "err", err)
+		log.Warn("that this server runs could not be noted: after a restart it may be taken for one that was away", "err", err)
 	}
 }
 
 // keepSeen notes now and then that the server runs, until ctx ends.
-func (a *Agent) keepSeen(ctx context.Context, cfg *config.Config) error {
+func keepSeen(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	tick := time.NewTicker(seenInterval)
 	defer tick.Stop()
 	for {
@@ -79,7 +80,7 @@ func (a *Agent) keepSeen(ctx context.Context, cfg *config.Config) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			a.noteRunning(cfg)
+			noteRunning(cfg, log)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func (a *Agent) reload() error {
 		if err := a.sockets.https.load("https", next.TLS.HTTPS); err != nil {
 			return err
 		}
-		a.warnHTTPS(present)
+		a.sockets.warnHTTPS(present, a.log)
 	}
 	next.EnableAgentTLSForChecks = present.EnableAgentTLSForChecks // which a restart changes, unlike its files
 	if err := a.checkTLS.loadChecks(next); err != nil {
@@ -92,14 +92,14 @@ func (a *Agent) autoReload(ctx context.Context) error {
 	}
 	tick := time.NewTicker(autoReloadInterval)
 	defer tick.Stop()
-	last := a.fingerprint()
+	last := fingerprint(a.opts.Args.Paths, a.config.get().TLS.HTTPS)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		now := a.fingerprint()
+		now := fingerprint(a.opts.Args.Paths, a.config.get().TLS.HTTPS)
 		if now == last {
 			continue
 		}
@@ -112,10 +112,9 @@ func (a *Agent) autoReload(ctx context.Context) error {
 }
 
 // fingerprint tells one state of the configuration's files from another.
-func (a *Agent) fingerprint() string {
-	https := a.config.get().TLS.HTTPS
+func fingerprint(paths []string, https config.TLSInterface) string {
 	var b strings.Builder
-	for _, path := range append(slices.Clone(a.opts.Args.Paths), https.CertFile, https.KeyFile, https.CAFile) {
+	for _, path := range append(slices.Clone(paths), https.CertFile, https.KeyFile, https.CAFile) {
 		files := []string{path}
 		if entries, err := os.ReadDir(path); err == nil {
 			for _, e := range entries {

@@ -165,15 +165,13 @@ func TestFingerprint(t *testing.T) {
 		}
 	}
 	single, cert := filepath.Join(other, "one.hcl"), filepath.Join(other, "cert.pem")
-	cfg := &config.Config{}
-	cfg.TLS.HTTPS.CertFile = cert
-	a := &Agent{opts: Options{Args: config.Args{Paths: []string{dir, single}}}, config: newCurrent(cfg)}
-	last := a.fingerprint()
+	look := func() string { return fingerprint([]string{dir, single}, config.TLSInterface{CertFile: cert}) }
+	last := look()
 	f := func(want bool, what string, change func()) {
 		t.Helper()
 		change()
-		now := a.fingerprint()
-		if now != a.fingerprint() || (now != last) != want {
+		now := look()
+		if now != look() || (now != last) != want {
 			t.Errorf("%s: seen %v, want %v", what, now != last, want)
 		}
 		last = now
