@@ -163,7 +163,7 @@ func TestQueryRefused(t *testing.T) {
 		"neither a name":                     {good(func(q *catalog.PreparedQuery) { q.Name = "" })},
 		"looks like an id":                   {good(func(q *catalog.PreparedQuery) { q.Name = id })},
 		"at most 255":                        {good(func(q *catalog.PreparedQuery) { q.Name = strings.Repeat("n", 256) })},
-		"zero byte":                          {good(func(q *catalog.PreparedQuery) { q.Name = "a\x00b" })},
+		"characters that cannot be shown":    {good(func(q *catalog.PreparedQuery) { q.Name = "a\x00b" })},
 		"no duration":                        {good(func(q *catalog.PreparedQuery) { q.DNS.TTL = "soon" }), good(func(q *catalog.PreparedQuery) { q.DNS.TTL = "5" })},
 		"below zero":                         {good(func(q *catalog.PreparedQuery) { q.DNS.TTL = "-5s" }), good(func(q *catalog.PreparedQuery) { q.Service.Failover.NearestN = -1 })},
 		"session":                            {good(func(q *catalog.PreparedQuery) { q.Session = ids[0] })},
