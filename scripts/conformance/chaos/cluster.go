@@ -54,6 +54,7 @@ func newCluster(ctx context.Context, binary, dir string, n int) (*cluster, error
 		}
 	}
 	if err := c.ready(ctx, settled); err != nil {
+		c.dump()
 		return nil, errors.Join(err, l.Close())
 	}
 	return c, nil
@@ -238,6 +239,17 @@ func difference(a, b []byte) string {
 	}
 	from := max(0, i-80)
 	return fmt.Sprintf("%q, %q", a[from:min(len(a), i+80)], b[from:min(len(b), i+80)])
+}
+
+// dump ends the servers and makes them tell in their logs what they were doing.
+func (c *cluster) dump() {
+	for _, s := range c.servers {
+		if s.host.Running() {
+			if err := s.host.Dump(); err != nil {
+				progress("%v", err)
+			}
+		}
+	}
 }
 
 func (c *cluster) close() error {

@@ -104,11 +104,7 @@ func all(ctx context.Context, o options) (ok bool, err error) {
 			ok = false
 			rows = append(rows, row{s.name, "the scenario ran to its end", "no: " + oneLine(err.Error()), "yes", "**no**", true})
 			progress("%s: %v; what servers do is in their logs", s.name, err)
-			for _, s := range c.servers {
-				if s.host.Running() {
-					s.host.Dump()
-				}
-			}
+			c.dump()
 			if err := c.close(); err != nil {
 				progress("%v", err)
 			}

@@ -478,7 +478,7 @@ func noQuorum(ctx context.Context, r *run) error {
 	reads.only(survivor)
 	pause(ctx, length)
 	reads.end()
-	r.check(reads.failed == 0 && reads.count >= 100, "R11 stale reads without a quorum that failed", "0 of ≥ 100", "%d of %d%s", reads.failed, reads.count, reads.reason())
+	r.check(reads.failed == 0 && reads.count >= 50, "R11 stale reads without a quorum that failed", "0 of ≥ 50", "%d of %d%s", reads.failed, reads.count, reads.reason())
 	r.figure(quantile(reads.took, 0.99) <= 20*time.Millisecond, "R11 their latency", "p99 ≤ 20ms", "p50 %s, p99 %s", reads.at(0.5), reads.at(0.99))
 	return r.again(ctx)
 }
