@@ -31,13 +31,13 @@ type site struct {
 	t   *testing.T
 	net *memnet.Network
 	*router.Router
-	servers map[string]*server
 
-	mu   sync.Mutex
-	got  []string      // "server method"
-	left time.Duration // what the last call wanted to wait
-	deaf map[string]bool
-	busy map[string]bool
+	mu      sync.Mutex
+	servers map[string]*server
+	got     []string      // "server method"
+	left    time.Duration // what the last call wanted to wait
+	deaf    map[string]bool
+	busy    map[string]bool
 }
 
 type server struct {
@@ -67,9 +67,10 @@ func inSite(t *testing.T, n int, o router.Options, test func(t *testing.T, s *si
 		cancel()
 		<-ended
 		o.Pool.Close()
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		for _, srv := range s.servers {
 			srv.stop()
-			<-srv.ended
 		}
 	})
 }
@@ -103,18 +104,28 @@ func (s *site) start(name string) {
 		Tags: map[string]string{"role": "consul", "dc": "dc1", "id": "id-" + name, "port": fmt.Sprint(port)},
 	}}
 	go func() { l.Run(ctx); close(srv.ended) }()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.servers[name] = srv
+}
+
+func (s *site) server(name string) *server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.servers[name]
 }
 
 // kill ends a server as a crash does; gossip has not noticed yet.
 func (s *site) kill(name string) {
 	s.net.Host(name).Crash()
-	s.servers[name].stop()
-	<-s.servers[name].ended
+	srv := s.server(name)
+	srv.stop()
+	<-srv.ended
 }
 
 // tell lets the router know what gossip knows.
 func (s *site) tell(change ...func(*gossip.Member)) {
+	s.mu.Lock()
 	var members []gossip.Member
 	for _, srv := range s.servers {
 		m := srv.member
@@ -123,6 +134,7 @@ func (s *site) tell(change ...func(*gossip.Member)) {
 		}
 		members = append(members, m)
 	}
+	s.mu.Unlock()
 	s.SetMembers(members)
 }
 
@@ -373,7 +385,7 @@ func TestMovedServer(t *testing.T) {
 		before := s.order()
 		s.kill(before[0])
 		s.start("elsewhere")
-		moved := s.servers["elsewhere"].member.Addr
+		moved := s.server("elsewhere").member.Addr
 		s.tell(func(m *gossip.Member) {
 			switch m.Name {
 			case before[0]:
