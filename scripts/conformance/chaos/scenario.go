@@ -161,7 +161,7 @@ func (r *run) again(ctx context.Context, probes ...*probe) error {
 		lost, total = append(lost, gone...), total+len(p.acked)
 	}
 	if len(lost) > 0 {
-		r.check(false, "acknowledged writes lost", "0", "%d of %d: %.5q", len(lost), total, lost)
+		r.check(false, "acknowledged writes lost", "0", "%d of %d: %q", len(lost), total, lost[:min(len(lost), 3)])
 	}
 	return nil
 }
