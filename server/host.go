@@ -20,9 +20,13 @@ type host struct {
 	ready      atomic.Uint64 // the term in which this server leads with everything of the past applied; 0 is none
 	first      chan struct{} // closed when it is for the first time
 	leaders    signal        // given when there may be another leader
+	catchUp    *catchUp
 }
 
-func (h *host) join(s *Server) { h.server = s }
+func (h *host) join(s *Server) {
+	h.server = s
+	h.catchUp = &catchUp{raft: s.raft, applied: s.fsm.Applied, by: s.since.Add(s.cfg.HoldTimeout)}
+}
 
 // Datacenter implements endpoint.Host.
 func (h *host) Datacenter() string { return h.datacenter }
@@ -124,6 +128,9 @@ func (h *host) Contact() (time.Duration, bool) {
 	}
 	return time.Since(last), addr != ""
 }
+
+// CaughtUp implements endpoint.Host.
+func (h *host) CaughtUp() bool { return h.Leading() || h.catchUp.done() }
 
 // Applied implements endpoint.Host.
 func (h *host) Applied() uint64 { return h.server.fsm.Applied() }

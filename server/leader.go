@@ -181,16 +181,15 @@ func (s *leadership) watchLeader(ctx context.Context) error {
 	})
 	s.raft.RegisterObserver(observer)
 	defer s.raft.DeregisterObserver(observer)
-	s.host.leaders.give() // what was before is not observed
-	for {
+	for { // the first time for what was before, which is not observed
+		s.host.leaders.give()
+		if s.cfg.LeaderChanged != nil {
+			s.cfg.LeaderChanged()
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-seen:
-			s.host.leaders.give()
-			if s.cfg.LeaderChanged != nil {
-				s.cfg.LeaderChanged()
-			}
 		}
 	}
 }

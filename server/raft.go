@@ -28,6 +28,7 @@ type raftNode struct {
 	cfg       Config
 	transport *raft.NetworkTransport
 	disk      raftstore.Log // nil in memory
+	logs      raft.LogStore
 	snapshots raft.SnapshotStore
 	elected   chan bool
 	roster    *roster
@@ -80,6 +81,7 @@ func (n *raftNode) start(machine *fsm.FSM, spare func() *fsm.FSM) error {
 	if err != nil {
 		return err
 	}
+	n.logs = logs
 	settings := n.settings()
 	if err := n.recover(settings, logs, stable, spare()); err != nil {
 		return err

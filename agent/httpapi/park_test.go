@@ -35,6 +35,7 @@ type alone struct {
 func (alone) Datacenter() string                                        { return "dc1" }
 func (alone) Leading() bool                                             { return true }
 func (alone) Contact() (time.Duration, bool)                            { return 0, true }
+func (alone) CaughtUp() bool                                            { return true }
 func (alone) Applied() uint64                                           { return 1 << 40 }
 func (alone) Authorize(context.Context, string) (acl.Authorizer, error) { return acl.AllowAll(), nil }
 func (alone) DefaultToken() string                                      { return "" }

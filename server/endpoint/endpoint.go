@@ -39,6 +39,9 @@ type Host interface {
 	Propose(ctx context.Context, entry []byte) (any, error)
 	// Contact is how long ago the leader was last heard of, and whether one is known.
 	Contact() (ago time.Duration, known bool)
+	// CaughtUp reports whether the store is no older than what this server answered before it was started, or has
+	// to do as it is.
+	CaughtUp() bool
 	// Applied is the index of the last log entry in the store.
 	Applied() uint64
 	// Authorize resolves a token to what it may do.

@@ -49,9 +49,13 @@ func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error)
 		if tried != nil {
 			way = tried
 		}
-		if none := r.host.AwaitLeader(ctx, way, since); none != nil && lost {
+		none := r.host.AwaitLeader(ctx, way, since)
+		switch {
+		case none == nil:
+		case catalog.CodeOf(none) == catalog.NoLeader && r.stale(v, call.Header): // it was not when the call came
+		case lost:
 			return rpc.Answer{}, fmt.Errorf("%w; before, %v", none, err)
-		} else if none != nil {
+		default:
 			return rpc.Answer{}, none
 		}
 	}

@@ -24,6 +24,7 @@ type host struct {
 	reads    atomic.Int64
 	fails    atomic.Int64 // how many of the next reads fail
 	follows  bool
+	behind   bool
 	contact  time.Duration
 	known    bool
 	confirms int
@@ -110,6 +111,7 @@ func (h *host) Leader() (rpc.Caller, error)                              { retur
 func (h *host) AwaitLeader(context.Context, rpc.Caller, time.Time) error { return nil }
 func (h *host) Remote(dc string) (rpc.Caller, error)                     { return h.way(dc, catalog.NoPath) }
 func (h *host) Contact() (time.Duration, bool)                           { return h.contact, h.known }
+func (h *host) CaughtUp() bool                                           { return !h.behind }
 func (h *host) Applied() uint64                                          { return h.index }
 
 func (h *host) way(to string, code catalog.Code) (rpc.Caller, error) {

@@ -149,10 +149,15 @@ func (r *Registry) route(v *verb, call *rpc.Call) (rpc.Caller, error) {
 	if h.Datacenter != "" && h.Datacenter != r.host.Datacenter() {
 		return r.host.Remote(h.Datacenter)
 	}
-	if v.anywhere || (v.kind == query || v.stale) && h.Consistency == rpc.Stale && r.freshEnough(h) || r.host.Leading() {
+	if v.anywhere || r.stale(v, h) || r.host.Leading() {
 		return nil, nil
 	}
 	return r.host.Leader()
+}
+
+// stale reports whether this server may answer without the leader.
+func (r *Registry) stale(v *verb, h rpc.Header) bool {
+	return (v.kind == query || v.stale) && h.Consistency == rpc.Stale && r.host.CaughtUp() && r.freshEnough(h)
 }
 
 // freshEnough reports whether this server may answer a stale read of its own.

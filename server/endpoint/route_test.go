@@ -72,6 +72,7 @@ func TestRoute(t *testing.T) {
 	f("follower", get.Name, "leader", rpc.Header{}, follow)
 	f("follower, consistent", get.Name, "leader", rpc.Header{Consistency: rpc.Consistent}, follow)
 	f("follower, stale", get.Name, "here", rpc.Header{Consistency: rpc.Stale}, follow)
+	f("follower, stale, just started", get.Name, "leader", rpc.Header{Consistency: rpc.Stale}, func(h *host) { follow(h); h.behind = true })
 	f("follower, stale enough", get.Name, "here", rpc.Header{Consistency: rpc.Stale, MaxStale: time.Second}, heard(time.Second, true))
 	f("follower, too stale", get.Name, "leader", rpc.Header{Consistency: rpc.Stale, MaxStale: time.Second}, heard(2*time.Second, true))
 	f("follower, leader just lost", get.Name, "here", rpc.Header{Consistency: rpc.Stale, MaxStale: time.Second}, heard(time.Millisecond, false))

@@ -96,6 +96,7 @@ func (c *cluster) AwaitLeader(context.Context, rpc.Caller, time.Time) error { re
 func (c *cluster) Remote(string) (rpc.Caller, error)                        { return nil, nil }
 func (c *cluster) Confirm(context.Context) error                            { return nil }
 func (c *cluster) Contact() (time.Duration, bool)                           { return 0, true }
+func (c *cluster) CaughtUp() bool                                           { return true }
 func (c *cluster) Applied() uint64                                          { return c.fsm.Applied() }
 func (c *cluster) Authorize(context.Context, string) (acl.Authorizer, error) {
 	return acl.AllowAll(), nil

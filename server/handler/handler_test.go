@@ -60,6 +60,7 @@ func (s *server) AwaitLeader(context.Context, rpc.Caller, time.Time) error { ret
 func (s *server) Remote(string) (rpc.Caller, error)                        { return nil, nil }
 func (s *server) Confirm(context.Context) error                            { return nil }
 func (s *server) Contact() (time.Duration, bool)                           { return 0, true }
+func (s *server) CaughtUp() bool                                           { return true }
 func (s *server) Applied() uint64                                          { return s.index }
 
 func (s *server) Authorize(context.Context, string) (acl.Authorizer, error) { return s, nil }

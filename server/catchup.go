@@ -1,0 +1,53 @@
+package server
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// catchUp is when a server that was started knows again what it knew before. Raft applies the log only up to
+// where somebody says that it is committed, so that the store is older than what this server has answered
+// already, until the leader has been heard of and the entries before that are applied. Stale reads wait for
+// that, or go to the leader: a service that seems to have no instances is worse than an answer that is late.
+type catchUp struct {
+	raft    *raftNode
+	applied func() uint64
+	by      time.Time // when what there is has to do: there may be no leader for long
+
+	over   atomic.Bool
+	target atomic.Uint64 // what was committed when the leader was first heard of
+}
+
+// done reports whether reads may be answered from the store, and then always does.
+func (c *catchUp) done() bool {
+	if c.over.Load() {
+		return true
+	}
+	if !c.reached() && time.Now().Before(c.by) {
+		return false
+	}
+	c.over.Store(true)
+	return true
+}
+
+func (c *catchUp) reached() bool {
+	c.target.CompareAndSwap(0, c.raft.CommitIndex())
+	target := c.target.Load()
+	return target > 0 && c.applied() >= c.raft.lastCommand(target)
+}
+
+// lastCommand is the newest entry up to an index that changes the store, 0 when all such are in a snapshot.
+func (n *raftNode) lastCommand(index uint64) uint64 {
+	for ; index > 0; index-- {
+		var entry raft.Log
+		if n.logs.GetLog(index, &entry) != nil {
+			return 0
+		}
+		if entry.Type == raft.LogCommand {
+			return index
+		}
+	}
+	return 0
+}
