@@ -160,8 +160,7 @@ func (a *agent) waitHealthy() {
 	until(a.t, "the agent to be healthy", func(q *api.QueryOptions) (api.HealthChecks, *api.QueryMeta, error) {
 		return a.Health().Node(a.name, q)
 	}, func(checks api.HealthChecks) bool {
-		serf := slices.ContainsFunc(checks, func(c *api.HealthCheck) bool { return c.CheckID == "serfHealth" })
-		return serf && checks.AggregatedStatus() == api.HealthPassing
+		return slices.ContainsFunc(checks, func(c *api.HealthCheck) bool { return c.CheckID == "serfHealth" && c.Status == api.HealthPassing })
 	})
 }
 
