@@ -19,7 +19,8 @@ type sessionTimers struct {
 
 	mu     sync.Mutex
 	timers map[string]*sessionTimer
-	ctx    context.Context // of this term of the leader; nil when this server does not keep the time
+	ending map[string]chan struct{} // of expiries that are under way; closed when it is known what became of one
+	ctx    context.Context          // of this term of the leader; nil when this server does not keep the time
 	cancel context.CancelFunc
 	under  *sync.WaitGroup // expiries of this term that are under way
 }
@@ -28,7 +29,7 @@ type sessionTimers struct {
 type sessionTimer struct{ *time.Timer }
 
 func newSessionTimers(expire func(ctx context.Context, id string) bool) *sessionTimers {
-	return &sessionTimers{expire: expire, timers: map[string]*sessionTimer{}}
+	return &sessionTimers{expire: expire, timers: map[string]*sessionTimer{}, ending: map[string]chan struct{}{}}
 }
 
 // grace is what a session gets above its TTL, for a renewal that is on its way. Clients are promised no
@@ -39,14 +40,19 @@ func grace(ttl time.Duration) time.Duration { return ttl + ttl/2 }
 const expireRetry = 5 * time.Second
 
 // Start implements handler.SessionTimers.
-func (t *sessionTimers) Start(s *catalog.Session) {
-	ttl := s.Lifetime()
-	if ttl == 0 {
-		return
-	}
+func (t *sessionTimers) Start(s *catalog.Session) (ending <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.ctx != nil {
+	if over := t.ending[s.ID]; over != nil {
+		return over
+	}
+	t.start(s)
+	return nil
+}
+
+// start gives a session its time anew, if the time is kept. The lock is held.
+func (t *sessionTimers) start(s *catalog.Session) {
+	if ttl := s.Lifetime(); ttl > 0 && t.ctx != nil {
 		t.set(s.ID, grace(ttl))
 	}
 }
@@ -68,16 +74,17 @@ func (t *sessionTimers) over(id string, timer *sessionTimer) {
 		return
 	}
 	delete(t.timers, id)
-	ctx, under := t.ctx, t.under
+	ctx, under, decided := t.ctx, t.under, make(chan struct{})
 	under.Add(1)
+	t.ending[id] = decided
 	t.mu.Unlock()
 	defer under.Done()
-	if t.expire(ctx, id) {
-		return
-	}
+	ended := t.expire(ctx, id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.ctx == ctx && t.timers[id] == nil {
+	delete(t.ending, id)
+	close(decided)
+	if !ended && t.ctx == ctx && t.timers[id] == nil {
 		t.set(id, expireRetry)
 	}
 }
@@ -118,8 +125,10 @@ func (t *sessionTimers) restart(read func() *state.Txn) {
 
 func (t *sessionTimers) keep(tx *state.Txn) {
 	all, _ := state.Sessions(tx, nil)
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for _, s := range all {
-		t.Start(s)
+		t.start(s)
 	}
 }
 

@@ -37,9 +37,9 @@ func (w *writer) Propose(_ context.Context, entry []byte) (any, error) {
 	return rep, nil
 }
 
-func (w *writer) Start(*catalog.Session) {}
-func (w *writer) Stop(string)            {}
-func (w *writer) NodeName() string       { return "n1" }
+func (w *writer) Start(*catalog.Session) <-chan struct{} { return nil }
+func (w *writer) Stop(string)                            {}
+func (w *writer) NodeName() string                       { return "n1" }
 
 // bodies are the requests that change what the servers hold, each with a body that is good.
 var bodies = []struct{ method, path, body string }{

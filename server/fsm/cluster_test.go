@@ -45,8 +45,8 @@ func newCluster() *cluster {
 
 type noTimers struct{}
 
-func (noTimers) Start(*catalog.Session) {}
-func (noTimers) Stop(string)            {}
+func (noTimers) Start(*catalog.Session) <-chan struct{} { return nil }
+func (noTimers) Stop(string)                            {}
 
 // entry returns the log entry that a call proposes.
 func (c *cluster) entry(t failer, method string, req any) []byte {

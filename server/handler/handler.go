@@ -36,8 +36,9 @@ type Deps struct {
 
 // SessionTimers ends sessions that are not renewed in time. It keeps time on the leader only.
 type SessionTimers interface {
-	// Start begins or renews the time of a session.
-	Start(s *catalog.Session)
+	// Start begins or renews the time of a session. One whose time is over, and that is being ended, it leaves:
+	// then it returns a channel that is closed when the session has ended, or goes on.
+	Start(s *catalog.Session) (ending <-chan struct{})
 	// Stop forgets a session.
 	Stop(id string)
 }

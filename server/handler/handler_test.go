@@ -38,8 +38,8 @@ func newServer(store *state.Store) *server {
 
 type noTimers struct{}
 
-func (noTimers) Start(*catalog.Session) {}
-func (noTimers) Stop(string)            {}
+func (noTimers) Start(*catalog.Session) <-chan struct{} { return nil }
+func (noTimers) Stop(string)                            {}
 
 func (s *server) Propose(_ context.Context, entry []byte) (any, error) {
 	s.index++

@@ -51,13 +51,22 @@ func registerSessions(r *endpoint.Registry, d Deps) {
 		Needs: func(q *api.SessionQuery) []acl.Need {
 			return sessionNeeds(d, q.ID, "")
 		},
-		Do: func(_ context.Context, _ rpc.Header, q *api.SessionQuery) (*[]*catalog.Session, rpc.Meta, error) {
-			s, index := state.Session(d.Store.Read(), nil, q.ID)
-			if s == nil {
-				return &[]*catalog.Session{}, rpc.Meta{Index: index, KnownLeader: true}, nil
+		Do: func(ctx context.Context, _ rpc.Header, q *api.SessionQuery) (*[]*catalog.Session, rpc.Meta, error) {
+			for {
+				s, index := state.Session(d.Store.Read(), nil, q.ID)
+				if s == nil {
+					return &[]*catalog.Session{}, rpc.Meta{Index: index, KnownLeader: true}, nil
+				}
+				ending := d.Sessions.Start(s)
+				if ending == nil {
+					return &[]*catalog.Session{s}, rpc.Meta{Index: index, KnownLeader: true}, nil
+				}
+				select {
+				case <-ending:
+				case <-ctx.Done():
+					return nil, rpc.Meta{}, catalog.Errorf(catalog.Unavailable, "the caller stopped waiting for the renewal of session %s: %w", q.ID, ctx.Err())
+				}
 			}
-			d.Sessions.Start(s)
-			return &[]*catalog.Session{s}, rpc.Meta{Index: index, KnownLeader: true}, nil
 		},
 	})
 	registerSessionReads(r)
