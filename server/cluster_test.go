@@ -205,7 +205,8 @@ func TestThreeServersFoundACluster(t *testing.T) {
 
 // A follower saves and restores what the leader has.
 func TestSnapshotsOfFollowers(t *testing.T) {
-	_, nodes := three(t)
+	// A restore that an election meets is refused, so a leader must not be given up because this machine is slow.
+	_, nodes := three(t, func(c *server.Config) { c.RaftMultiplier = 4 })
 	l := leader(t, nodes...)
 	for _, n := range followers(nodes, l) {
 		put(t, n.Server, "k", "before")
