@@ -54,8 +54,8 @@ func (c *Coordinate) Distance(o *Coordinate) time.Duration {
 		d := c.Vec[i] - o.Vec[i]
 		sum += d * d
 	}
-	rtt := math.Sqrt(sum) + c.Height + o.Height
-	if adjusted := rtt + c.Adjustment + o.Adjustment; adjusted > 0 {
+	rtt := math.Sqrt(sum) + (c.Height + o.Height) // in an order that is the same there and back
+	if adjusted := rtt + (c.Adjustment + o.Adjustment); adjusted > 0 {
 		rtt = adjusted
 	}
 	if rtt *= float64(time.Second); rtt < math.MaxInt64 {
