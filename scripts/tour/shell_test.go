@@ -23,8 +23,8 @@ type shell struct {
 // mark ends the output of a command. Nothing that a page prints holds this byte.
 const mark = '\x1e'
 
-// patience is how long a command may take.
-const patience = 60 * time.Second
+// patience is how long a command may take. One of them builds the program, perhaps with nothing in its caches.
+const patience = 5 * time.Minute
 
 // loop runs one command after another, in the shell itself, so that variables and directories last.
 const loop = `while IFS= read -r -d '' -u 3 command; do eval "$command" </dev/null 3<&-; printf '\036'; done`
