@@ -14,6 +14,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Host is one machine of a lab.
@@ -194,6 +196,16 @@ func (h *Host) AwaitExit(limit time.Duration) error {
 // Freeze stops the process where it is, as a hung machine does; Thaw lets it go on.
 func (h *Host) Freeze() error { return h.freeze(syscall.SIGSTOP, true) }
 
+// awaitStop returns when a process that was told to stop has: its threads may answer until then.
+func (p *process) awaitStop() error {
+	for {
+		err := unix.Waitid(unix.P_PID, p.cmd.Process.Pid, nil, unix.WSTOPPED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
 // Thaw lets a frozen process go on.
 func (h *Host) Thaw() error { return h.freeze(syscall.SIGCONT, false) }
 
@@ -202,6 +214,11 @@ func (h *Host) freeze(s syscall.Signal, frozen bool) error {
 	defer h.lab.mu.Unlock()
 	if err := h.signal(s); err != nil {
 		return err
+	}
+	if frozen {
+		if err := h.run.awaitStop(); err != nil {
+			return fmt.Errorf("host %s: freeze: %w", h.Name, err)
+		}
 	}
 	h.frozen = frozen
 	return nil
