@@ -605,11 +605,11 @@ func TestTake(t *testing.T) {
 			fmt.Fprint(w, r.URL.Path)
 			return
 		}
-		conn, ahead, err := http1.Take(struct{ http.ResponseWriter }{w})
-		if err == nil {
+		if _, _, err := http1.Take(struct{ http.ResponseWriter }{w}); err == nil {
 			t.Error("took what is hidden")
 		}
-		if conn, ahead, err = http1.Take(w); err != nil {
+		conn, ahead, err := http1.Take(w)
+		if err != nil {
 			t.Error(err)
 		}
 		if _, err := w.Write([]byte("x")); err == nil {
