@@ -213,3 +213,98 @@ func TestUpstreamShown(t *testing.T) {
 		}
 	}
 }
+
+// Sets of exported services over HTTP: written, counted, kept by restarts and snapshots, removed.
+func TestExportSets(t *testing.T) {
+	const path = "/api/multicluster/v2/exportedservices"
+	n := testkit.New(t, nil)
+	a := n.Spawn(t)
+	if body := a.Get(t, path).Body; body != `{"resources":[]}` {
+		t.Errorf("at first: %s", body)
+	}
+	a.Put(t, "/v1/config", `{"Kind": "exported-services", "Name": "default", "Services": [{"Name": "web", "Consumers": [{"Peer": "west"}]}]}`)
+	written := a.Put(t, path+"/e1", `{"data": {"consumers": [{"peer": "east"}, {"sameness_group": "all"}], "services": ["web", "db"]}, "metadata": {"env": "test"}}`).Body
+	if want := `{"id":{"name":"e1","type":{"group":"multicluster","groupVersion":"v2","kind":"ExportedServices"}},"data":{"consumers":[{"peer":"east"},{"sameness_group":"all"}],"services":["web","db"]},"metadata":{"env":"test"},"version":"`; !strings.HasPrefix(written, want) {
+		t.Errorf("written %s", written)
+	}
+	kept := func() {
+		t.Helper()
+		if body := a.Get(t, path+"/e1").Body; body != written {
+			t.Errorf("read %s, written %s", body, written)
+		}
+		if body := a.Get(t, path).Body; body != `{"resources":[`+written+`]}` {
+			t.Errorf("listed %s, written %s", body, written)
+		}
+		if got, want := a.Get(t, "/v1/exported-services").Body, `[{"Service":"db","Consumers":{"Peers":["east"]}},{"Service":"web","Consumers":{"Peers":["east","west"]}}]`; got != want {
+			t.Errorf("exported %s, want %s", got, want)
+		}
+	}
+	kept()
+	a.Stop(t)
+	a = n.Spawn(t)
+	kept()
+	snapshot := a.Get(t, "/v1/snapshot").Body
+	for range 2 { // the second finds nothing, which is no error
+		a.Do(t, "DELETE", path+"/e1", "").Want(t, http.StatusNoContent)
+		a.Do(t, "GET", path+"/e1", "").Want(t, http.StatusNotFound)
+	}
+	if body := a.Get(t, "/v1/exported-services").Body; body != `[{"Service":"web","Consumers":{"Peers":["west"]}}]` {
+		t.Errorf("after the end: %s", body)
+	}
+	a.Put(t, "/v1/snapshot", snapshot)
+	kept()
+}
+
+// Whoever writes a bad set of exported services reads where it is bad and what to write, and nothing is stored.
+func TestExportSetsRefused(t *testing.T) {
+	const path = "/api/multicluster/v2/exportedservices/"
+	a := testkit.NewDev(t, nil).Start(t)
+	good := `"consumers": [{"peer": "east"}]`
+	list := func(n int, each string) string {
+		all := make([]string, n)
+		for i := range all {
+			all[i] = fmt.Sprintf(each, i)
+		}
+		return "[" + strings.Join(all, ",") + "]"
+	}
+	for _, bad := range []struct {
+		name, body string
+		status     int
+		want       string
+	}{
+		{"e", ``, 400, "has no body"},
+		{"e", `{"data"`, 400, "request body"},
+		{"e", `{}`, 400, "data.services has 0 entries: want 1 to 1000"},
+		{"e", `{"data": {"services": ["web"]}}`, 400, "data.consumers has 0 entries: want 1 to 100"},
+		{"e", `{"data": {"services": ["web"], "consumers": [{}]}}`, 400, "data.consumers[0] must have exactly one of peer and sameness_group"},
+		{"e", `{"data": {"services": ["web"], "consumers": [{"peer": "a", "sameness_group": "b"}]}}`, 400, "data.consumers[0] must have exactly one"},
+		{"e", `{"data": {"services": ["web"], "consumers": [{"peer": "a"}, {"partition": "b"}]}}`, 400, "data.consumers[1].partition: \"b\": there are no partitions to export to: name a peer"},
+		{"e", `{"data": {"services": ["web"], "consumers": [{"peer": "a"}, {"peer": "a"}]}}`, 400, "data.consumers[1] is there a second time"},
+		{"e", `{"data": {"services": ["web"], "consumers": [{"peer": "*"}]}}`, 400, "data.consumers[0].peer"},
+		{"e", `{"data": {"services": ["web"], "consumers": [{"pear": "a"}]}}`, 400, "peer"},
+		{"e", `{"data": {"services": ["web", "Web"], ` + good + `}}`, 400, "data.services[1] names \"Web\" a second time"},
+		{"e", `{"data": {"services": ["*"], ` + good + `}}`, 400, "with the config entry exported-services"},
+		{"e", `{"data": {"services": ["web", ""], ` + good + `}}`, 400, "data.services[1] is missing"},
+		{"e", `{"data": {"services": ["a\u0000b"], ` + good + `}}`, 400, "data.services[0]"},
+		{"e", `{"data": {"services": ["` + strings.Repeat("x", 513) + `"], ` + good + `}}`, 400, "too long"},
+		{"e", `{"data": {"services": "web", ` + good + `}}`, 400, "services"},
+		{"e", `{"data": {"services": ` + list(1001, `"s%d"`) + `, ` + good + `}}`, 400, "data.services has 1001 entries"},
+		{"e", `{"data": {"services": ["web"], "consumers": ` + list(101, `{"peer": "p%d"}`) + `}}`, 400, "data.consumers has 101 entries"},
+		{"e", `{"data": {"services": ["web"], ` + good + `}, "owner": {}}`, 400, "owner"},
+		{"e", `{"data": {"services": ["web"], ` + good + `}, "metadata": {"a b": "c"}}`, 400, "metadata"},
+		{"e", `{"pad": "` + strings.Repeat("x", 2<<20) + `"}`, 413, "at most"},
+		{"", `{"data": {"services": ["web"], ` + good + `}}`, 400, "missing name"},
+		{"E", `{"data": {"services": ["web"], ` + good + `}}`, 400, "lower-case"},
+		{"a/b", `{"data": {"services": ["web"], ` + good + `}}`, 400, "lower-case"},
+		{"%00", `{"data": {"services": ["web"], ` + good + `}}`, 400, "exportedservices/"},
+		{strings.Repeat("a", 64), `{"data": {"services": ["web"], ` + good + `}}`, 400, "at most 63"},
+		{"e?partition=team", `{"data": {"services": ["web"], ` + good + `}}`, 400, "partition"},
+	} {
+		if r := a.Do(t, "PUT", path+bad.name, bad.body); r.Status != bad.status || !strings.Contains(r.Body, bad.want) || len(r.Body) > 400 {
+			t.Errorf("%s %.80s: %d %.400s, want %d with %q", bad.name, bad.body, r.Status, r.Body, bad.status, bad.want)
+		}
+	}
+	if body := a.Get(t, strings.TrimSuffix(path, "/")).Body; body != `{"resources":[]}` {
+		t.Errorf("stored: %s", body)
+	}
+}

@@ -54,12 +54,12 @@ func (r *Route) handler(method string) Handler {
 	return nil
 }
 
-// Routes is the one table of everything that is served under /v1.
+// Routes is the one table of everything that is served under /v1 and /api.
 func Routes() []Route {
 	return slices.Concat(
 		connectRoutes(),
 		agentRoutes(), checkRoutes(), catalogRoutes(), healthRoutes(), kvRoutes(), configRoutes(), sessionRoutes(), txnRoutes(), queryRoutes(),
-		peeringRoutes(), internalRoutes(),
+		peeringRoutes(), exportRoutes(), internalRoutes(),
 		eventRoutes(), coordinateRoutes(), statusRoutes(), snapshotRoutes(), operatorRoutes(), keyringRoutes(), aclRoutes(),
 		intentionRoutes(), chainRoutes(),
 	)

@@ -26,6 +26,7 @@ const (
 	coordinatesIndex = "coordinates" // the last removal of a coordinate
 	queriesIndex     = "queries"     // the last change of a prepared query
 	peeringsIndex    = "peerings"    // the last removal of a peering
+	exportsIndex     = "exports"     // the last removal of an export set
 	virtualIndex     = "virtual"     // no index: the number of the virtual address assigned last
 	locksIndex       = "locks"       // no index: the highest LockIndex whose grave was reaped
 )

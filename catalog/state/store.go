@@ -18,7 +18,7 @@ import (
 var tables = []erased{
 	roots,
 	nodes, savedChecks{checks}, savedVirtuals{virtuals}, savedInstances{instances}, names, pairs, graves, sessions, coordinates, indexes, settings,
-	savedEntries{entries}, queries, peerings, federations,
+	savedEntries{entries}, queries, peerings, federations, exports,
 }
 
 // version is what the tables hold at one time.
@@ -38,6 +38,7 @@ type version struct {
 	queries     rows[catalog.PreparedQuery]
 	peerings    rows[catalog.Peering]
 	federations rows[catalog.FederationState]
+	exports     rows[catalog.ExportSet]
 	virtuals    rows[catalog.VirtualAddress]
 }
 

@@ -22,13 +22,19 @@ type ExportConsumers struct {
 	Peers []string `json:",omitempty"`
 }
 
-// Verbs of peerings. The reply to PeeringGenerate is the token for the other cluster.
+// Verbs of peerings and of what is exported to them. The reply to PeeringGenerate is the token for the other cluster.
+// ExportSetPut answers with the set as it is stored.
 var (
 	PeeringGenerate  = rpc.Method[PeeringWrite, string]{Name: "Peering.GenerateToken"}
 	PeeringEstablish = rpc.Method[PeeringWrite, Nothing]{Name: "Peering.Establish"}
 	PeeringRead      = rpc.Method[Named, []*catalog.Peering]{Name: "Peering.Read"}
 	PeeringList      = rpc.Method[Nothing, []*catalog.Peering]{Name: "Peering.List"}
 	PeeringDelete    = rpc.Method[Named, Nothing]{Name: "Peering.Delete"}
+
+	ExportSetPut    = rpc.Method[catalog.ExportSet, catalog.ExportSet]{Name: "ExportSet.Put"}
+	ExportSetRead   = rpc.Method[Named, []*catalog.ExportSet]{Name: "ExportSet.Read"}
+	ExportSetList   = rpc.Method[Nothing, []*catalog.ExportSet]{Name: "ExportSet.List"}
+	ExportSetDelete = rpc.Method[Named, Nothing]{Name: "ExportSet.Delete"}
 
 	ExportedServices = rpc.Method[Named, []ExportedService]{Name: "ConfigEntry.ExportedServices"}
 )

@@ -56,7 +56,8 @@ func checkGraph(tx *state.Txn, kind catalog.EntryKind, name string, before catal
 			return err
 		}
 	case catalog.EntryServiceResolver:
-		if e := get[catalog.ExportedServices](g, catalog.EntryExportedServices, catalog.DefaultTenancy); e != nil {
+		all, _ := exportEntries(tx, nil)
+		for _, e := range all {
 			if err := g.exported(e, name); err != nil {
 				return err
 			}

@@ -59,6 +59,7 @@ func Register(r *endpoint.Registry, d Deps) {
 	registerCoordinates(r)
 	registerQueries(r, d)
 	registerPeerings(r, d)
+	registerExports(r, d)
 	registerInternal(r)
 	registerVirtual(r)
 	registerFederation(r)

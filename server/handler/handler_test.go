@@ -136,11 +136,13 @@ func questions() map[string]*rpc.Call {
 		add(api.NodeDump.Name, &api.NodeQuery{Node: name})
 	}
 	for _, name := range []string{"east", "west"} {
+		add(api.ExportSetRead.Name, &api.Named{Name: name})
 		add(api.PeeringRead.Name, &api.Named{Name: name})
 		add(api.ExportedServices.Name, &api.Named{Name: name})
 		add(api.FederationRead.Name, &api.Named{Name: name})
 	}
 	add(api.PeeringList.Name, &api.Nothing{})
+	add(api.ExportSetList.Name, &api.Nothing{})
 	add(api.ServiceDump.Name, &api.Nothing{})
 	add(api.FederationList.Name, &api.Nothing{})
 	for _, name := range []string{"web", "DB", "none"} {
@@ -243,7 +245,7 @@ func drawWrite(t *rapid.T) (string, any) {
 	} else if kind == "native" {
 		service.Connect = &catalog.Connect{Native: true}
 	}
-	switch pick("write", "register", "register", "register", "deregister", "deregister", "kv", "coordinate", "session", "query", "peer", "unpeer", "federate", "reap", "config", "config", "config") {
+	switch pick("write", "register", "register", "register", "deregister", "deregister", "kv", "coordinate", "session", "query", "peer", "unpeer", "export", "unexport", "federate", "reap", "config", "config", "config") {
 	case "register":
 		r := &api.RegisterRequest{Node: node, ID: pick("node id", "", "", ids[0], ids[1]), Address: pick("address", "10.0.0.1", "10.0.0.2"), SkipNodeUpdate: rapid.Bool().Draw(t, "skip")}
 		if rack := pick("rack", "", "a", "b"); rack != "" {
@@ -274,6 +276,10 @@ func drawWrite(t *rapid.T) (string, any) {
 		return api.PeeringGenerate.Name, &api.PeeringWrite{Peering: catalog.Peering{Name: pick("peer", "east", "west")}}
 	case "unpeer":
 		return api.PeeringDelete.Name, &api.Named{Name: pick("peer", "east", "west")}
+	case "export":
+		return api.ExportSetPut.Name, &catalog.ExportSet{Name: pick("set", "east", "west"), Services: []string{pick("exported", "web", "db")}, Consumers: []catalog.ServiceConsumer{{Peer: pick("to", "east", "west")}}}
+	case "unexport":
+		return api.ExportSetDelete.Name, &api.Named{Name: pick("set", "east", "west")}
 	case "federate":
 		return api.FederationApply.Name, &catalog.FederationState{Datacenter: pick("dc", "east", "west")}
 	case "coordinate":

@@ -2,9 +2,7 @@ package handler
 
 import (
 	"context"
-	"maps"
 	"net"
-	"slices"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
@@ -85,12 +83,6 @@ func registerPeerings(r *endpoint.Registry, d Deps) {
 			return &found, index, nil
 		},
 	})
-	endpoint.AddQuery(r, endpoint.Query[api.Named, []api.ExportedService]{
-		Method:  api.ExportedServices,
-		Read:    readExports,
-		Filter:  filter.List[api.ExportedService],
-		Visible: visible(func(az acl.Authorizer, e api.ExportedService) bool { return seesService(az, e.Service) }),
-	})
 }
 
 // peeringAddresses lists where other clusters reach the servers.
@@ -103,69 +95,4 @@ func peeringAddresses(tx *state.Txn) []string {
 		}
 	}
 	return list
-}
-
-// exportsName is the name of the one entry of kind exported-services.
-const exportsName = "default"
-
-// readExports lists the exported services with their consumers, one for each that a wildcard stands for.
-// With a name it lists those that this peer may reach.
-func readExports(tx *state.Txn, w *state.Watch, q *api.Named) (*[]api.ExportedService, uint64, error) {
-	entry, index := state.ConfigEntry(tx, w, catalog.EntryExportedServices, exportsName)
-	list := []api.ExportedService{}
-	exports, ok := entry.(*catalog.ExportedServices)
-	if !ok {
-		return &list, index, nil
-	}
-	consumers := map[string]map[string]bool{}
-	export := func(service string, to []catalog.ServiceConsumer) {
-		for _, c := range to {
-			peers, at := peersOf(tx, w, c)
-			index = max(index, at)
-			for _, peer := range peers {
-				if q.Name != "" && peer != q.Name {
-					continue
-				}
-				if consumers[service] == nil {
-					consumers[service] = map[string]bool{}
-				}
-				consumers[service][peer] = true
-			}
-		}
-	}
-	for _, s := range exports.Services {
-		if s.Name != catalog.Wildcard {
-			export(s.Name, s.Consumers)
-			continue
-		}
-		at := state.AllInstances(tx, w, func(i *catalog.Instance) {
-			if i.Service.Kind == catalog.KindTypical && i.Service.Service != catalog.ServersService {
-				export(i.Service.Service, s.Consumers)
-			}
-		})
-		index = max(index, at)
-	}
-	for _, service := range slices.Sorted(maps.Keys(consumers)) {
-		list = append(list, api.ExportedService{Service: service, Consumers: api.ExportConsumers{Peers: slices.Sorted(maps.Keys(consumers[service]))}})
-	}
-	return &list, index, nil
-}
-
-// peersOf lists the peers that a consumer is: itself, or the members of a group.
-func peersOf(tx *state.Txn, w *state.Watch, c catalog.ServiceConsumer) ([]string, uint64) {
-	if c.Peer != "" {
-		return []string{c.Peer}, 1
-	}
-	entry, index := state.ConfigEntry(tx, w, catalog.EntrySamenessGroup, c.SamenessGroup)
-	group, ok := entry.(*catalog.SamenessGroup)
-	if !ok {
-		return nil, index
-	}
-	var peers []string
-	for _, m := range group.Members {
-		if m.Peer != "" {
-			peers = append(peers, m.Peer)
-		}
-	}
-	return peers, index
 }

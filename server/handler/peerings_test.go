@@ -46,6 +46,63 @@ func TestExports(t *testing.T) {
 	}
 }
 
+// TestExportSets: what sets export is added to what the config entry does, changes are counted, and neither a set nor a
+// resolver gets past the other.
+func TestExportSets(t *testing.T) {
+	s := stage(t)
+	s.entries(&catalog.ExportedServices{EntryHead: catalog.EntryHead{Kind: catalog.EntryExportedServices, Name: "default"}, Services: []catalog.ExportedService{
+		{Name: "web", Consumers: []catalog.ServiceConsumer{{Peer: "west"}}},
+	}})
+	put := func(peer, meta string, services ...string) *catalog.ExportSet {
+		t.Helper()
+		return s.do(t, api.ExportSetPut.Name, &catalog.ExportSet{
+			Name: "e1", Services: services, Consumers: []catalog.ServiceConsumer{{Peer: peer}}, Metadata: map[string]string{"env": meta},
+		}).(*catalog.ExportSet)
+	}
+	exported := func(want string) {
+		t.Helper()
+		if got := fmt.Sprint(*s.do(t, api.ExportedServices.Name, &api.Named{}).(*[]api.ExportedService)); got != want {
+			t.Errorf("exported %s, want %s", got, want)
+		}
+	}
+	first := put("east", "test", "web", "db")
+	exported("[{db {[east]}} {web {[east west]}}]")
+	again, described, changed := put("east", "test", "web", "db"), put("east", "live", "web", "db"), put("east", "live", "db")
+	if !again.Same(first) || again.ModifyIndex != first.ModifyIndex {
+		t.Errorf("the same again: %+v, before %+v", again, first)
+	}
+	if described.ModifyIndex <= first.ModifyIndex || described.Generation != first.Generation || described.CreateIndex != first.CreateIndex {
+		t.Errorf("other metadata: %+v, before %+v", described, first)
+	}
+	if changed.Generation <= described.Generation || changed.Generation != changed.ModifyIndex || changed.CreateIndex != first.CreateIndex {
+		t.Errorf("other data: %+v, before %+v", changed, described)
+	}
+	exported("[{db {[east]}} {web {[west]}}]")
+
+	abroad := func(service string) *rpc.Call {
+		return &rpc.Call{Method: api.ConfigApply.Name, Body: &api.ConfigWrite{Op: api.ConfigSet, Entry: *catalog.AnyOf(&catalog.ServiceResolver{
+			EntryHead: catalog.EntryHead{Kind: catalog.EntryServiceResolver, Name: service}, Redirect: &catalog.ServiceRedirect{Datacenter: "dc2"},
+		})}}
+	}
+	want := "service db cannot be exported to a peer (by exportedservices/e1) and lead to another datacenter (by service-resolver/db) at once"
+	if _, err := s.Call(t.Context(), abroad("db")); err == nil || err.Error() != want {
+		t.Errorf("a resolver of what is exported: %v, want %s", err, want)
+	}
+	if _, err := s.Call(t.Context(), abroad("cache")); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Call(t.Context(), &rpc.Call{Method: api.ExportSetPut.Name, Body: &catalog.ExportSet{Name: "e2", Services: []string{"cache"}, Consumers: []catalog.ServiceConsumer{{Peer: "east"}}}}); err == nil || !strings.Contains(err.Error(), "exportedservices/e2") {
+		t.Errorf("a set of what leads to another datacenter: %v", err)
+	}
+	for range 2 { // the second finds nothing, which is no error
+		s.do(t, api.ExportSetDelete.Name, &api.Named{Name: "e1"})
+		exported("[{web {[west]}}]")
+	}
+	if left := *s.do(t, api.ExportSetList.Name, &api.Nothing{}).(*[]*catalog.ExportSet); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
 // TestPeeringToken: a token says how to reach this cluster, and a second one keeps the peering.
 func TestPeeringToken(t *testing.T) {
 	s := stage(t)
