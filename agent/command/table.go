@@ -148,7 +148,7 @@ func peeringRows() []row {
 		{name: "peering delete", synopsis: "Ends a peering", reach: toServers, bind: peeringDelete,
 			help: "Ends a peering, and with it what was imported and exported. It is no error when there is none."},
 		{name: "peering exported-services", synopsis: "Lists the services that a peer may reach", reach: toServers, bind: peeringExported,
-			help: "Lists the services that the configuration entry exported-services lets a peer reach, wildcards resolved.\n\n  $ curia peering exported-services -name=east"},
+			help: "Lists the services that the configuration entry exported-services and its sets let a peer reach, wildcards resolved.\n\n  $ curia peering exported-services -name=east"},
 	}
 }
 

@@ -115,7 +115,7 @@ func exportSetPut(c *call) error {
 		}
 		set.Consumers = append(set.Consumers, catalog.ServiceConsumer{Peer: to.Peer, SamenessGroup: to.SamenessGroup})
 	}
-	if err := set.Validate(); err != nil {
+	if err := set.Validate(); err != nil { // the servers check it too, but what they refuse is answered with 500
 		return badRequest("%w", err)
 	}
 	stored, _, err := send(c, api.ExportSetPut, set)
