@@ -58,9 +58,8 @@ func (c *clientConn) run() {
 	lost := c.pending
 	c.pending = nil
 	c.mu.Unlock()
-	err := newLinkError(c.decode, c.addr, true, c.err)
 	for _, p := range lost {
-		p.fail(err)
+		p.fail(newLinkError(c.decode, c.addr, c.err != errBye || p.stream != nil, c.err))
 	}
 }
 
@@ -193,6 +192,8 @@ func (c *clientConn) receive(f frame) error {
 		default:
 			return p.stream.grant(f.payload)
 		}
+	case kindBye:
+		return errBye
 	}
 	return errKind
 }

@@ -39,6 +39,9 @@ const (
 	kindCredit
 	// kindPing: a sign of life; empty.
 	kindPing
+	// kindBye: the answering side ends, and has not acted on the calls that it has not answered, but for reads that
+	// wait for a change; empty. The caller hangs up.
+	kindBye
 
 	kindEnd
 	// kindDrop is never sent: it tells the writer that nobody waits for the rest of an answer.

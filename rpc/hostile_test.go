@@ -26,6 +26,7 @@ const (
 	kindCancel
 	kindCredit
 	kindPing
+	kindBye
 )
 
 const window = 256 << 10
@@ -165,8 +166,9 @@ func TestBadFrames(t *testing.T) {
 	f("a length over the cap", binary.BigEndian.AppendUint32(nil, 64<<10+1), make([]byte, 9))
 	f("a length too short for a header", binary.BigEndian.AppendUint32(nil, 8), make([]byte, 9))
 	f("an unknown kind", frame(0, 2, nil))
-	f("another unknown kind", frame(kindPing+1, 2, nil))
-	f("the writer's own kind", frame(kindPing+2, 2, nil))
+	f("another unknown kind", frame(kindBye+1, 2, nil))
+	f("a bye of a caller", frame(kindBye, 0, nil))
+	f("the writer's own kind", frame(kindBye+2, 2, nil))
 	f("HTTP", []byte("GET / HTTP/1.1\r\nHost: s\r\n\r\n"))
 	f("a call id twice", park)
 	f("data for a call", frame(kindData, 1, []byte("x")))

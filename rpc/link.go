@@ -44,6 +44,7 @@ var (
 	errKind    = errors.New("the peer sent a frame out of place")
 	errIdle    = errors.New("the connection was idle")
 	errClosed  = errors.New("the connection was closed")
+	errBye     = errors.New("the server is about to end")
 )
 
 // link is one connection that carries frames. Its owner reads; one goroutine writes; the first error kills

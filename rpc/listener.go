@@ -40,6 +40,9 @@ type Listener struct {
 	admission admission
 	config    atomic.Pointer[servedConfig]
 	raft      *handoff
+	callers   sync.WaitGroup // connections that carry calls, or may come to
+	draining  atomic.Bool
+	stopped   chan struct{} // closed when no more connections are accepted
 }
 
 // servedConfig is what a configuration of the caller's became. It is kept, for session tickets to work.
@@ -59,7 +62,8 @@ func NewListener(inner net.Listener, server *Server, o ListenerOptions) *Listene
 			perIP: o.MaxPerIP, newPerIP: max(1, o.MaxHandshakes/4), newAll: o.MaxHandshakes,
 			ips: make(map[string]*ipCount),
 		},
-		raft: &handoff{addr: inner.Addr(), conns: make(chan net.Conn), closed: make(chan struct{})},
+		stopped: make(chan struct{}),
+		raft:    &handoff{addr: inner.Addr(), conns: make(chan net.Conn), closed: make(chan struct{})},
 	}
 }
 
@@ -78,12 +82,43 @@ func (l *Listener) Run(ctx context.Context) error {
 	defer l.raft.Close()
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { l.inner.Close() })()
+	err := l.accept(ctx, &conns)
+	if close(l.stopped); err == nil {
+		<-ctx.Done() // after Drain, connections may go on until then
+	}
+	return err
+}
+
+// Drain closes the port, answers the calls that are under way, tells callers that the others were not acted on, and
+// returns when they have hung up, or ctx ends. Calls that are parked, and streams, are cut off. Raft's connections
+// stay until the end of Run.
+func (l *Listener) Drain(ctx context.Context) {
+	l.draining.Store(true)
+	l.inner.Close()
+	gone := make(chan struct{})
+	go func() { // ends with Run
+		<-l.stopped
+		l.server.end() // who has hung up does not come back to a port that is about to close
+		l.callers.Wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+	case <-ctx.Done():
+	}
+}
+
+// accept serves connections until ctx ends or Drain is called.
+func (l *Listener) accept(ctx context.Context, conns *sync.WaitGroup) error {
 	for {
 		conn, err := l.inner.Accept()
 		if ctx.Err() != nil {
 			if err == nil {
 				conn.Close()
 			}
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) && l.draining.Load() {
 			return nil
 		}
 		if errors.Is(err, net.ErrClosed) {
@@ -103,12 +138,15 @@ func (l *Listener) Run(ctx context.Context) error {
 			conn.Close()
 			continue
 		}
+		l.callers.Add(1)
 		conns.Go(func() { l.serve(ctx, conn, ip) }) // ends with the connection, which ends with ctx
 	}
 }
 
 // serve sees a connection from its handshake to its end.
 func (l *Listener) serve(ctx context.Context, conn net.Conn, ip string) {
+	leave := sync.OnceFunc(l.callers.Done)
+	defer leave()
 	handshake, cancel := context.WithTimeout(ctx, l.o.HandshakeTimeout)
 	ready, protocol, peer, err := l.greet(handshake, conn)
 	cancel()
@@ -121,6 +159,7 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn, ip string) {
 	l.admission.known(ip)
 	defer l.admission.depart(ip, true)
 	if protocol == ProtocolRaft {
+		leave()
 		conn := &raftConn{Conn: ready, closed: make(chan struct{})}
 		l.raft.give(ctx, conn, l.o.HandshakeTimeout)
 		select {

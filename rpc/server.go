@@ -34,8 +34,11 @@ type ServerOptions struct {
 	Handler Handler
 	// Streams may be nil: no streams then.
 	Streams StreamHandler
-	Encode  EncodeError
-	Limits  Limits
+	// Parks reports whether a call changes nothing and may wait long, so that the end of a Listener cuts it off
+	// instead of waiting for it. Nil is that none does.
+	Parks  func(*Call) bool
+	Encode EncodeError
+	Limits Limits
 	// MaxCalls bounds the calls of one connection that are not answered yet; default 32,768. More are
 	// refused with code "limited"; twice as many end the connection.
 	MaxCalls int
@@ -56,6 +59,9 @@ type ServerOptions struct {
 type Server struct {
 	o    ServerOptions
 	held atomic.Int64 // bytes of unanswered requests
+
+	ending context.Context // ends when no more calls may begin
+	end    context.CancelFunc
 }
 
 // NewServer makes a server; a Listener brings it connections.
@@ -68,7 +74,12 @@ func NewServer(o ServerOptions) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{o: o}
+	if o.Parks == nil {
+		o.Parks = func(*Call) bool { return false }
+	}
+	s := &Server{o: o}
+	s.ending, s.end = context.WithCancel(context.Background())
+	return s
 }
 
 // Serve answers the calls that come in on conn, and closes it, until it dies or ctx ends. It returns once all
@@ -83,6 +94,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, peer Peer) error {
 		calls: make(map[uint64]*serverCall), parts: make(map[uint64]*request),
 	}
 	defer context.AfterFunc(ctx, func() { c.kill(errClosed) })()
+	defer context.AfterFunc(s.ending, c.end)()
 	var writer sync.WaitGroup
 	writer.Go(func() { c.write(c.sent, func() error { return nil }) })
 	c.read(func(f frame) error { return c.receive(calls, f) })

@@ -22,7 +22,9 @@ type serverConn struct {
 	mu      sync.Mutex
 	calls   map[uint64]*serverCall // until their answer has been sent
 	streams int
-	unsent  int // bytes of answers
+	unsent  int  // bytes of answers
+	busy    int  // calls to be answered before a bye: all but streams and reads that are parked
+	ending  bool // no more calls begin
 }
 
 type serverCall struct {
@@ -33,6 +35,7 @@ type serverCall struct {
 	reply    int                // of the answer, in bytes
 	answered bool               // the answer waits for the writer
 	left     bool               // the caller has gone
+	parked   bool               // it is cut off by the end: a stream, or a read that waits for a change
 }
 
 // request is a call's payload, or why the call is refused.
@@ -116,6 +119,9 @@ func (c *serverConn) begin(ctx context.Context, f frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch o := &c.server.o; {
+	case c.ending: // the bye says that it was not acted on
+		c.hold(-len(r.data))
+		return nil
 	case c.calls[f.id] != nil:
 		return errDupID
 	case len(c.calls) >= 2*o.MaxCalls:
@@ -131,6 +137,7 @@ func (c *serverConn) begin(ctx context.Context, f frame) error {
 	c.calls[f.id] = call
 	if r.code != "" {
 		call.answered = true
+		c.busy++
 		c.out.put(message{kind: kindAnswer, id: f.id, head: encodeError(r.code, r.refusal)})
 		return nil
 	}
@@ -139,6 +146,9 @@ func (c *serverConn) begin(ctx context.Context, f frame) error {
 	if f.kind == kindOpen {
 		call.stream = newStream(ctx, &c.link, f.id)
 		c.streams++
+	}
+	if call.parked = call.stream != nil || c.server.o.Parks(call.call); !call.parked {
+		c.busy++
 	}
 	c.handlers.Add(1)
 	go c.handle(ctx, f.id, call) // ends with the handler, which Serve waits for
@@ -211,6 +221,25 @@ func (c *serverConn) sent(m *message) {
 	c.unsent -= call.reply
 	if call.stream != nil {
 		c.streams--
+	}
+	if !call.parked {
+		c.busy--
+		c.bye()
+	}
+}
+
+// end lets no more calls begin, and tells the peer so once those under way are answered.
+func (c *serverConn) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ending = true
+	c.bye()
+}
+
+// bye takes leave of the peer when nothing is owed to it any more. The lock is held.
+func (c *serverConn) bye() {
+	if c.ending && c.busy == 0 {
+		c.out.put(message{kind: kindBye})
 	}
 }
 

@@ -75,6 +75,8 @@ func (h *host) AwaitLeader(ctx context.Context, lost rpc.Caller, since time.Time
 		}
 		select {
 		case <-changed:
+		case <-h.server.ending:
+			return catalog.Errorf(catalog.NoLeader, "no cluster leader: this server, %s, is about to end", h.server.cfg.NodeName)
 		case <-again.C:
 			if err == nil && was != nil {
 				return nil
@@ -108,6 +110,10 @@ const proposeTimeout = 30 * time.Second
 
 // Propose implements endpoint.Host.
 func (h *host) Propose(_ context.Context, entry []byte) (any, error) {
+	if !h.server.raft.writes.TryRLock() {
+		return nil, catalog.Errorf(catalog.NoLeader, "no cluster leader: this server hands the leadership over")
+	}
+	defer h.server.raft.writes.RUnlock()
 	future := h.server.raft.Apply(entry, proposeTimeout)
 	if err := future.Error(); err != nil {
 		return nil, raftError(err)

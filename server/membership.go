@@ -272,7 +272,7 @@ func (m *membership) take(step autopilot.Step) error {
 		m.note(id, step.Server.Voter && !step.Server.Left)
 		done = m.raft.RemoveServer(id, 0, stepTimeout)
 	case autopilot.Transfer:
-		done = m.raft.LeadershipTransferToServer(id, addr)
+		done = m.raft.transfer(func() raft.Future { return m.raft.LeadershipTransferToServer(id, addr) })
 	default:
 		return fmt.Errorf("unknown step %q", step.Kind)
 	}

@@ -150,13 +150,13 @@ func (s *operator) removePeer(p *api.RaftPeer) error {
 
 func (s *operator) transferLeader(p *api.RaftPeer) error {
 	if p.ID == "" {
-		return leadershipError(s.raft.LeadershipTransfer().Error())
+		return leadershipError(s.raft.transfer(s.raft.LeadershipTransfer).Error())
 	}
 	m, err := s.findPeer(p)
 	if err != nil {
 		return err
 	}
-	return leadershipError(s.raft.LeadershipTransferToServer(m.ID, m.Address).Error())
+	return leadershipError(s.raft.transfer(func() raft.Future { return s.raft.LeadershipTransferToServer(m.ID, m.Address) }).Error())
 }
 
 func leadershipError(err error) error {

@@ -35,7 +35,8 @@ type raftNode struct {
 	open      atomic.Bool // Raft is there
 	ending    atomic.Bool
 	port      *raftPort
-	saving    sync.Mutex // held while a snapshot is taken to be sent
+	saving    sync.Mutex   // held while a snapshot is taken to be sent
+	writes    sync.RWMutex // held by those under way, and by a transfer of the leadership
 }
 
 // quiet keeps to itself that connections break while the server ends.
@@ -180,7 +181,7 @@ func (n *raftNode) handOver() {
 		return
 	}
 	done := make(chan error, 1)
-	go func() { done <- n.LeadershipTransfer().Error() }() // ends when Raft has
+	go func() { done <- n.transfer(n.LeadershipTransfer).Error() }() // ends when Raft has
 	late := time.NewTimer(endTimeout / 2)
 	defer late.Stop()
 	var err error
@@ -192,6 +193,16 @@ func (n *raftNode) handOver() {
 	if err != nil {
 		n.cfg.Log.Warn("leadership could not be handed over", "err", err)
 	}
+}
+
+// transfer runs a transfer of the leadership when no write is under way: a new leader may be elected before the old
+// one knows that the last entries are committed, and whoever wrote them would hear that nobody knows.
+func (n *raftNode) transfer(begin func() raft.Future) raft.Future {
+	n.writes.Lock()
+	defer n.writes.Unlock()
+	done := begin()
+	_ = done.Error() // which the caller asks for again
+	return done
 }
 
 // close ends Raft and gives its disk back. A disk that hangs does not keep the process from ending: what

@@ -122,7 +122,7 @@ type Server struct {
 	roster     *roster
 	founder    *founder
 	doctor     *doctor
-	drain      *drain
+	ending     chan struct{} // closed when it takes no more calls
 	restored   chan struct{} // the store was replaced, for the leader
 	snapshots  Snapshots
 	leadership leadership
@@ -136,7 +136,7 @@ func Open(cfg Config) (*Server, error) {
 	if cfg.HoldTimeout == 0 {
 		cfg.HoldTimeout = defaultHold
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), drain: newDrain(), restored: make(chan struct{}, 1), since: time.Now()}
+	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), ending: make(chan struct{}), restored: make(chan struct{}, 1), since: time.Now()}
 	s.snapshots.Server, s.leadership.Server, s.operator.Server = s, s, s
 	s.entries.Store(&cfg.Entries)
 	s.host = &host{datacenter: cfg.Datacenter, first: make(chan struct{})}
@@ -166,7 +166,7 @@ func Open(cfg Config) (*Server, error) {
 		cfg.Advertise = port.Addr().String()
 	}
 	s.pool = rpc.NewPool(rpc.PoolOptions{Decode: DecodeError})
-	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Streams: s.snapshots.serve, Encode: encodeError, Log: cfg.Log}), rpc.ListenerOptions{MaxPerIP: cfg.ConnsPerClient, HandshakeTimeout: cfg.HandshakeTimeout, Log: cfg.Log})
+	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Streams: s.snapshots.serve, Parks: parks, Encode: encodeError, Log: cfg.Log}), rpc.ListenerOptions{MaxPerIP: cfg.ConnsPerClient, HandshakeTimeout: cfg.HandshakeTimeout, Log: cfg.Log})
 	self := raft.Server{ID: raft.ServerID(cfg.NodeID), Address: raft.ServerAddress(cfg.Advertise)}
 	s.roster = newRoster(cfg.Datacenter, self, cfg.Members, cfg.Log)
 	s.raft, err = openRaft(cfg, s.fsm, func() *fsm.FSM { return fsm.New(state.New(), s.registry, cfg.Log) }, s.listener.Raft(), s.roster)
@@ -234,7 +234,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.raft.electSelf()
 	err := group.Wait()
 	s.raft.handOver()
-	s.drain.end()
+	s.drain()
 	err = errors.Join(err, s.raft.close())
 	stop() // Raft is done with its connections
 	return errors.Join(err, listening.Wait(), s.pool.Close())
@@ -296,15 +296,22 @@ func (s *Server) Close() error {
 	return errors.Join(s.raft.close(), s.port.Close(), s.pool.Close())
 }
 
+// drainTimeout bounds the wait for the calls of others that are under way, and for those who made them to hang up.
+const drainTimeout = 5 * time.Second
+
+// drain takes no more calls of others, and breaks none of those that are under way.
+func (s *Server) drain() {
+	close(s.ending)
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	s.listener.Drain(ctx)
+}
+
+// parks reports whether a call may wait long and is made again elsewhere when it is cut off.
+func parks(call *rpc.Call) bool { return call.Header.MinIndex > 0 && api.Reads(call.Method) }
+
 // serve answers a call that came over the network.
 func (s *Server) serve(ctx context.Context, _ rpc.Peer, call *rpc.Call) (rpc.Answer, error) {
-	if call.Header.MinIndex > 0 { // it may wait long, and is made again elsewhere
-		return s.registry.Call(ctx, call)
-	}
-	if !s.drain.enter() {
-		return rpc.Answer{}, catalog.Errorf(catalog.NoLeader, "no cluster leader: this server, %s, is about to end", s.cfg.NodeName)
-	}
-	defer s.drain.leave()
 	return s.registry.Call(ctx, call)
 }
 
