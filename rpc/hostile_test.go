@@ -62,6 +62,7 @@ func readFrame(t testing.TB, r io.Reader) (kind byte, id uint64, payload []byte)
 // world is a server at s:8300 in a bubble.
 type world struct {
 	net  *memnet.Network
+	port *rpc.Listener
 	open atomic.Int32 // handlers that have not returned
 	stop func()
 }
@@ -82,7 +83,7 @@ func inWorld(t *testing.T, so rpc.ServerOptions, lo rpc.ListenerOptions, do func
 		}
 		inner, err := w.net.Host("s").Listen(8300)
 		must(t, err)
-		_, w.stop = serveOn(t, inner, so, lo)
+		w.port, w.stop = serveOn(t, inner, so, lo)
 		do(t, w)
 		w.stop()
 	})

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -34,6 +33,9 @@ type node struct {
 	fails   string // what the error says that it ends with
 	stop    func() // as Server.Run ends it, without a word to the pool
 }
+
+// electing servers notice soon that they have lost their leader, or their followers.
+func electing(c *server.Config) { c.RaftMultiplier = 3 }
 
 // newCluster makes an empty cluster.
 func newCluster() *cluster {
@@ -92,8 +94,8 @@ func (c *cluster) start(t *testing.T, i, expect int, changes ...func(*server.Con
 	t.Helper()
 	cfg := config(t.TempDir())
 	cfg.NodeName, cfg.NodeID, cfg.Expect = fmt.Sprint("s", i), idOf(i), expect
-	cfg.Autopilot = catalog.AutopilotConfig{CleanupDeadServers: true, LastContactThreshold: catalog.Duration(200 * time.Millisecond), MaxTrailingLogs: 250}
-	cfg.RaftMultiplier = 3 // a busy machine elects nobody by itself
+	cfg.Autopilot = catalog.AutopilotConfig{CleanupDeadServers: true, LastContactThreshold: catalog.Duration(patience), MaxTrailingLogs: 250}
+	cfg.RaftMultiplier, cfg.HoldTimeout = 20, patience // a busy machine elects nobody by itself
 	n := &node{cluster: c, cfg: cfg, log: newLines()}
 	for _, change := range changes {
 		change(&n.cfg)

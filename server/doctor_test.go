@@ -52,13 +52,13 @@ func TestPlights(t *testing.T) {
 		}},
 		{"a cluster that has lost its quorum", "2 of 3 voters are needed and 1 here: s1; missing: s2 at ADDR, failed; s3 at ADDR, failed. Start them again, at whatever address, with retry_join to this one; if they are lost for good see operator raft recover",
 			func(t *testing.T) *node {
-				_, nodes := three(t, impatient)
+				_, nodes := three(t, electing, impatient)
 				nodes[1].kill()
 				nodes[2].kill()
 				return nodes[0]
 			}},
 		{"a newcomer to a cluster without a leader", "s1 is in a cluster of 3 already, whose leader takes this server in, but it knows none", func(t *testing.T) *node {
-			c, nodes := three(t, impatient)
+			c, nodes := three(t, electing, impatient)
 			nodes[1].kill()
 			nodes[2].kill()
 			nodes[0].log.wait(t, "no cluster leader")

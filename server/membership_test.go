@@ -107,7 +107,7 @@ func TestDeadServers(t *testing.T) {
 
 // All servers come back at other addresses: they find one another by their ids.
 func TestAllAddressesChange(t *testing.T) {
-	_, nodes := three(t)
+	_, nodes := three(t, electing)
 	put(t, nodes[0].Server, "k", "1")
 	before := map[string]string{}
 	for _, n := range nodes {
