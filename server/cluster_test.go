@@ -95,7 +95,7 @@ func (c *cluster) start(t *testing.T, i, expect int, changes ...func(*server.Con
 	cfg := config(t.TempDir())
 	cfg.NodeName, cfg.NodeID, cfg.Expect = fmt.Sprint("s", i), idOf(i), expect
 	cfg.Autopilot = catalog.AutopilotConfig{CleanupDeadServers: true, LastContactThreshold: catalog.Duration(patience), MaxTrailingLogs: 250}
-	cfg.RaftMultiplier, cfg.HoldTimeout = 20, patience // a busy machine elects nobody by itself
+	cfg.RaftMultiplier, cfg.HoldTimeout = 8, patience // a busy machine elects nobody by itself
 	n := &node{cluster: c, cfg: cfg, log: newLines()}
 	for _, change := range changes {
 		change(&n.cfg)

@@ -9,7 +9,7 @@ import (
 
 // Two of three servers are lost for good: the third goes on alone, and empty ones join it.
 func TestRecovery(t *testing.T) {
-	c, nodes := three(t)
+	c, nodes := three(t, electing)
 	l := leader(t, nodes...)
 	put(t, l.Server, "k", "1")
 	for _, n := range nodes {
