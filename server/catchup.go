@@ -9,7 +9,7 @@ import (
 
 // catchUp is when a server that was started knows again what it knew before. Raft applies the log only up to
 // where somebody says that it is committed, so that the store is older than what this server has answered
-// already, until the leader has been heard of and the entries before that are applied. Stale reads wait for
+// already, until the leader has been heard of, with an entry of its own committed, and the entries before that are applied. Stale reads wait for
 // that, or go to the leader: a service that seems to have no instances is worse than an answer that is late.
 type catchUp struct {
 	raft    *raftNode
@@ -17,7 +17,7 @@ type catchUp struct {
 	by      time.Time // when what there is has to do: there may be no leader for long
 
 	over   atomic.Bool
-	target atomic.Uint64 // what was committed when the leader was first heard of
+	target atomic.Uint64 // what was committed when that was first heard of
 }
 
 // done reports whether reads may be answered from the store, and then always does.
@@ -33,9 +33,22 @@ func (c *catchUp) done() bool {
 }
 
 func (c *catchUp) reached() bool {
-	c.target.CompareAndSwap(0, c.raft.CommitIndex())
 	target := c.target.Load()
-	return target > 0 && c.applied() >= c.raft.lastCommand(target)
+	if target == 0 {
+		commit := c.raft.CommitIndex()
+		if !c.raft.isOfThisTerm(commit) {
+			return false // a new leader does not know yet how much of what it has is committed
+		}
+		c.target.CompareAndSwap(0, commit)
+		target = c.target.Load()
+	}
+	return c.applied() >= c.raft.lastCommand(target)
+}
+
+// isOfThisTerm reports whether the log has an entry of the present term at an index.
+func (n *raftNode) isOfThisTerm(index uint64) bool {
+	var entry raft.Log
+	return index > 0 && n.logs.GetLog(index, &entry) == nil && entry.Term == n.CurrentTerm()
 }
 
 // lastCommand is the newest entry up to an index that changes the store, 0 when all such are in a snapshot.
