@@ -37,7 +37,7 @@ func TestClusterOfThree(t *testing.T) {
 	others[0].Put(t, "/v1/txn", `[{"KV":{"Verb":"set","Key":"t","Value":"YQ=="}}]`)
 	archive := others[1].Get(t, "/v1/snapshot").Body
 
-	// The leader is killed: whoever writes waits for the next one, and a reader that blocks is not told an error.
+	// The leader is killed: whoever asks waits for the next one, and a reader that blocks is not told an error.
 	index := others[0].Get(t, "/v1/kv/k0").Index()
 	blocked := make(chan testkit.Reply, 1)
 	go func() {
@@ -48,6 +48,7 @@ func TestClusterOfThree(t *testing.T) {
 		blocked <- r
 	}()
 	leader.Kill(t)
+	others[1].Get(t, "/v1/kv/k0?consistent") // which is asked again when its connection dies: a write may not be
 	others[1].Put(t, "/v1/kv/k0", "1")
 	others[1].Put(t, "/v1/kv/watched", "1")
 	if r := <-blocked; r.Status >= http.StatusInternalServerError {

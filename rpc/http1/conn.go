@@ -275,10 +275,10 @@ func (c *Conn) refuse(err error) {
 }
 
 // Bounds of what is read from a client that is not listened to any more: closing over unread bytes would take the
-// answer back.
+// answer back, and many clients look for one only when all of their request is sent.
 const (
-	lingerTime  = 500 * time.Millisecond
-	lingerBytes = 64 << 10
+	lingerTime  = 2 * time.Second
+	lingerBytes = 16 << 20
 )
 
 func (c *Conn) linger() {
