@@ -241,6 +241,7 @@ func TestHeldRequests(t *testing.T) {
 		for id := range uint64(10) { // what is refused is not given back twice
 			c.Write(frame(kindCall, id, bytes.Repeat([]byte{0xc1}, 50<<10)))
 		}
+		synctest.Wait() // until it is refused it counts
 		for range 3 {
 			p := w.pool(t, "h", rpc.PoolOptions{})
 			park, cancel := context.WithCancel(t.Context())
@@ -262,6 +263,7 @@ func TestHeldRequests(t *testing.T) {
 			cancel()
 			synctest.Wait()
 			f(60<<10, "")
+			synctest.Wait() // until its connection has ended it counts
 			go p.To("s:8300").Call(t.Context(), &rpc.Call{Method: "park", Body: rpc.Raw(make([]byte, 60<<10))})
 			synctest.Wait()
 			f(60<<10, "limited")
