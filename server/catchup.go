@@ -8,13 +8,14 @@ import (
 )
 
 // catchUp is when a server that was started knows again what it knew before. Raft applies the log only up to
-// where somebody says that it is committed, so that the store is older than what this server has answered
-// already, until the leader has been heard of, with an entry of its own committed, and the entries before that are applied. Stale reads wait for
-// that, or go to the leader: a service that seems to have no instances is worse than an answer that is late.
+// where somebody says that it is committed. Until a leader with a committed entry of its own has been heard of,
+// and what is before that entry is applied, the store is older than what this server has answered already. Stale
+// reads wait for that, or go to the leader: a service that seems to have no instances is worse than an answer that
+// is late.
 type catchUp struct {
-	raft    *raftNode
-	applied func() uint64
-	by      time.Time // when what there is has to do: there may be no leader for long
+	raft  *raftNode
+	shown func() uint64
+	by    time.Time // when what there is has to do: there may be no leader for long
 
 	over   atomic.Bool
 	target atomic.Uint64 // what was committed when that was first heard of
@@ -42,7 +43,7 @@ func (c *catchUp) reached() bool {
 		c.target.CompareAndSwap(0, commit)
 		target = c.target.Load()
 	}
-	return c.applied() >= c.raft.lastCommand(target)
+	return c.shown() >= c.raft.lastCommand(target)
 }
 
 // isOfThisTerm reports whether the log has an entry of the present term at an index.

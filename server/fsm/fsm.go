@@ -22,6 +22,7 @@ type FSM struct {
 	registry *endpoint.Registry
 	log      *slog.Logger
 	applied  atomic.Uint64
+	shown    atomic.Uint64
 }
 
 // New returns a state machine over a store whose commands the registry knows.
@@ -35,8 +36,11 @@ type Outcome struct {
 	Err   error
 }
 
-// Applied is the index of the last entry in the store.
+// Applied is the index of the last entry in the store, or about to be.
 func (f *FSM) Applied() uint64 { return f.applied.Load() }
+
+// Shown is the index of the last entry that whoever reads the store sees.
+func (f *FSM) Shown() uint64 { return f.shown.Load() }
 
 var applyKey = []string{"fsm", "apply"}
 
@@ -53,6 +57,7 @@ func (f *FSM) ApplyBatch(batch []*raft.Log) []any {
 	for done := 0; done < len(batch); {
 		done += f.together(batch[done:], out[done:])
 	}
+	f.shown.Store(batch[len(batch)-1].Index)
 	return out
 }
 
@@ -110,6 +115,7 @@ func (f *FSM) Restore(from io.ReadCloser) error {
 	}
 	f.applied.Store(index) // before it can be read, as with entries
 	l.Finish()
+	f.shown.Store(index)
 	f.log.Info("restored snapshot", "index", index, "rows", rows, "took", time.Since(start))
 	return nil
 }
