@@ -25,7 +25,7 @@ type edit struct{ file, old, new string }
 
 var plants = []planted{
 	{"a server answers default reads by itself", "leader-cut", []edit{
-		{"server/endpoint/registry.go", "h.Consistency == rpc.Stale && r.freshEnough(h) ||", "h.Consistency != rpc.Consistent ||"},
+		{"server/endpoint/registry.go", "h.Consistency == rpc.Stale && r.host.CaughtUp() && r.freshEnough(h)", "h.Consistency != rpc.Consistent && r.host.CaughtUp()"},
 		{"server/endpoint/forward.go", "if err != nil || v.kind != query || h.Consistency == rpc.Stale {", "if err != nil || v.kind != query || h.Consistency != rpc.Consistent {"},
 	}},
 	{"an entry is applied twice", "leader-exit", []edit{
