@@ -7,10 +7,11 @@ import (
 	"reflect"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/hcl"
 )
 
 // MaxDepth is how deep objects and lists may be nested.
-const MaxDepth = 100
+const MaxDepth = hcl.MaxDepth
 
 // Error says what is wrong, and where.
 type Error struct {

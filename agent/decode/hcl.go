@@ -7,14 +7,12 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/hashicorp/hcl/hcl/ast"
-	"github.com/hashicorp/hcl/hcl/parser"
-	"github.com/hashicorp/hcl/hcl/scanner"
 	"github.com/hashicorp/hcl/hcl/token"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/hcl"
 )
 
 // MaxHCL is how many bytes a document in HCL may have.
@@ -67,67 +65,17 @@ func (e *emitter) line(offset int) int {
 	return e.marks[i-1].line
 }
 
-// emit parses data. The parser panics on some input, which becomes an error; it descends without a
-// limit, so the depth is checked before.
-func emit(data []byte) (e *emitter, err error) {
+// emit writes data as JSON.
+func emit(data []byte) (*emitter, error) {
 	if len(data) > MaxHCL {
 		return nil, &Error{Msg: fmt.Sprintf("has %d bytes, at most %d are allowed", len(data), MaxHCL)}
 	}
-	defer func() {
-		if recover() != nil {
-			e, err = nil, &Error{Msg: "invalid HCL: a string, number or heredoc is malformed"}
-		}
-	}()
-	if err := shallow(data); err != nil {
-		return nil, err
+	e := &emitter{out: make([]byte, 0, len(data)+len(data)/4)}
+	err := hcl.Parse(data, e.object)
+	if at := new(hcl.Error); errors.As(err, &at) {
+		return nil, &Error{Line: at.Line, Msg: at.Msg}
 	}
-	file, err := parser.Parse(data)
-	if err != nil {
-		return nil, hclError(err)
-	}
-	list, ok := file.Node.(*ast.ObjectList)
-	if !ok {
-		return nil, &Error{Msg: "invalid HCL: want keys and blocks"}
-	}
-	e = &emitter{out: make([]byte, 0, len(data)+len(data)/4)}
-	if err := e.object(list.Items); err != nil {
-		return nil, err
-	}
-	return e, nil
-}
-
-func hclError(err error) error {
-	var at *parser.PosError
-	if !errors.As(err, &at) {
-		return &Error{Msg: "invalid HCL"}
-	}
-	// Some of the parser's messages hold text of the document, which may be secret.
-	what := at.Err.Error()
-	switch {
-	case strings.Contains(what, "Unknown token"):
-		what = "want a value; text needs quotes around it"
-	case strings.Contains(what, "key '"):
-		what = "want = or { behind a key"
-	}
-	return &Error{Line: at.Pos.Line, Msg: fmt.Sprintf("invalid HCL at line %d, column %d: %s", at.Pos.Line, at.Pos.Column, what)}
-}
-
-// shallow checks that data is not nested too deep.
-func shallow(data []byte) error {
-	s := scanner.New(data)
-	s.Error = func(token.Pos, string) {} // the parser reports it
-	for depth := 0; ; {
-		switch t := s.Scan(); t.Type {
-		case token.LBRACE, token.LBRACK:
-			if depth++; depth > MaxDepth {
-				return &Error{Line: t.Pos.Line, Msg: fmt.Sprintf("nested more than %d levels deep", MaxDepth)}
-			}
-		case token.RBRACE, token.RBRACK:
-			depth--
-		case token.EOF:
-			return nil
-		}
-	}
+	return e, err
 }
 
 func (e *emitter) mark(pos token.Pos) {
