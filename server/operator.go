@@ -21,14 +21,15 @@ func (s *operator) registerOwn() {
 	needs := func(access acl.Access) func(*api.Nothing) []acl.Need {
 		return func(*api.Nothing) []acl.Need { return []acl.Need{{Resource: acl.Operator, Access: access}} }
 	}
-	add(s.Server, api.StatusLeader, nil, true, func(context.Context, *api.Nothing) (*string, error) {
+	open := "servers and clients ask it before they have a token, and it tells addresses only"
+	addOpen(s.Server, api.StatusLeader, open, func(context.Context, *api.Nothing) (*string, error) {
 		addr := s.LeaderAddr()
 		return &addr, nil
 	})
-	add(s.Server, api.StatusStanding, nil, true, func(_ context.Context, q *api.StandingQuery) (*api.Standing, error) {
+	addOpen(s.Server, api.StatusStanding, "servers ask it before there is a cluster", func(_ context.Context, q *api.StandingQuery) (*api.Standing, error) {
 		return s.founder.stand(q), nil
 	})
-	add(s.Server, api.StatusPeers, nil, true, func(context.Context, *api.Nothing) (*[]string, error) {
+	addOpen(s.Server, api.StatusPeers, open, func(context.Context, *api.Nothing) (*[]string, error) {
 		servers, _, err := s.raftServers()
 		if err != nil {
 			return nil, err
@@ -39,11 +40,11 @@ func (s *operator) registerOwn() {
 		}
 		return &peers, nil
 	})
-	add(s.Server, api.Datacenters, nil, true, func(context.Context, *api.Nothing) (*[]string, error) {
+	addOpen(s.Server, api.Datacenters, "the names of datacenters are no secret", func(context.Context, *api.Nothing) (*[]string, error) {
 		all := append([]string{s.cfg.Datacenter}, s.abroad()...)
 		return &all, nil
 	})
-	add(s.Server, api.CoordinateDatacenters, nil, true, func(context.Context, *api.Nothing) (*[]api.DatacenterCoordinates, error) {
+	addOpen(s.Server, api.CoordinateDatacenters, "how far the servers of datacenters are apart is no secret", func(context.Context, *api.Nothing) (*[]api.DatacenterCoordinates, error) {
 		return &[]api.DatacenterCoordinates{{Datacenter: s.cfg.Datacenter, AreaID: "wan", Coordinates: s.cfg.WANCoordinates()}}, nil
 	})
 	eventNeeds := func(e *catalog.Event) []acl.Need {
@@ -77,13 +78,19 @@ func (s *Server) abroad() []string { return nil }
 
 // add registers an action that needs nothing of the header.
 func add[Req, Rep any](s *Server, m rpc.Method[Req, Rep], needs func(*Req) []acl.Need, anywhere bool, do func(context.Context, *Req) (*Rep, error)) {
-	endpoint.AddAction(s.registry, endpoint.Action[Req, Rep]{
-		Method: m, Needs: needs, Anywhere: anywhere,
-		Do: func(ctx context.Context, _ rpc.Header, req *Req) (*Rep, rpc.Meta, error) {
-			rep, err := do(ctx, req)
-			return rep, rpc.Meta{KnownLeader: s.LeaderAddr() != ""}, err
-		},
-	})
+	endpoint.AddAction(s.registry, endpoint.Action[Req, Rep]{Method: m, Needs: needs, Anywhere: anywhere, Do: plainly(s, do)})
+}
+
+// addOpen registers an action of any server that needs nothing of the token, and says why.
+func addOpen[Req, Rep any](s *Server, m rpc.Method[Req, Rep], why string, do func(context.Context, *Req) (*Rep, error)) {
+	endpoint.AddAction(s.registry, endpoint.Action[Req, Rep]{Method: m, Open: why, Anywhere: true, Do: plainly(s, do)})
+}
+
+func plainly[Req, Rep any](s *Server, do func(context.Context, *Req) (*Rep, error)) func(context.Context, rpc.Header, *Req) (*Rep, rpc.Meta, error) {
+	return func(ctx context.Context, _ rpc.Header, req *Req) (*Rep, rpc.Meta, error) {
+		rep, err := do(ctx, req)
+		return rep, rpc.Meta{KnownLeader: s.LeaderAddr() != ""}, err
+	}
 }
 
 func (s *operator) raftServers() ([]raft.Server, uint64, error) {

@@ -21,11 +21,17 @@ type Rejected interface {
 // AddCommand registers a command.
 func AddCommand[Req, Rep any](r *Registry, c Command[Req, Rep]) {
 	v := newVerb[Req](c.Method.Name, command)
+	v.open, v.guarded = c.Open, c.Refuse != nil
 	if c.Needs != nil {
 		v.needs = func(req any) []acl.Need { return c.Needs(req.(*Req)) }
 	}
-	v.act = func(ctx context.Context, r *Registry, _ acl.Authorizer, call *rpc.Call) (rpc.Answer, error) {
+	v.act = func(ctx context.Context, r *Registry, az acl.Authorizer, call *rpc.Call) (rpc.Answer, error) {
 		req := call.Body.(*Req)
+		if c.Refuse != nil {
+			if rep := c.Refuse(az, req); rep != nil {
+				return rpc.Answer{Body: rpc.NewBody(rep, nil)}, nil
+			}
+		}
 		if c.Prepare != nil {
 			var err error
 			if req, err = c.Prepare(ctx, req); err != nil {
@@ -47,6 +53,9 @@ func AddCommand[Req, Rep any](r *Registry, c Command[Req, Rep]) {
 		if c.Applied != nil {
 			c.Applied(req, rep.(*Rep))
 		}
+		if own, ok := rep.(*Rep); ok && c.Visible != nil {
+			rep = c.Visible(az, own)
+		}
 		return rpc.Answer{Body: rpc.NewBody(rep, nil)}, nil
 	}
 	v.apply = func(tx *state.Txn, body []byte) (any, error) {
@@ -66,6 +75,7 @@ func AddCommand[Req, Rep any](r *Registry, c Command[Req, Rep]) {
 // AddAction registers an action.
 func AddAction[Req, Rep any](r *Registry, a Action[Req, Rep]) {
 	v := newVerb[Req](a.Method.Name, action)
+	v.open = a.Open
 	v.anywhere, v.stale = a.Anywhere, a.Stale
 	if a.Needs != nil {
 		v.needs = func(req any) []acl.Need { return a.Needs(req.(*Req)) }

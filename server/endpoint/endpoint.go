@@ -53,6 +53,13 @@ type Query[Req, Rep any] struct {
 	Method rpc.Method[Req, Rep]
 	// Needs says what the token must be allowed, nil when Visible leaves out what it may not see.
 	Needs func(*Req) []acl.Need
+	// Open says why nothing is needed of the token. A verb has one of Needs, Visible, Refuse and Open, or it is not
+	// registered.
+	Open string
+	// Refuse returns a reply that says what of the request the token may not do, nil when it may do all. May be nil.
+	Refuse func(az acl.Authorizer, req *Req) *Rep
+	// Hides reports whether the token may see nothing of the answer at all. May be nil.
+	Hides func(az acl.Authorizer, req *Req) bool
 	// Check refuses bad requests, with code invalid. May be nil.
 	Check func(*Req) error
 	// Read answers from one version of the store and says in w what the answer depends on. The index is
@@ -80,6 +87,12 @@ type Command[Req, Rep any] struct {
 	Method rpc.Method[Req, Rep]
 	// Needs says what the token must be allowed.
 	Needs func(*Req) []acl.Need
+	// Open says why nothing is needed of the token. A verb has one of Needs, Refuse and Open, or it is not registered.
+	Open string
+	// Refuse returns a reply that says what of the request the token may not do, nil when it may do all. May be nil.
+	Refuse func(az acl.Authorizer, req *Req) *Rep
+	// Visible returns the reply without what az may not see. May be nil.
+	Visible func(az acl.Authorizer, rep *Rep) *Rep
 	// Prepare runs on the leader before the entry is proposed: it refuses bad requests and returns the
 	// request to propose, changed copies included. May be nil.
 	Prepare func(ctx context.Context, req *Req) (*Req, error)
@@ -95,8 +108,11 @@ type Command[Req, Rep any] struct {
 // Action is a verb of the leader that writes no log entry itself.
 type Action[Req, Rep any] struct {
 	Method rpc.Method[Req, Rep]
-	Needs  func(*Req) []acl.Need
-	Do     func(ctx context.Context, h rpc.Header, req *Req) (*Rep, rpc.Meta, error)
+	// Needs says what the token must be allowed.
+	Needs func(*Req) []acl.Need
+	// Open says why nothing is needed of the token. A verb has one of Needs and Open, or it is not registered.
+	Open string
+	Do   func(ctx context.Context, h rpc.Header, req *Req) (*Rep, rpc.Meta, error)
 	// Anywhere actions run on whichever server of the datacenter is asked.
 	Anywhere bool
 	// Stale actions do when a stale answer is asked for.

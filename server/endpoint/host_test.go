@@ -58,10 +58,10 @@ func newHost() *host {
 	}
 	needs := func(q *asked) []acl.Need { return []acl.Need{{Resource: acl.Key, Name: q.Key, Access: acl.Read}} }
 	endpoint.AddQuery(h.Registry, endpoint.Query[asked, []*catalog.KVPair]{Method: get, Needs: needs, Read: read, Filter: filter.List[*catalog.KVPair]})
-	endpoint.AddQuery(h.Registry, endpoint.Query[asked, []*catalog.KVPair]{Method: keys, Read: read})
-	endpoint.AddQuery(h.Registry, endpoint.Query[asked, []*catalog.KVPair]{Method: plain, Plain: true, Read: read})
+	endpoint.AddQuery(h.Registry, endpoint.Query[asked, []*catalog.KVPair]{Method: keys, Open: "a test", Read: read})
+	endpoint.AddQuery(h.Registry, endpoint.Query[asked, []*catalog.KVPair]{Method: plain, Open: "a test", Plain: true, Read: read})
 	endpoint.AddCommand(h.Registry, endpoint.Command[catalog.KVPair, bool]{
-		Method: put,
+		Method: put, Open: "a test",
 		Prepare: func(_ context.Context, p *catalog.KVPair) (*catalog.KVPair, error) {
 			return p, catalog.ValidateKey(p.Key)
 		},
@@ -77,9 +77,9 @@ func newHost() *host {
 	do := func(_ context.Context, _ rpc.Header, q *asked) (*string, rpc.Meta, error) {
 		return &q.Key, rpc.Meta{}, nil
 	}
-	endpoint.AddAction(h.Registry, endpoint.Action[asked, string]{Method: act, Do: do})
-	endpoint.AddAction(h.Registry, endpoint.Action[asked, string]{Method: here, Do: do, Anywhere: true})
-	endpoint.AddAction(h.Registry, endpoint.Action[asked, string]{Method: old, Do: do, Stale: true})
+	endpoint.AddAction(h.Registry, endpoint.Action[asked, string]{Method: act, Open: "a test", Do: do})
+	endpoint.AddAction(h.Registry, endpoint.Action[asked, string]{Method: here, Open: "a test", Do: do, Anywhere: true})
+	endpoint.AddAction(h.Registry, endpoint.Action[asked, string]{Method: old, Open: "a test", Do: do, Stale: true})
 	return h
 }
 

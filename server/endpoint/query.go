@@ -19,6 +19,7 @@ type Keyed interface{ AppendKey([]byte) []byte }
 // AddQuery registers a query.
 func AddQuery[Req, Rep any](r *Registry, q Query[Req, Rep]) {
 	v := newVerb[Req](q.Method.Name, query)
+	v.open, v.guarded = q.Open, q.Visible != nil || q.Refuse != nil
 	if q.Needs != nil {
 		v.needs = func(req any) []acl.Need { return q.Needs(req.(*Req)) }
 	}
@@ -27,6 +28,11 @@ func AddQuery[Req, Rep any](r *Registry, q Query[Req, Rep]) {
 		if q.Check != nil {
 			if err := q.Check(req); err != nil {
 				return rpc.Answer{}, err
+			}
+		}
+		if q.Refuse != nil {
+			if rep := q.Refuse(az, req); rep != nil {
+				return rpc.Answer{Meta: r.meta(call.Header, 1, false), Body: rpc.NewBody(rep, nil)}, nil
 			}
 		}
 		keep, err := r.filters.Compile(call.Header.Filter)
@@ -69,6 +75,9 @@ func (q *Query[Req, Rep]) read(r *Registry, az acl.Authorizer, req *Req, keep fi
 				return nil, err
 			}
 		}
+	}
+	if q.Hides != nil && q.Hides(az, req) {
+		az = acl.DenyAll()
 	}
 	if q.Visible != nil {
 		rep, out.filtered = q.Visible(az, rep)

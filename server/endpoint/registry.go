@@ -32,6 +32,8 @@ type verb struct {
 	blank    func() any
 	takes    func(body any) bool // whether it is a request of the verb's type
 	needs    func(req any) []acl.Need
+	guarded  bool   // in another way than by needs
+	open     string // why nothing is needed of the token
 	act      func(ctx context.Context, r *Registry, az acl.Authorizer, call *rpc.Call) (rpc.Answer, error)
 	apply    func(tx *state.Txn, body []byte) (any, error)
 	meter    meter
@@ -62,6 +64,9 @@ func (r *Registry) add(v *verb) {
 	if _, ok := r.verbs[v.name]; ok || len(v.name) > 255 {
 		panic(fmt.Sprintf("endpoint: verb %q is registered twice or too long", v.name))
 	}
+	if v.needs == nil && !v.guarded && v.open == "" {
+		panic(fmt.Sprintf("endpoint: verb %q does not say what it needs of the token: set Needs, or Open to the reason why it needs nothing", v.name))
+	}
 	v.meter = newMeter(v)
 	r.verbs[v.name] = v
 }
@@ -74,6 +79,14 @@ func (r *Registry) Methods() []string {
 	}
 	sort.Strings(names)
 	return names
+}
+
+// Open returns why a verb needs nothing of the token, "" when it does.
+func (r *Registry) Open(method string) string {
+	if v := r.verbs[method]; v != nil {
+		return v.open
+	}
+	return ""
 }
 
 // Reads reports whether a verb is a query.

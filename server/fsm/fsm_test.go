@@ -173,7 +173,7 @@ func TestFailedBatch(t *testing.T) {
 func TestPanic(t *testing.T) {
 	c := newCluster()
 	bad := rpc.Method[api.Nothing, api.Nothing]{Name: "Test.Panic"}
-	endpoint.AddCommand(c.registry, endpoint.Command[api.Nothing, api.Nothing]{Method: bad, Apply: func(tx *state.Txn, _ *api.Nothing) (*api.Nothing, error) {
+	endpoint.AddCommand(c.registry, endpoint.Command[api.Nothing, api.Nothing]{Method: bad, Open: "a test", Apply: func(tx *state.Txn, _ *api.Nothing) (*api.Nothing, error) {
 		state.KVSet(tx, &catalog.KVPair{Key: "half"})
 		panic("oh")
 	}})

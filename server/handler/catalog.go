@@ -25,7 +25,7 @@ func registerCatalog(r *endpoint.Registry, d Deps) {
 	})
 	endpoint.AddCommand(r, endpoint.Command[api.DeregisterRequest, api.Nothing]{
 		Method: api.Deregister,
-		Needs:  deregisterNeeds,
+		Needs:  func(req *api.DeregisterRequest) []acl.Need { return deregisterNeeds(d, req) },
 		Prepare: func(_ context.Context, req *api.DeregisterRequest) (*api.DeregisterRequest, error) {
 			return req, checkDeregister(req)
 		},
@@ -39,7 +39,7 @@ func registerCatalog(r *endpoint.Registry, d Deps) {
 		Needs: func(req *api.SyncRequest) []acl.Need {
 			needs := registerNeeds(d, &req.Register)
 			for i := range req.Deregister {
-				needs = append(needs, deregisterNeeds(&req.Deregister[i])...)
+				needs = append(needs, deregisterNeeds(d, &req.Deregister[i])...)
 			}
 			return needs
 		},
@@ -94,6 +94,7 @@ func registerCatalogReads(r *endpoint.Registry) {
 		Method:   api.ServiceInstances,
 		Check:    checkService,
 		Unshared: nearby,
+		Hides:    hidesMesh,
 		Read: func(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*[]*catalog.CatalogService, uint64, error) {
 			found, index, _ := matching(tx, w, q)
 			flat := make([]*catalog.CatalogService, len(found))
@@ -131,6 +132,12 @@ func checkService(q *api.ServiceQuery) error {
 		return catalog.Errorf(catalog.Invalid, "missing service name")
 	}
 	return nil
+}
+
+// hidesMesh reports whether the token may not know what leads to a service: to see its proxies and gateways takes
+// the right to the service too.
+func hidesMesh(az acl.Authorizer, q *api.ServiceQuery) bool {
+	return (q.Connect || q.Ingress) && !seesService(az, q.Service)
 }
 
 // nearby reports whether the answer is in order of round-trip times, which change all the time.

@@ -24,7 +24,8 @@ func registerConnect(r *endpoint.Registry, d Deps) {
 		return nil
 	}
 	endpoint.AddQuery(r, endpoint.Query[api.Nothing, catalog.Roots]{
-		Method: api.CARoots, // whoever is to believe the mesh's certificates may know the roots
+		Method: api.CARoots,
+		Open:   "whoever is to believe the mesh's certificates may know the roots",
 		Check:  enabled,
 		Read: func(tx *state.Txn, w *state.Watch, _ *api.Nothing) (*catalog.Roots, uint64, error) {
 			rep, index := caRoots(tx, w)

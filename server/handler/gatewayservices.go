@@ -20,6 +20,7 @@ type gatewayServices = []*catalog.GatewayService
 func registerGateways(r *endpoint.Registry) {
 	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, gatewayServices]{
 		Method: api.GatewayServices,
+		Needs:  needsService,
 		Check:  checkService,
 		Read: func(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*gatewayServices, uint64, error) {
 			found, index := servicesOfGateway(tx, w, q.Service)

@@ -30,6 +30,8 @@ type Deps struct {
 	Log *slog.Logger
 	// DenyIntentions denies the connections that no intention speaks of.
 	DenyIntentions bool
+	// KeyListPolicy is whether it takes the access list to read the keys under a prefix.
+	KeyListPolicy bool
 	// Mesh is whether there is a mesh, with its certificate authority.
 	Mesh bool
 }

@@ -360,20 +360,39 @@ func TestNeeds(t *testing.T) {
 	session := func() string {
 		return *s.do(t, api.SessionApply.Name, &api.SessionWrite{Op: api.SessionCreate, Session: catalog.Session{Node: "n1"}}).(*string)
 	}
+	denied := func(method string, req any) bool {
+		answer, err := s.Call(t.Context(), &rpc.Call{Method: method, Body: req})
+		if err != nil {
+			return catalog.CodeOf(err) == catalog.Denied
+		}
+		rep, ok := answer.Value().(*api.TxnReply)
+		return ok && len(rep.Errors) == 1 && rep.Errors[0].OpIndex == 0 && strings.HasPrefix(rep.Errors[0].What, "Permission denied: ")
+	}
 	f := func(what, method string, req any, want ...string) {
 		t.Helper()
 		for i := range want {
 			s.allowed = slices.Delete(slices.Clone(want), i, i+1)
-			if _, err := s.Call(t.Context(), &rpc.Call{Method: method, Body: req}); catalog.CodeOf(err) != catalog.Denied {
-				t.Errorf("%s without %s: %v, want a denial", what, want[i], err)
+			if !denied(method, req) {
+				t.Errorf("%s without %s is not denied", what, want[i])
 			}
 		}
 		s.allowed = want
-		if _, err := s.Call(t.Context(), &rpc.Call{Method: method, Body: req}); catalog.CodeOf(err) == catalog.Denied {
-			t.Errorf("%s with %q: %v", what, want, err)
+		if denied(method, req) {
+			t.Errorf("%s with %q is denied", what, want)
 		}
 		s.allowed = nil
 	}
+	f("service on a node as it is", api.Register.Name, &api.RegisterRequest{Node: "n1", ID: ids[0], Address: "10.0.0.1", Service: &catalog.Service{ID: "i2", Service: "db"}}, "service:write db")
+	f("service of a node that is changed", api.Register.Name, &api.RegisterRequest{Node: "n1", Address: "10.0.0.9", Service: &catalog.Service{ID: "i2", Service: "db"}}, "node:write n1", "service:write db")
+	f("service of a node that is not there", api.Register.Name, &api.RegisterRequest{Node: "n9", SkipNodeUpdate: true, Service: &catalog.Service{Service: "db"}}, "node:write n9", "service:write db")
+	f("renamed node", api.Register.Name, &api.RegisterRequest{Node: "mine", ID: ids[0], Address: "10.0.0.9"}, "node:write mine", "node:write n1")
+	s.do(t, api.Register.Name, &api.RegisterRequest{Node: "n1", ID: ids[0], Address: "10.0.0.1", Service: &catalog.Service{ID: "i1", Service: "db"}})
+	f("service removed by who may write its node", api.Deregister.Name, &api.DeregisterRequest{Node: "n1", ServiceID: "i2"}, "node:write n1")
+	f("service removed by who may write it", api.Deregister.Name, &api.DeregisterRequest{Node: "n1", ServiceID: "i1"}, "service:write db")
+	s.do(t, api.Register.Name, &api.RegisterRequest{Node: "n1", Address: "10.0.0.1", Service: &catalog.Service{ID: "i1", Service: "db"}, Checks: []*catalog.Check{{CheckID: "mine", ServiceID: "i1"}}})
+	f("check removed by who may write its service", api.Deregister.Name, &api.DeregisterRequest{Node: "n1", CheckID: "mine"}, "service:write db")
+	s.do(t, api.Register.Name, &api.RegisterRequest{Node: "n1", Address: "10.0.0.1", Checks: []*catalog.Check{{CheckID: "mine", ServiceID: "i1"}}})
+	f("session that is not there", api.SessionApply.Name, &api.SessionWrite{Op: api.SessionDestroy, Session: catalog.Session{ID: ids[1]}})
 	txn := func(op api.TxnOp) *api.TxnRequest { return &api.TxnRequest{Ops: []api.TxnOp{op}} }
 	f("service under another name", api.Register.Name, &api.RegisterRequest{Node: "n1", SkipNodeUpdate: true, Service: &catalog.Service{ID: "i1", Service: "web"}}, "service:write db", "service:write web")
 	s.do(t, api.Register.Name, &api.RegisterRequest{Node: "n1", SkipNodeUpdate: true, Service: &catalog.Service{ID: "i1", Service: "db"}})

@@ -50,6 +50,7 @@ func registerHealth(r *endpoint.Registry, _ Deps) {
 		Method:   api.HealthService,
 		Check:    checkService,
 		Unshared: nearby,
+		Hides:    hidesMesh,
 		Read: func(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*[]*catalog.Instance, uint64, error) {
 			found, _, health := matching(tx, w, q)
 			return &found, health, nil

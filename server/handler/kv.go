@@ -14,7 +14,7 @@ import (
 func registerKV(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.KVWrite, bool]{
 		Method: api.KVApply,
-		Needs:  func(req *api.KVWrite) []acl.Need { return kvNeeds(req.Op, req.Pair.Key) },
+		Needs:  func(req *api.KVWrite) []acl.Need { return kvNeeds(d, req.Op, req.Pair.Key) },
 		Prepare: func(_ context.Context, req *api.KVWrite) (*api.KVWrite, error) {
 			return req, prepareKV(req)
 		},
@@ -40,6 +40,7 @@ func registerKV(r *endpoint.Registry, d Deps) {
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.KVQuery, []*catalog.KVPair]{
 		Method: api.KVList,
+		Needs:  func(q *api.KVQuery) []acl.Need { return listNeeds(d, q.Key) },
 		Read: func(tx *state.Txn, w *state.Watch, q *api.KVQuery) (*[]*catalog.KVPair, uint64, error) {
 			found, index := state.KVList(tx, w, q.Key)
 			return &found, index, nil
@@ -49,6 +50,7 @@ func registerKV(r *endpoint.Registry, d Deps) {
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.KVQuery, []string]{
 		Method: api.KVKeys,
+		Needs:  func(q *api.KVQuery) []acl.Need { return listNeeds(d, q.Key) },
 		Read: func(tx *state.Txn, w *state.Watch, q *api.KVQuery) (*[]string, uint64, error) {
 			found, index := state.KVKeys(tx, w, q.Key, q.Separator)
 			return &found, index, nil

@@ -2,6 +2,10 @@ package handler
 
 import (
 	"cmp"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
@@ -54,10 +58,12 @@ func checkNeeds(tx *state.Txn, c *catalog.Check, coming map[string]string, acces
 	return needs
 }
 
+// registerNeeds is what it takes to register. A node that is there already, and that the request does not change, is
+// not written: whoever may register a service need not be allowed to change its node.
 func registerNeeds(d Deps, req *api.RegisterRequest) (needs []acl.Need) {
 	tx, coming := d.Store.Read(), map[string]string{}
-	if !req.SkipNodeUpdate {
-		needs = need(acl.Node, req.Node, acl.Write)
+	if stored := state.Node(tx, nil, req.Node); stored == nil || !req.SkipNodeUpdate && changesNode(stored, req) {
+		needs = nodeNeeds(tx, req.Node, req.ID, acl.Write)
 	}
 	for _, s := range append([]*catalog.Service{req.Service}, req.Services...) {
 		if s != nil {
@@ -75,39 +81,109 @@ func registerNeeds(d Deps, req *api.RegisterRequest) (needs []acl.Need) {
 	return needs
 }
 
-func deregisterNeeds(req *api.DeregisterRequest) []acl.Need {
-	return need(acl.Node, req.Node, acl.Write)
+// nodeNeeds is what it takes to change the node of a name or an id: the one that has the id may be renamed.
+func nodeNeeds(tx *state.Txn, name, id string, access acl.Access) (needs []acl.Need) {
+	if name != "" {
+		needs = need(acl.Node, name, access)
+	}
+	if id == "" {
+		return needs
+	}
+	if stored := state.Node(tx, nil, id); stored != nil && stored.Node != name {
+		needs = append(needs, need(acl.Node, stored.Node, access)...)
+	}
+	return needs
 }
 
-// kvNeeds is what an operation on a key needs, alone and in a transaction.
-func kvNeeds(op api.KVOp, key string) []acl.Need {
+func changesNode(stored *catalog.Node, req *api.RegisterRequest) bool {
+	return req.ID != "" && !strings.EqualFold(req.ID, stored.ID) || req.Node != stored.Node || req.Address != stored.Address ||
+		!maps.Equal(req.TaggedAddresses, stored.TaggedAddresses) || !maps.Equal(req.NodeMeta, stored.Meta) || !reflect.DeepEqual(req.Locality, stored.Locality)
+}
+
+// deregisterNeeds is what it takes to remove a node, a service or a check: the right to the node, or to the service.
+// What is not there cannot be told from what may not be removed.
+func deregisterNeeds(d Deps, req *api.DeregisterRequest) []acl.Need {
+	needs := need(acl.Node, req.Node, acl.Write)
+	tx, service := d.Store.Read(), ""
+	switch {
+	case req.ServiceID != "":
+		if i := state.Instance(tx, nil, req.Node, req.ServiceID); i != nil {
+			service = i.Service.Service
+		}
+	case req.CheckID != "":
+		if c := state.Check(tx, nil, req.Node, req.CheckID); c != nil && c.ServiceID != "" {
+			if i := state.Instance(tx, nil, req.Node, c.ServiceID); i != nil {
+				service = i.Service.Service
+			}
+		}
+	}
+	if service != "" {
+		needs[0].Or = &acl.Need{Resource: acl.Service, Name: service, Access: acl.Write}
+	}
+	return needs
+}
+
+// kvNeeds is what an operation on a key needs, alone and in a transaction. Of a tree that is read the token sees
+// what it may read, unless key_prefix rules have to say list for it.
+func kvNeeds(d Deps, op api.KVOp, key string) []acl.Need {
 	switch op {
 	case api.KVGet, api.KVGetOrEmpty, api.KVCheckIndex, api.KVCheckSession, api.KVCheckNotExists:
 		return need(acl.Key, key, acl.Read)
 	case api.KVGetTree:
-		return need(acl.Key, key, acl.List)
+		return listNeeds(d, key)
 	case api.KVDeleteTree:
 		return need(acl.Key, key, acl.WritePrefix)
 	}
 	return need(acl.Key, key, acl.Write)
 }
 
-// sessionNeeds is what it takes to use the session with an id, or to make one on a node.
-func sessionNeeds(d Deps, id, node string) []acl.Need {
-	if id != "" {
-		if stored, _ := state.Session(d.Store.Read(), nil, id); stored != nil {
-			node = stored.Node
-		}
+// listNeeds is what it takes to read the keys under a prefix.
+// Source: https://developer.hashicorp.com/consul/docs/reference/acl/rule (list policy for keys)
+func listNeeds(d Deps, prefix string) []acl.Need {
+	if !d.KeyListPolicy {
+		return nil
 	}
-	return need(acl.Session, node, acl.Write)
+	return need(acl.Key, prefix, acl.List)
 }
 
-func txnNeeds(d Deps, req *api.TxnRequest) (needs []acl.Need) {
-	tx := d.Store.Read()
-	for i := range req.Ops {
-		needs = append(needs, opNeeds(tx, d, &req.Ops[i])...)
+// sessionNeeds is what it takes to use the session with an id. One that is not there any more is nobody's: who holds
+// its id, which cannot be guessed, learns that it is gone.
+func sessionNeeds(d Deps, id string) []acl.Need {
+	stored, _ := state.Session(d.Store.Read(), nil, id)
+	if stored == nil {
+		return nil
 	}
-	return needs
+	return need(acl.Session, stored.Node, acl.Write)
+}
+
+// refuseOps returns the operations of a transaction that the token may not do, nil when it may do all.
+func refuseOps(d Deps, az acl.Authorizer, req *api.TxnRequest) *api.TxnReply {
+	tx, reply := d.Store.Read(), &api.TxnReply{}
+	for i := range req.Ops {
+		if err := acl.Enforce(az, opNeeds(tx, d, &req.Ops[i])); err != nil {
+			reply.Errors = append(reply.Errors, api.TxnError{OpIndex: i, What: err.Error()})
+		}
+	}
+	if reply.Errors == nil {
+		return nil
+	}
+	return reply
+}
+
+// visibleResults leaves out of a transaction's results the keys of trees that the token may not read. Everything else
+// was refused before.
+func visibleResults(az acl.Authorizer, rep *api.TxnReply) (*api.TxnReply, bool) {
+	seen := func(r api.TxnResult) bool { return r.KV == nil || seesKey(az, r.KV.Key) }
+	if az.View() == "" || !slices.ContainsFunc(rep.Results, func(r api.TxnResult) bool { return !seen(r) }) {
+		return rep, false
+	}
+	kept := &api.TxnReply{Results: []api.TxnResult{}, Errors: rep.Errors}
+	for _, r := range rep.Results {
+		if seen(r) {
+			kept.Results = append(kept.Results, r)
+		}
+	}
+	return kept, true
 }
 
 func opNeeds(tx *state.Txn, d Deps, op *api.TxnOp) []acl.Need {
@@ -119,20 +195,20 @@ func opNeeds(tx *state.Txn, d Deps, op *api.TxnOp) []acl.Need {
 	}
 	switch {
 	case op.KV != nil:
-		return kvNeeds(op.KV.Verb, op.KV.Key)
+		return kvNeeds(d, op.KV.Verb, op.KV.Key)
 	case op.Node != nil:
-		needs := need(acl.Node, op.Node.Node.Node, access(op.Node.Verb))
-		if n := state.Node(tx, nil, op.Node.Node.ID); n != nil {
-			needs = append(needs, need(acl.Node, n.Node, access(op.Node.Verb))...)
+		n := &op.Node.Node
+		if n.Node == "" && state.Node(tx, nil, n.ID) == nil {
+			return need(acl.Node, "", access(op.Node.Verb))
 		}
-		return needs
+		return nodeNeeds(tx, n.Node, n.ID, access(op.Node.Verb))
 	case op.Service != nil:
 		s := &op.Service.Service
 		return serviceNeeds(tx, op.Service.Node, s.ID, s.Service, access(op.Service.Verb))
 	case op.Check != nil:
 		return checkNeeds(tx, &op.Check.Check, nil, access(op.Check.Verb))
 	case op.Session != nil:
-		return sessionNeeds(d, op.Session.Session.ID, op.Session.Session.Node)
+		return sessionNeeds(d, op.Session.Session.ID)
 	}
 	return nil
 }

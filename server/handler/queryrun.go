@@ -48,6 +48,7 @@ func registerQueryRuns(r *endpoint.Registry, d Deps) {
 	})
 	endpoint.AddAction(r, endpoint.Action[api.QueryRun, api.QueryResult]{
 		Method:   api.QueryFailover,
+		Open:     "whoever it asks decides what the token may see",
 		Anywhere: true,
 		Do: func(ctx context.Context, h rpc.Header, run *api.QueryRun) (*api.QueryResult, rpc.Meta, error) {
 			return failover(ctx, r, d, h, run)

@@ -22,7 +22,7 @@ func registerSessions(r *endpoint.Registry, d Deps) {
 			if req.Op == api.SessionCreate { // its id is yet to be made
 				return need(acl.Session, req.Session.Node, acl.Write)
 			}
-			return sessionNeeds(d, req.Session.ID, req.Session.Node)
+			return sessionNeeds(d, req.Session.ID)
 		},
 		Prepare: func(_ context.Context, req *api.SessionWrite) (*api.SessionWrite, error) {
 			return prepareSession(d, req)
@@ -49,7 +49,7 @@ func registerSessions(r *endpoint.Registry, d Deps) {
 	endpoint.AddAction(r, endpoint.Action[api.SessionQuery, []*catalog.Session]{
 		Method: api.SessionRenew,
 		Needs: func(q *api.SessionQuery) []acl.Need {
-			return sessionNeeds(d, q.ID, "")
+			return sessionNeeds(d, q.ID)
 		},
 		Do: func(ctx context.Context, _ rpc.Header, q *api.SessionQuery) (*[]*catalog.Session, rpc.Meta, error) {
 			for {

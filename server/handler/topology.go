@@ -32,17 +32,40 @@ func registerTopology(r *endpoint.Registry, d Deps) {
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, []*api.GatewayLink]{
 		Method:  api.GatewayLinks,
+		Needs:   needsService,
 		Check:   checkService,
 		Read:    readGatewayLinks,
-		Visible: visible(func(az acl.Authorizer, l *api.GatewayLink) bool { return seesService(az, l.Service.Name) }),
+		Visible: visibleLinks,
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.ServiceQuery, intentionList]{
 		Method:  api.GatewayIntentions,
+		Needs:   needsService,
 		Check:   checkService,
 		Read:    readGatewayIntentions,
 		Visible: visible(seesIntention),
 		Filter:  filter.List[*catalog.Intention],
 	})
+}
+
+// needsService is what it takes to ask what a gateway leads to.
+func needsService(q *api.ServiceQuery) []acl.Need { return need(acl.Service, q.Service, acl.Read) }
+
+// visibleLinks keeps the services that the token may see, with those of their instances whose nodes it may see.
+func visibleLinks(az acl.Authorizer, rep *[]*api.GatewayLink) (*[]*api.GatewayLink, bool) {
+	if az.View() == "" {
+		return rep, false
+	}
+	kept, filtered := []*api.GatewayLink{}, false
+	for _, l := range *rep {
+		if !seesService(az, l.Service.Name) {
+			filtered = true
+			continue
+		}
+		instances, fewer := visible(func(az acl.Authorizer, i *catalog.Instance) bool { return seesNode(az, i.Node.Node) })(az, &l.Instances)
+		filtered = filtered || fewer
+		kept = append(kept, &api.GatewayLink{GatewayService: l.GatewayService, Instances: *instances})
+	}
+	return &kept, filtered
 }
 
 func readGatewayLinks(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*[]*api.GatewayLink, uint64, error) {

@@ -12,10 +12,14 @@ import (
 )
 
 func registerTxn(r *endpoint.Registry, d Deps) {
-	needs := func(req *api.TxnRequest) []acl.Need { return txnNeeds(d, req) }
+	refuse := func(az acl.Authorizer, req *api.TxnRequest) *api.TxnReply { return refuseOps(d, az, req) }
 	endpoint.AddCommand(r, endpoint.Command[api.TxnRequest, api.TxnReply]{
-		Method:  api.TxnApply,
-		Needs:   needs,
+		Method: api.TxnApply,
+		Refuse: refuse,
+		Visible: func(az acl.Authorizer, rep *api.TxnReply) *api.TxnReply {
+			kept, _ := visibleResults(az, rep)
+			return kept
+		},
 		Prepare: func(_ context.Context, req *api.TxnRequest) (*api.TxnRequest, error) { return prepareTxn(d, req) },
 		Answer:  func(req *api.TxnRequest) *api.TxnReply { return refuseTxn(d, req) },
 		Apply: func(tx *state.Txn, req *api.TxnRequest) (*api.TxnReply, error) {
@@ -27,10 +31,11 @@ func registerTxn(r *endpoint.Registry, d Deps) {
 		},
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.TxnRequest, api.TxnReply]{
-		Method: api.TxnRead,
-		Plain:  true,
-		Needs:  needs,
-		Check:  onlyReads,
+		Method:  api.TxnRead,
+		Plain:   true,
+		Refuse:  refuse,
+		Visible: visibleResults,
+		Check:   onlyReads,
 		Read: func(tx *state.Txn, _ *state.Watch, req *api.TxnRequest) (*api.TxnReply, uint64, error) {
 			return runTxn(tx, req), 1, nil
 		},
