@@ -180,6 +180,6 @@ func (r *remote) SaveSnapshot(ctx context.Context, h rpc.Header, begin func(inde
 }
 
 // RestoreSnapshot implements httpapi.Snapshots.
-func (r *remote) RestoreSnapshot(ctx context.Context, h rpc.Header, from io.Reader) error {
-	return api.RestoreSnapshot(ctx, r.Router, h, from)
+func (r *remote) RestoreSnapshot(ctx context.Context, h rpc.Header, req *api.RestoreRequest, from io.Reader) error {
+	return api.RestoreSnapshot(ctx, r.Router, h, req, from)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/connect"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/fsm"
@@ -86,14 +87,14 @@ const maxIndex = 1 << 62
 
 // RestoreSnapshot replaces the cluster's state by an archive. The whole archive is read, verified and
 // loaded beside the present state before anything is touched: what Raft has begun to restore it must be
-// able to finish.
-func (s *Snapshots) RestoreSnapshot(ctx context.Context, h rpc.Header, from io.Reader) error {
+// able to finish. What others have written here is not replaced by another cluster's state unless that is forced.
+func (s *Snapshots) RestoreSnapshot(ctx context.Context, h rpc.Header, req *api.RestoreRequest, from io.Reader) error {
 	way, err := s.way(ctx, &h, true)
 	if err != nil {
 		return err
 	}
 	if way != nil {
-		return api.RestoreSnapshot(ctx, way, h, from)
+		return api.RestoreSnapshot(ctx, way, h, req, from)
 	}
 	if !s.restoring.TryLock() { // one archive fills the disk, not many
 		return catalog.Errorf(catalog.Conflict, "restore refused, nothing was changed: another one is under way")
@@ -102,7 +103,10 @@ func (s *Snapshots) RestoreSnapshot(ctx context.Context, h rpc.Header, from io.R
 	archive, err := snapshot.Read(from)
 	if err == nil {
 		defer archive.Close()
-		err = s.tryArchive(archive)
+		err = s.tryArchive(archive, req.Force)
+	}
+	if catalog.CodeOf(err) == catalog.Conflict {
+		return err
 	}
 	if err != nil {
 		return catalog.Errorf(catalog.Invalid, "restore refused, nothing was changed: %w", err)
@@ -149,7 +153,7 @@ const restoreTries = 3
 
 // tryArchive loads an archive's state into a store of its own. What contradicts itself is told of and no
 // more: it may be the only backup.
-func (s *Snapshots) tryArchive(a *snapshot.Archive) error {
+func (s *Snapshots) tryArchive(a *snapshot.Archive, force bool) error {
 	content, err := a.State()
 	if err != nil {
 		return err
@@ -168,7 +172,27 @@ func (s *Snapshots) tryArchive(a *snapshot.Archive) error {
 	if wrong := trial.Check(); len(wrong) > 0 {
 		s.log.Warn("the state in the archive contradicts itself", "places", len(wrong), "first", wrong[0])
 	}
-	return nil
+	if force {
+		return nil
+	}
+	return stranger(trial.Read(), s.store.Read())
+}
+
+// stranger returns an error when an archive is of another cluster than this one, which has data of its own. A cluster
+// that has just been made to be restored into has none; nodes and services do not count, since agents bring them back.
+func stranger(archive, present *state.Txn) error {
+	theirs, ours := state.CA(archive, nil), state.CA(present, nil)
+	if theirs == nil || ours == nil || theirs.ClusterID == ours.ClusterID {
+		return nil
+	}
+	keys := state.KVCount(present)
+	entries, _ := state.ConfigEntries(present, nil, "")
+	queries, _ := state.Queries(present, nil)
+	if keys+len(entries)+len(queries) == 0 {
+		return nil
+	}
+	return catalog.Errorf(catalog.Conflict, "restore refused, nothing was changed: the archive is of the cluster with trust domain %s, and this one is %s, which has data of its own that would be lost: %d keys, %d config entries, %d prepared queries; if that is meant, restore with -force (?force)",
+		connect.TrustDomain(theirs.ClusterID), connect.TrustDomain(ours.ClusterID), keys, len(entries), len(queries))
 }
 
 // way checks that the token may, and returns the way to the leader when it has to answer, nil when this server
@@ -218,7 +242,13 @@ func (s *Snapshots) serve(ctx context.Context, _ rpc.Peer, call *rpc.Call, strea
 		})
 		return cmp.Or(err, failed)
 	case api.SnapshotRestore:
-		return s.RestoreSnapshot(ctx, call.Header, stream)
+		var req api.RestoreRequest
+		if raw, ok := call.Body.(rpc.Raw); ok {
+			if err := rpc.Decode(raw, &req); err != nil {
+				return catalog.Errorf(catalog.Invalid, "rpc: request of %s: %w", call.Method, err)
+			}
+		}
+		return s.RestoreSnapshot(ctx, call.Header, &req, stream)
 	}
 	return catalog.Errorf(catalog.NotFound, "rpc: no stream %q on this server; is it older than the caller?", call.Method)
 }

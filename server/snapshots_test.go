@@ -37,7 +37,7 @@ func save(t *testing.T, s *server.Server) ([]byte, uint64) {
 
 func restore(t *testing.T, s *server.Server, archive []byte) error {
 	t.Helper()
-	return s.Snapshots().RestoreSnapshot(t.Context(), rpc.Header{}, bytes.NewReader(archive))
+	return s.Snapshots().RestoreSnapshot(t.Context(), rpc.Header{}, &api.RestoreRequest{}, bytes.NewReader(archive))
 }
 
 func TestRestoreReplacesEverything(t *testing.T) {
@@ -147,7 +147,7 @@ func TestOneRestoreAtATime(t *testing.T) {
 	saved, _ := save(t, s)
 	from, to := io.Pipe()
 	done := make(chan error)
-	go func() { done <- s.Snapshots().RestoreSnapshot(t.Context(), rpc.Header{}, from) }()
+	go func() { done <- s.Snapshots().RestoreSnapshot(t.Context(), rpc.Header{}, &api.RestoreRequest{}, from) }()
 	to.Write(saved[:10]) // returns when the restore has begun to read
 	if err := restore(t, s, saved); catalog.CodeOf(err) != catalog.Conflict {
 		t.Errorf("a second restore: %v", err)

@@ -115,7 +115,8 @@ func atomically(path string, f func(*os.File) error) (err error) {
 	return os.Rename(temp.Name(), path)
 }
 
-func snapshotRestore(*flag.FlagSet) action {
+func snapshotRestore(f *flag.FlagSet) action {
+	force := f.Bool("force", false, "Restore another cluster's snapshot over data that this one has.")
 	return func(ctx context.Context, c *call) error {
 		f, err := os.Open(c.args[0])
 		if err != nil {
@@ -136,8 +137,12 @@ func snapshotRestore(*flag.FlagSet) action {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
+		var q client.Query
+		if *force {
+			q = q.With("force", "true")
+		}
 		bar := c.progress("restoring", size, true, true)
-		err = c.api.Snapshot().Restore(ctx, io.TeeReader(f, bar), size, client.Query{})
+		err = c.api.Snapshot().Restore(ctx, io.TeeReader(f, bar), size, q)
 		bar.finish()
 		if err != nil {
 			return err

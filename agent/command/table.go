@@ -180,7 +180,7 @@ func serverRows() []row {
 		{name: "snapshot save", synopsis: "Saves the state to a file", reach: toServers, args: "FILE", min: 1, max: 1, bind: snapshotSave,
 			help: "Saves the state at one moment to a file. What is received is verified, and the file appears only whole. With -stale any server answers, so that a snapshot can be had when none leads."},
 		{name: "snapshot restore", synopsis: "Replaces the state by a file's", reach: toServers, args: "FILE", min: 1, max: 1, bind: snapshotRestore,
-			help: "Replaces the whole state of the servers by a snapshot's. The file is verified before anything is sent."},
+			help: "Replaces the whole state of the servers by a snapshot's. The file is verified before anything is sent. A cluster with keys, config entries or prepared queries takes another cluster's snapshot with -force only. A cluster that has keys, config entries or prepared queries does not take the snapshot of another one, unless with -force."},
 		{name: "snapshot inspect", synopsis: "Shows what a snapshot holds", args: "FILE", min: 1, max: 1, bind: snapshotInspect,
 			help: "Verifies a snapshot and shows what it is of and how much of what it holds. The file may also be a state.bin in a server's data directory."},
 		{name: "snapshot decode", synopsis: "Writes a snapshot as JSON", args: "FILE", min: 1, max: 1, bind: snapshotDecode,

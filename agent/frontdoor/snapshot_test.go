@@ -139,3 +139,36 @@ func TestA34_SnapshotsThatLie(t *testing.T) {
 		t.Errorf("sessions after the restore: %s", got)
 	}
 }
+
+// TestSnapshotOfAnotherCluster: it comes into a cluster that has been made for it, and over the data of one that is
+// in use only when that is asked for.
+func TestSnapshotOfAnotherCluster(t *testing.T) {
+	theirs := testkit.NewDev(t, nil)
+	theirs.Start(t)
+	theirs.Put(t, "/v1/kv/key", "theirs")
+	archive := theirs.Get(t, "/v1/snapshot").Body
+
+	used := testkit.NewDev(t, nil)
+	used.Start(t)
+	used.Put(t, "/v1/kv/key", "ours")
+	index := used.Get(t, "/v1/kv/key").Index()
+	r := used.Do(t, http.MethodPut, "/v1/snapshot", archive)
+	if r.Status != http.StatusConflict || !strings.Contains(r.Body, "1 keys, 0 config entries") || !strings.Contains(r.Body, "-force") {
+		t.Errorf("want a refusal that says what would be lost, got %d %s", r.Status, r.Body)
+	}
+	if got := used.Get(t, "/v1/kv/key"); got.Index() != index || !strings.Contains(got.Body, "b3Vycw==") {
+		t.Errorf("after the refusal: %s", got.Body)
+	}
+	fresh := testkit.NewDev(t, nil)
+	fresh.Start(t)
+	instances(t, fresh.Client, "web", 1) // what agents bring does not stand in the way
+	for _, c := range []struct {
+		into *testkit.Node
+		path string
+	}{{fresh, "/v1/snapshot"}, {used, "/v1/snapshot?force"}} {
+		c.into.Do(t, http.MethodPut, c.path, archive).Want(t, http.StatusOK)
+		if got := c.into.Get(t, "/v1/kv/key?raw").Body; got != "theirs" {
+			t.Errorf("%s restored %q", c.path, got)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/rpc/gossip"
+	"github.com/curia-mesh/curia/server/api"
 )
 
 // Deps are the parts of the agent that the API shows.
@@ -65,7 +66,7 @@ type Snapshots interface {
 	// SaveSnapshot writes an archive to the writer that begin returns, once there is something to write.
 	SaveSnapshot(ctx context.Context, h rpc.Header, begin func(index uint64) io.Writer) error
 	// RestoreSnapshot replaces everything by an archive, or changes nothing.
-	RestoreSnapshot(ctx context.Context, h rpc.Header, from io.Reader) error
+	RestoreSnapshot(ctx context.Context, h rpc.Header, req *api.RestoreRequest, from io.Reader) error
 }
 
 // Self is what an agent says of itself.

@@ -70,7 +70,15 @@ func snapshotRestore(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.api.Snapshots.RestoreSnapshot(c.ctx(), h, http.MaxBytesReader(c.w, c.r.Body, c.api.limits.Snapshot)); err != nil {
+	var req api.RestoreRequest
+	if req.Force, err = c.flag("force"); err != nil {
+		return err
+	}
+	err = c.api.Snapshots.RestoreSnapshot(c.ctx(), h, &req, http.MaxBytesReader(c.w, c.r.Body, c.api.limits.Snapshot))
+	if catalog.CodeOf(err) == catalog.Conflict {
+		return &statusError{http.StatusConflict, err}
+	}
+	if err != nil {
 		return err
 	}
 	c.w.Header().Set("Content-Type", "application/octet-stream")

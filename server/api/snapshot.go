@@ -17,6 +17,11 @@ const (
 	SnapshotRestore = "Snapshot.Restore"
 )
 
+// RestoreRequest goes before an archive that is to be restored.
+type RestoreRequest struct {
+	Force bool // also over the data of another cluster
+}
+
 // Opener is a way to a server that also carries streams, such as a *rpc.Target.
 type Opener interface {
 	Open(ctx context.Context, call *rpc.Call) (*rpc.Stream, error)
@@ -41,8 +46,8 @@ func SaveSnapshot(ctx context.Context, to Opener, h rpc.Header, begin func(index
 }
 
 // RestoreSnapshot gives a server an archive to replace the cluster's state by.
-func RestoreSnapshot(ctx context.Context, to Opener, h rpc.Header, from io.Reader) error {
-	stream, err := to.Open(ctx, &rpc.Call{Method: SnapshotRestore, Header: h, Body: &Nothing{}})
+func RestoreSnapshot(ctx context.Context, to Opener, h rpc.Header, req *RestoreRequest, from io.Reader) error {
+	stream, err := to.Open(ctx, &rpc.Call{Method: SnapshotRestore, Header: h, Body: req})
 	if err != nil {
 		return err
 	}
