@@ -74,8 +74,9 @@ type Agent struct {
 	api       *httpapi.API
 
 	leave  chan struct{} // closed when the agent is to leave and end
-	left   sync.Once
-	unlock func() // gives the data directory back
+	asked  sync.Once     // closes leave
+	left   chan struct{} // closed when it has left its pools because it was asked to
+	unlock func()        // gives the data directory back
 
 	reloading sync.Mutex // held while the configuration is read anew: signals and the API both ask for it
 }
@@ -90,7 +91,7 @@ func Open(opts Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{opts: opts, build: opts.Build, config: newCurrent(cfg), leave: make(chan struct{}), unlock: func() {}}
+	a := &Agent{opts: opts, build: opts.Build, config: newCurrent(cfg), leave: make(chan struct{}), left: make(chan struct{}), unlock: func() {}}
 	var opened rollback
 	defer opened.undo()
 	if err := a.openLogs(cfg, &opened); err != nil {
@@ -234,7 +235,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		edge.Go(func() error { return a.external.Run(inner) })
 	}
 	edge.Go(func() error { return a.autoReload(inner) })
-	edge.Go(func() error { return a.obey(inner, cancel) })
+	edge.Go(func() error { return a.obey(inner, cfg, cancel) })
 	edge.Go(func() error { return a.announce(inner) })
 	edge.Go(func() error { return keepSeen(inner, cfg, a.log) })
 	edgeErr, stuck := within(inner, edge, edgeTimeout)
@@ -286,13 +287,16 @@ func within(ctx context.Context, group *errgroup.Group, limit time.Duration) (er
 	}
 }
 
-// obey does what comes from outside the API while the agent runs: reloads, dumps, and the order to leave.
-func (a *Agent) obey(ctx context.Context, cancel context.CancelCauseFunc) error {
+// obey does what comes from outside the API while the agent runs: reloads, dumps, and the order to leave. The agent
+// answers its clients while it leaves: whoever asked it to hears when it has.
+func (a *Agent) obey(ctx context.Context, cfg *config.Config, cancel context.CancelCauseFunc) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.leave:
+			a.leavePools(cfg)
+			close(a.left)
 			cancel(ErrLeft)
 			return nil
 		case <-a.opts.Reload:
@@ -315,18 +319,27 @@ func (i *Interrupt) Error() string {
 	return "interrupted"
 }
 
-// shouldLeave decides whether the agent tells the others that it goes for good.
+// shouldLeave decides whether the agent still has to tell the others that it goes for good.
 func (a *Agent) shouldLeave(err error, cfg *config.Config) bool {
 	var i *Interrupt
 	switch {
-	case errors.Is(err, ErrLeft):
-		return true
+	case isClosed(a.left):
+		return false
 	case errors.As(err, &i) && i.Terminated:
 		return cfg.LeaveOnTerminate
 	case errors.As(err, &i):
 		return !cfg.SkipLeaveOnInterrupt
 	}
 	return false
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 func (a *Agent) leavePools(cfg *config.Config) {

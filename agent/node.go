@@ -54,10 +54,15 @@ func (n *node) Join(ctx context.Context, address string, wan bool) error {
 }
 
 // Leave implements httpapi.Node.
-func (n *node) Leave(context.Context) error {
+func (n *node) Leave(ctx context.Context) error {
 	n.log.Info("asked to leave")
-	n.left.Do(func() { close(n.leave) })
-	return nil
+	n.asked.Do(func() { close(n.leave) })
+	select {
+	case <-n.left:
+		return nil
+	case <-ctx.Done():
+		return catalog.Errorf(catalog.Unavailable, "this agent is leaving and ends afterwards; the caller stopped waiting for that: %w", ctx.Err())
+	}
 }
 
 // ForceLeave implements httpapi.Node.

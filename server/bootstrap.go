@@ -112,7 +112,7 @@ func (f *founder) tell(waits wait) {
 func (f *founder) try(ctx context.Context) wait {
 	alive := f.roster.alive()
 	others := slices.DeleteFunc(slices.Clone(alive), func(s gossip.Server) bool { return s.ID == f.id })
-	stands, silent := f.askAll(ctx, others, nil)
+	stands, silent := f.askAll(ctx, others, api.StandingQuery{})
 	for _, s := range stands {
 		if slices.Contains(s.Servers, f.id) {
 			return wait{text: s.Name + " has founded the cluster with this server in it, and its log is to come"}
@@ -166,7 +166,7 @@ func (f *founder) found(ctx context.Context, peers []gossip.Server) wait {
 		first.Servers = append(first.Servers, raft.Server{ID: raft.ServerID(p.ID), Address: addr})
 		ids = append(ids, p.ID)
 	}
-	stands, waits := f.askAll(ctx, slices.DeleteFunc(peers, func(s gossip.Server) bool { return s.ID == f.id }), ids)
+	stands, waits := f.askAll(ctx, slices.DeleteFunc(peers, func(s gossip.Server) bool { return s.ID == f.id }), api.StandingQuery{Found: ids})
 	for _, s := range stands {
 		if !s.Agreed {
 			waits = fmt.Sprintf("%s does not agree to a cluster of %d: it waits for %q, and expects %d servers", s.Name, f.expect, s.Promised, s.Expect)
@@ -219,8 +219,9 @@ func (f *founder) stand(q *api.StandingQuery) *api.Standing {
 	return s
 }
 
-// askAll asks servers side by side how they stand. It says who did not answer.
-func (f *founder) askAll(ctx context.Context, servers []gossip.Server, found []string) (stands []*api.Standing, silent string) {
+// askAll asks servers side by side how they stand, as this server. It says who did not answer.
+func (f *founder) askAll(ctx context.Context, servers []gossip.Server, q api.StandingQuery) (stands []*api.Standing, silent string) {
+	q.ID, q.Name = f.id, f.name
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	all := make([]*api.Standing, len(servers))
@@ -228,7 +229,7 @@ func (f *founder) askAll(ctx context.Context, servers []gossip.Server, found []s
 	var asking sync.WaitGroup
 	for i, s := range servers {
 		asking.Go(func() {
-			all[i], errs[i] = f.ask(ctx, s.Addr.String(), &api.StandingQuery{ID: f.id, Name: f.name, Found: found})
+			all[i], errs[i] = f.ask(ctx, s.Addr.String(), &q)
 		})
 	}
 	asking.Wait()

@@ -19,3 +19,12 @@ func Stalled(looks ...time.Duration) time.Duration {
 	}
 	return s.lasts
 }
+
+// HangUp ends all connections that this server's Raft has made.
+func (s *Server) HangUp() {
+	s.raft.port.mu.Lock()
+	defer s.raft.port.mu.Unlock()
+	for c := range s.raft.port.conns {
+		c.Conn.Close()
+	}
+}

@@ -216,7 +216,7 @@ func (m *membership) tell(id, msg string, args ...any) {
 // ask asks all servers how they stand and judges their health.
 func (m *membership) ask(ctx context.Context, c *catalog.AutopilotConfig) {
 	others := slices.DeleteFunc(m.roster.alive(), func(s gossip.Server) bool { return s.ID == string(m.id) })
-	stands, _ := m.founder.askAll(ctx, others, nil)
+	stands, _ := m.founder.askAll(ctx, others, api.StandingQuery{})
 	own := m.raft.standing()
 	own.ID = string(m.id)
 	answered := map[raft.ServerID]*api.Standing{m.id: own}

@@ -26,8 +26,10 @@ func (s *operator) registerOwn() {
 		addr := s.LeaderAddr()
 		return &addr, nil
 	})
-	addOpen(s.Server, api.StatusStanding, "servers ask it before there is a cluster", func(_ context.Context, q *api.StandingQuery) (*api.Standing, error) {
-		return s.founder.stand(q), nil
+	addOpen(s.Server, api.StatusStanding, "servers ask it before there is a cluster", func(ctx context.Context, q *api.StandingQuery) (*api.Standing, error) {
+		stands := s.founder.stand(q)
+		stands.Ended = q.Ended != "" && s.succession.agrees(ctx, raft.ServerID(q.Ended))
+		return stands, nil
 	})
 	addOpen(s.Server, api.StatusPeers, open, func(context.Context, *api.Nothing) (*[]string, error) {
 		servers, _, err := s.raftServers()
@@ -157,7 +159,7 @@ func (s *operator) removePeer(p *api.RaftPeer) error {
 
 func (s *operator) transferLeader(p *api.RaftPeer) error {
 	if p.ID == "" {
-		return leadershipError(s.raft.transfer(s.raft.LeadershipTransfer).Error())
+		return leadershipError(s.succession.transfer())
 	}
 	m, err := s.findPeer(p)
 	if err != nil {

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -15,7 +14,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
-	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/fsm"
 	"github.com/curia-mesh/curia/server/raftstore"
@@ -26,7 +24,7 @@ import (
 type raftNode struct {
 	*raft.Raft
 	cfg       Config
-	transport *raft.NetworkTransport
+	transport *raftTransport
 	disk      raftstore.Log // nil in memory
 	logs      raft.LogStore
 	snapshots raft.SnapshotStore
@@ -57,6 +55,8 @@ const (
 	// electionBase is Raft's heartbeat and election timeout at a multiplier of 1. A follower notices a dead leader
 	// after 1 to 3 of them, and the slower one of two decides: at 750 ms, writes stand still for about 1.6 s.
 	electionBase = 750 * time.Millisecond
+	// leaseBase is for how long a leader that hears of no majority goes on to answer, at a multiplier of 1.
+	leaseBase = electionBase / 2
 	// endTimeout bounds the wait for what may hang in the disk.
 	endTimeout = 10 * time.Second
 	// maxBatch entries share one write to the log.
@@ -66,11 +66,11 @@ const (
 // openRaft starts Raft over machine. spare makes another one, for a recovery to read the log with.
 func openRaft(cfg Config, machine *fsm.FSM, spare func() *fsm.FSM, port net.Listener, roster *roster) (*raftNode, error) {
 	n := &raftNode{cfg: cfg, elected: make(chan bool, 8), roster: roster}
-	n.port = &raftPort{Listener: port, dialer: rpc.Dialer{}, advertise: cfg.Advertise, conns: map[*raftConn]bool{}}
-	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	n.port = newRaftPort(port, cfg.Advertise)
+	n.transport = &raftTransport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: n.port, MaxPool: 3, Timeout: 10 * time.Second, Logger: quiet{cfg.RaftLog, &n.ending},
 		ServerAddressProvider: addresses{roster, n.configured},
-	})
+	}), n.port.dialing}
 	if err := n.start(machine, spare); err != nil {
 		return nil, errors.Join(err, n.transport.Close(), n.closeDisk())
 	}
@@ -106,7 +106,7 @@ func (n *raftNode) settings() *raft.Config {
 	c := raft.DefaultConfig()
 	m := time.Duration(max(n.cfg.RaftMultiplier, 1))
 	c.LocalID = raft.ServerID(n.cfg.NodeID)
-	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = m*electionBase, m*electionBase, m*electionBase/2
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = m*electionBase, m*electionBase, m*leaseBase
 	c.BatchApplyCh, c.MaxAppendEntries = true, maxBatch
 	c.NotifyCh = n.elected
 	c.Logger = n.cfg.RaftLog
@@ -165,33 +165,18 @@ func (n *raftNode) electSelf() {
 	}
 }
 
-// standForElection makes this server a candidate at once, by the message that a leader hands over by.
+// standForElection makes this server a candidate at once.
 func (n *raftNode) standForElection() {
+	n.appoint(raft.ServerID(n.cfg.NodeID), n.transport.LocalAddr())
+}
+
+// appoint makes a server a candidate at once, by the message that a leader hands over by.
+func (n *raftNode) appoint(id raft.ServerID, addr raft.ServerAddress) {
 	args := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
 		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.cfg.NodeID), Addr: []byte(n.transport.LocalAddr()),
 	}}
-	if err := n.transport.TimeoutNow(raft.ServerID(n.cfg.NodeID), n.transport.LocalAddr(), args, new(raft.TimeoutNowResponse)); err != nil {
-		n.cfg.Log.Debug("could not ask for an early election", "err", err)
-	}
-}
-
-// handOver gives the leadership to another server, so that writes go on, where there is one.
-func (n *raftNode) handOver() {
-	if n.State() != raft.Leader || n.voters() < 2 || n.port.isCut() {
-		return
-	}
-	done := make(chan error, 1)
-	go func() { done <- n.transfer(n.LeadershipTransfer).Error() }() // ends when Raft has
-	late := time.NewTimer(endTimeout / 2)
-	defer late.Stop()
-	var err error
-	select {
-	case err = <-done:
-	case <-late.C:
-		err = errors.New("raft does not answer: its disk may hang")
-	}
-	if err != nil {
-		n.cfg.Log.Warn("leadership could not be handed over", "err", err)
+	if err := n.transport.TimeoutNow(id, addr, args, new(raft.TimeoutNowResponse)); err != nil {
+		n.cfg.Log.Debug("could not ask for an early election", "server", id, "err", err)
 	}
 }
 
@@ -209,6 +194,7 @@ func (n *raftNode) transfer(begin func() raft.Future) raft.Future {
 // waits for it is left behind then.
 func (n *raftNode) close() error {
 	n.ending.Store(true)
+	n.port.stopDialing()
 	ended := make(chan error, 1)
 	go func() { ended <- n.Shutdown().Error() }() // ends when Raft has
 	select {
@@ -275,78 +261,3 @@ func (n *raftNode) lastTerm() uint64 {
 	term, _ := strconv.ParseUint(n.Stats()["last_log_term"], 10, 64)
 	return term
 }
-
-// raftPort lets Raft use the server's one port.
-type raftPort struct {
-	net.Listener
-	dialer    rpc.Dialer
-	advertise string
-
-	mu    sync.Mutex
-	conns map[*raftConn]bool // that were dialed and are open; nil when they are cut off
-}
-
-// raftConn is a connection to another server's Raft.
-type raftConn struct {
-	net.Conn
-	port *raftPort
-}
-
-// Close implements net.Conn.
-func (c *raftConn) Close() error {
-	c.port.mu.Lock()
-	delete(c.port.conns, c)
-	c.port.mu.Unlock()
-	return c.Conn.Close()
-}
-
-var errCutOff = errors.New("this server is about to end: its disk hangs")
-
-// Dial implements raft.StreamLayer. This server reaches itself where it listens: the way by the address
-// for others may lead through a translation that does not turn back.
-func (p *raftPort) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	if p.isCut() {
-		return nil, errCutOff
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	if string(address) == p.advertise {
-		address = raft.ServerAddress(p.Listener.Addr().String())
-	}
-	conn, err := p.dialer.Dial(ctx, string(address), rpc.ProtocolRaft)
-	if err != nil {
-		return nil, err
-	}
-	kept := &raftConn{conn, p}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.conns == nil {
-		return nil, errors.Join(errCutOff, conn.Close())
-	}
-	p.conns[kept] = true
-	return kept, nil
-}
-
-// cutOff ends all messages of this server's Raft, for good.
-func (p *raftPort) cutOff() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c := range p.conns {
-		c.Conn.Close()
-	}
-	p.conns = nil
-}
-
-func (p *raftPort) isCut() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.conns == nil
-}
-
-// Addr implements net.Listener with the address that others reach.
-func (p *raftPort) Addr() net.Addr { return advertised(p.advertise) }
-
-type advertised string
-
-func (advertised) Network() string  { return "tcp" }
-func (a advertised) String() string { return string(a) }

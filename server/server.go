@@ -122,6 +122,7 @@ type Server struct {
 	roster     *roster
 	founder    *founder
 	doctor     *doctor
+	succession *succession
 	ending     chan struct{} // closed when it takes no more calls
 	restored   chan struct{} // the store was replaced, for the leader
 	snapshots  Snapshots
@@ -180,6 +181,7 @@ func Open(cfg Config) (*Server, error) {
 	if cfg.ReadReplica {
 		s.founder.expect = 0
 	}
+	s.succession = newSuccession(cfg, s.raft, s.founder)
 	s.doctor = &doctor{id: raft.ServerID(cfg.NodeID), roster: s.roster, raft: s.raft, founder: s.founder, leaders: &s.host.leaders, log: cfg.Log}
 	s.host.join(s)
 	return s, nil
@@ -221,10 +223,12 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.leadership.lead(inner) })
 	group.Go(func() error { return s.founder.run(inner) })
 	group.Go(func() error { return s.doctor.run(inner) })
+	group.Go(func() error { return s.succession.run(inner) })
 	group.Go(func() error { return s.hangUp(inner) })
 	group.Go(func() error {
 		err := s.raft.watchdog(inner)
 		if err != nil {
+			s.succession.bequeath()
 			stop() // who waits for an answer hears at once that none comes
 		}
 		return err
@@ -233,7 +237,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.verifyLog(inner) })
 	s.raft.electSelf()
 	err := group.Wait()
-	s.raft.handOver()
+	s.succession.handOver()
 	s.drain()
 	err = errors.Join(err, s.raft.close())
 	stop() // Raft is done with its connections
@@ -241,7 +245,7 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // Leave prepares for this server's end for good: another one leads before it goes, where there is one.
-func (s *Server) Leave() { s.raft.handOver() }
+func (s *Server) Leave() { s.succession.handOver() }
 
 // removalLook is the pause between two looks at whether a server that has left is removed.
 const removalLook = 100 * time.Millisecond
@@ -269,7 +273,7 @@ func (s *Server) isRemoved(ctx context.Context) bool {
 		return true
 	}
 	others := slices.DeleteFunc(s.roster.alive(), func(o gossip.Server) bool { return o.ID == s.cfg.NodeID })
-	stands, _ := s.founder.askAll(ctx, others, nil)
+	stands, _ := s.founder.askAll(ctx, others, api.StandingQuery{})
 	return slices.ContainsFunc(stands, func(o *api.Standing) bool { return o.Leader == o.ID && !has(o.Servers) })
 }
 

@@ -2,12 +2,14 @@ package fleet_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/miekg/dns"
 
 	"github.com/curia-mesh/curia/agent/testkit"
+	"github.com/curia-mesh/curia/rpc/gossip"
 )
 
 // What a client agent is asked it answers as its server does, and what is registered with it is in the catalog.
@@ -49,5 +51,24 @@ func TestClientLeaves(t *testing.T) {
 	s, c := fleet(t, nil)
 	s.Until(t, "/v1/catalog/nodes", func(r testkit.Reply) bool { return strings.Contains(r.Body, `"Node":"c1"`) })
 	c.Stop(t) // by SIGTERM, at which clients leave
+	s.Until(t, "/v1/catalog/nodes", func(r testkit.Reply) bool { return !strings.Contains(r.Body, `"Node":"c1"`) })
+}
+
+// Whoever tells an agent to leave over the API is answered when the others know that it has left, and then it ends.
+func TestAgentIsToldToLeave(t *testing.T) {
+	s, c := fleet(t, nil)
+	s.Until(t, "/v1/catalog/nodes", func(r testkit.Reply) bool { return strings.Contains(r.Body, `"Node":"c1"`) })
+	c.Put(t, "/v1/agent/leave", "")
+	type member struct {
+		Name   string
+		Status gossip.Status
+	}
+	var members []member
+	if s.Get(t, "/v1/agent/members").JSON(t, &members); !slices.Contains(members, member{"c1", gossip.StatusLeft}) {
+		t.Errorf("members of the server: %+v", members)
+	}
+	if code := c.Exit(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
 	s.Until(t, "/v1/catalog/nodes", func(r testkit.Reply) bool { return !strings.Contains(r.Body, `"Node":"c1"`) })
 }

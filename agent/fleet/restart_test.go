@@ -106,3 +106,24 @@ func TestServersCrashInTurn(t *testing.T) {
 		}
 	}
 }
+
+// When the process of the leader dies, the others see that its port is closed, and do not wait until it seems silent,
+// which with these settings takes 7.5 s.
+func TestLeaderIsReplacedWhenItsProcessDies(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the leader's lease has to run out")
+	}
+	servers := testkit.NewCluster(t, 3, testkit.Settings{"performance": testkit.Settings{"raft_multiplier": 10, "rpc_hold_timeout": "60s"}}).Spawn(t)
+	leader, others := testkit.Leader(t, servers[0], servers...)
+	others[0].Put(t, "/v1/kv/k", "before")
+	leader.Kill(t)
+	others[0].Put(t, "/v1/kv/k", "after")
+	for _, p := range others {
+		if got := p.Get(t, "/v1/kv/k?consistent&raw").Body; got != "after" {
+			t.Errorf("k = %q", got)
+		}
+		if log := p.Log.Tail(); strings.Contains(log, "heartbeat timeout reached") {
+			t.Errorf("a server waited for its heartbeat timeout:\n%s", log)
+		}
+	}
+}

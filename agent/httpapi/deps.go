@@ -46,7 +46,8 @@ type Node interface {
 	Members(wan bool) ([]gossip.Member, error)
 	// Join makes the pool known to the one at an address. It blocks until that has answered.
 	Join(ctx context.Context, address string, wan bool) error
-	// Leave begins to leave the pools for good. The agent ends afterwards.
+	// Leave leaves the pools for good, and returns when the others know; it blocks for seconds. The agent ends
+	// afterwards, also when ctx ends before that.
 	Leave(ctx context.Context) error
 	// ForceLeave makes the pool take a failed member for one that left, or forget it.
 	ForceLeave(name string, prune, wan bool) error

@@ -12,6 +12,8 @@ type StandingQuery struct {
 	ID, Name string
 	// Found lists the ids of the servers that the asking one is about to found a cluster of; empty only asks.
 	Found []string
+	// Ended is the id of a leader whose process the asking server finds to have ended; empty is none.
+	Ended string
 }
 
 // Standing is how a server stands in its cluster.
@@ -32,6 +34,9 @@ type Standing struct {
 	LastContact time.Duration // since it heard of the leader; negative is never
 	LastTerm    uint64
 	LastIndex   uint64
+
+	// Ended is whether this server too finds that the leader that was asked about has ended.
+	Ended bool
 }
 
 // PromiseTime is how long a server keeps to the founder of a cluster.
