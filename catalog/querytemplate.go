@@ -81,8 +81,10 @@ func (v *variables) expandMap(m map[string]string) (map[string]string, error) {
 	return out, nil
 }
 
-// expand puts values in place of variables.
-func (v *variables) expand(text string) (string, error) {
+func (v *variables) expand(text string) (string, error) { return expand(text, v.value) }
+
+// expand puts values in place of variables: ${name} becomes value(name), and $${ a plain ${.
+func expand(text string, value func(name string) (string, error)) (string, error) {
 	if !strings.Contains(text, "${") {
 		return text, nil
 	}
@@ -102,11 +104,11 @@ func (v *variables) expand(text string) (string, error) {
 		if !closed {
 			return "", Errorf(Invalid, "template %q: a ${ has no } behind it; write $${ for a plain one", text)
 		}
-		value, err := v.value(strings.TrimSpace(expression))
+		filled, err := value(strings.TrimSpace(expression))
 		if err != nil {
 			return "", Errorf(Invalid, "template %q: %w", text, err)
 		}
-		out.WriteString(before + value)
+		out.WriteString(before + filled)
 		rest = behind
 	}
 }

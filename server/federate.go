@@ -26,7 +26,7 @@ func (s *leadership) federate(ctx context.Context) {
 	if told != nil && slices.EqualFunc(told.MeshGateways, now.MeshGateways, same) {
 		return
 	}
-	if _, _, err := api.FederationApply.Call(ctx, s.registry, rpc.Header{}, &now); err != nil && ctx.Err() == nil {
+	if _, _, err := api.FederationApply.Call(ctx, s.registry.Duties(), rpc.Header{}, &now); err != nil && ctx.Err() == nil {
 		s.log.Warn("the mesh gateways of this datacenter could not be told", "err", err)
 	}
 }

@@ -21,6 +21,7 @@ type host struct {
 	first      chan struct{} // closed when it is for the first time
 	leaders    signal        // given when there may be another leader
 	catchUp    *catchUp
+	tokens     *authorizers // nil when tokens are not checked
 }
 
 func (h *host) join(s *Server) {
@@ -142,4 +143,9 @@ func (h *host) CaughtUp() bool { return h.Leading() || h.catchUp.done() }
 func (h *host) Applied() uint64 { return h.server.fsm.Applied() }
 
 // Authorize implements endpoint.Host.
-func (h *host) Authorize(context.Context, string) (acl.Authorizer, error) { return acl.AllowAll(), nil }
+func (h *host) Authorize(_ context.Context, token string) (acl.Authorizer, error) {
+	if h.tokens == nil {
+		return acl.AllowAll(), nil
+	}
+	return h.tokens.authorize(token)
+}

@@ -94,6 +94,7 @@ func (s *leadership) reign(ctx context.Context) {
 	defer beside.Wait()
 	beside.Go(func() { s.keepCA(ctx) })
 	beside.Go(func() { members.run(ctx) })
+	beside.Go(func() { s.reapTokens(ctx) })
 	changed := s.roster.changed.wait()
 	catalog.reconcile(ctx)
 	s.federate(ctx)
@@ -137,13 +138,14 @@ func (s *leadership) establish(ctx context.Context, term uint64, catalog *reconc
 		}
 	}
 	s.sessions.begin(ctx, s.store.Read)
+	s.seedACL(ctx)
 	catalog.reconcileSelf(ctx)
 	s.host.ready.Store(term)
 	s.host.leaders.give()
 	metrics.MeasureSince([]string{"leader", "barrier"}, start)
 	if state.Autopilot(s.store.Read(), nil) == nil {
 		req := &api.AutopilotWrite{Config: s.cfg.Autopilot}
-		if _, _, err := api.AutopilotSet.Call(ctx, s.registry, rpc.Header{}, req); err != nil && ctx.Err() == nil {
+		if _, _, err := api.AutopilotSet.Call(ctx, s.registry.Duties(), rpc.Header{}, req); err != nil && ctx.Err() == nil {
 			s.log.Warn("autopilot's configuration could not be stored", "err", err)
 		}
 	}
@@ -160,7 +162,7 @@ func (s *leadership) writeEntries(ctx context.Context) {
 			continue
 		}
 		req := &api.ConfigWrite{Op: api.ConfigCAS, Entry: *catalog.AnyOf(e)} // at index 0: if there is none
-		done, _, err := api.ConfigApply.Call(ctx, s.registry, rpc.Header{}, req)
+		done, _, err := api.ConfigApply.Call(ctx, s.registry.Duties(), rpc.Header{}, req)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -236,7 +238,7 @@ func (s *leadership) reap(ctx context.Context, r *reaper) {
 	if index == 0 || !state.AnyGraves(s.store.Read(), index) {
 		return
 	}
-	if _, _, err := api.GravesReap.Call(ctx, s.registry, rpc.Header{}, &api.Reap{Index: index}); err != nil && ctx.Err() == nil {
+	if _, _, err := api.GravesReap.Call(ctx, s.registry.Duties(), rpc.Header{}, &api.Reap{Index: index}); err != nil && ctx.Err() == nil {
 		s.log.Warn("traces of deletions could not be removed", "err", fmt.Errorf("up to index %d: %w", index, err))
 	}
 }

@@ -80,6 +80,7 @@ type Config struct {
 	// Mesh is whether there is a mesh. CAProvider and CASettings are what its certificate authority begins
 	// with.
 	Mesh       bool
+	ACL        ACLConfig
 	CAProvider string
 	CASettings map[string]any
 	// Limits of the server's port.
@@ -142,12 +143,16 @@ func Open(cfg Config) (*Server, error) {
 	s.entries.Store(&cfg.Entries)
 	s.host = &host{datacenter: cfg.Datacenter, first: make(chan struct{})}
 	s.registry = endpoint.New(s.host, s.store)
+	if cfg.ACL.Enabled {
+		s.host.tokens = newAuthorizers(s.store, cfg.Datacenter, cfg.ACL.Default)
+	}
 	s.fsm = fsm.New(s.store, s.registry, cfg.Log)
 	s.sessions = newSessionTimers(s.leadership.expire)
 	handler.Register(s.registry, handler.Deps{
 		Datacenter: cfg.Datacenter, Store: s.store, Sessions: s.sessions, MinSessionTTL: cfg.MinSessionTTL, Remote: s.host.Remote, Abroad: s.abroad, Log: cfg.Log,
 		DenyIntentions: cfg.DenyIntentions,
 		Mesh:           cfg.Mesh,
+		ACL:            s.aclDeps(),
 	})
 	s.operator.registerOwn()
 	s.operator.registerConnect()

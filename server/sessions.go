@@ -161,7 +161,7 @@ func (s *leadership) expire(ctx context.Context, id string) bool {
 		return true
 	}
 	req := &api.SessionWrite{Op: api.SessionDestroy, Session: catalog.Session{ID: id}}
-	_, _, err := api.SessionApply.Call(ctx, s.registry, rpc.Header{}, req)
+	_, _, err := api.SessionApply.Call(ctx, s.registry.Duties(), rpc.Header{}, req)
 	switch {
 	case err == nil:
 		s.log.Info("session expired", "session", id)

@@ -18,17 +18,23 @@ var indexes = &table[indexRow]{
 
 // Keys of the indexes table.
 const (
-	rootsIndex       = "roots"       // the last change of the set of roots
-	namesIndex       = "names"       // the last change of the set of service names and their tags
-	nodesIndex       = "nodes"       // the last removal of a node
-	instancesIndex   = "instances"   // the last removal of an instance
-	sessionsIndex    = "sessions"    // the last removal of a session
-	coordinatesIndex = "coordinates" // the last removal of a coordinate
-	queriesIndex     = "queries"     // the last change of a prepared query
-	peeringsIndex    = "peerings"    // the last removal of a peering
-	exportsIndex     = "exports"     // the last removal of an export set
-	virtualIndex     = "virtual"     // no index: the number of the virtual address assigned last
-	locksIndex       = "locks"       // no index: the highest LockIndex whose grave was reaped
+	rootsIndex       = "roots"             // the last change of the set of roots
+	namesIndex       = "names"             // the last change of the set of service names and their tags
+	nodesIndex       = "nodes"             // the last removal of a node
+	instancesIndex   = "instances"         // the last removal of an instance
+	sessionsIndex    = "sessions"          // the last removal of a session
+	coordinatesIndex = "coordinates"       // the last removal of a coordinate
+	queriesIndex     = "queries"           // the last change of a prepared query
+	peeringsIndex    = "peerings"          // the last removal of a peering
+	exportsIndex     = "exports"           // the last removal of an export set
+	tokensIndex      = "acl-tokens"        // the last change of a token
+	policiesIndex    = "acl-policies"      // the last change of a policy
+	rolesIndex       = "acl-roles"         // the last change of a role
+	methodsIndex     = "acl-auth-methods"  // the last change of an auth method
+	bindingsIndex    = "acl-binding-rules" // the last change of a binding rule
+	aclBootIndex     = "acl-bootstrap"     // when the first management token was made
+	virtualIndex     = "virtual"           // no index: the number of the virtual address assigned last
+	locksIndex       = "locks"             // no index: the highest LockIndex whose grave was reaped
 )
 
 // leftState is the key of the index at which a check last left a state.

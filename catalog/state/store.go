@@ -19,6 +19,7 @@ var tables = []erased{
 	roots,
 	nodes, savedChecks{checks}, savedVirtuals{virtuals}, savedInstances{instances}, names, pairs, graves, sessions, coordinates, indexes, settings,
 	savedEntries{entries}, queries, peerings, federations, exports,
+	policies, roles, methods, bindings, tokens,
 }
 
 // version is what the tables hold at one time.
@@ -40,6 +41,11 @@ type version struct {
 	federations rows[catalog.FederationState]
 	exports     rows[catalog.ExportSet]
 	virtuals    rows[catalog.VirtualAddress]
+	tokens      rows[catalog.Token]
+	policies    rows[catalog.Policy]
+	roles       rows[catalog.Role]
+	methods     rows[catalog.AuthMethod]
+	bindings    rows[catalog.BindingRule]
 }
 
 // Store holds one version after another of the tables.

@@ -25,6 +25,7 @@ func (s *Store) Check() []error {
 	v.orphans()
 	v.entries()
 	v.virtuals()
+	v.links()
 	return v.wrong
 }
 
@@ -169,6 +170,43 @@ func (v *verifier) orphans() {
 	for c := range coordinates.scan(v.tx, nil, primary, nil) {
 		if nodeNamed(v.tx, nil, c.Node) == nil {
 			v.report("coordinate of node %s, which is missing", c.Node)
+		}
+	}
+}
+
+func (v *verifier) links() {
+	check := func(where string, links []catalog.Link, named func(id string) (string, bool)) {
+		for _, l := range links {
+			if name, ok := named(l.ID); !ok || name != l.Name {
+				v.report("%s: its link %s %q leads to %q", where, l.ID, l.Name, name)
+			}
+		}
+	}
+	policy := func(id string) (string, bool) {
+		if p, _ := Policy(v.tx, nil, id); p != nil {
+			return p.Name, true
+		}
+		return "", false
+	}
+	role := func(id string) (string, bool) {
+		if r, _ := Role(v.tx, nil, id); r != nil {
+			return r.Name, true
+		}
+		return "", false
+	}
+	for r := range roles.scan(v.tx, nil, primary, nil) {
+		check("role "+r.Name, r.Policies, policy)
+	}
+	for t := range tokens.scan(v.tx, nil, primary, nil) {
+		check("token "+t.AccessorID, t.Policies, policy)
+		check("token "+t.AccessorID, t.Roles, role)
+		if m, _ := AuthMethod(v.tx, nil, t.AuthMethod); m == nil && t.AuthMethod != "" {
+			v.report("token %s: auth method %s is missing", t.AccessorID, t.AuthMethod)
+		}
+	}
+	for b := range bindings.scan(v.tx, nil, primary, nil) {
+		if m, _ := AuthMethod(v.tx, nil, b.AuthMethod); m == nil {
+			v.report("binding rule %s: auth method %s is missing", b.ID, b.AuthMethod)
 		}
 	}
 }

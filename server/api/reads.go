@@ -11,7 +11,9 @@ var reads = func() map[string]bool {
 		NodeDump.Name, NodeServiceMap.Name, NodeServicesList.Name, Nodes.Name, PeeringList.Name, PeeringRead.Name, QueryAbroad.Name, QueryExecute.Name,
 		QueryExplain.Name, QueryFailover.Name, QueryList.Name, QueryRead.Name, RaftConfigurationRead.Name, ServiceDump.Name, ServiceInstances.Name,
 		ServiceTopology.Name, Services.Name, SessionList.Name, SessionNode.Name, SessionRead.Name, StatusLeader.Name, StatusPeers.Name, TxnRead.Name,
-		UsageRead.Name, VirtualRead.Name,
+		UsageRead.Name, VirtualRead.Name, ACLStatus.Name, ACLResolve.Name, ACLAuthorize.Name, TokenRead.Name, TokenSelf.Name, TokenList.Name,
+		PolicyRead.Name, PolicyList.Name, RoleRead.Name, RoleList.Name, AuthMethodRead.Name, AuthMethodList.Name, BindingRuleRead.Name, BindingRuleList.Name,
+		TemplateList.Name, TemplatePreview.Name,
 	} {
 		set[name] = true
 	}

@@ -103,7 +103,7 @@ func (r *Registry) NewRequest(method string) any {
 }
 
 // Duties answers the calls of a leader's own duties: here in any case, also while the leader does not lead
-// for others yet.
+// for others yet, and whatever they need.
 func (r *Registry) Duties() rpc.Caller { return duties{r} }
 
 type duties struct{ registry *Registry }
@@ -114,26 +114,55 @@ func (d duties) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
 	if v == nil {
 		return rpc.Answer{}, catalog.Errorf(catalog.NotFound, "rpc: no method %q on this server", call.Method)
 	}
-	return d.registry.answer(ctx, v, call)
+	call, err := v.decoded(call)
+	if err != nil {
+		return rpc.Answer{}, err
+	}
+	return d.registry.answerAs(ctx, v, acl.AllowAll(), call)
 }
 
-// answer answers a call that is this server's to answer.
+// answer answers a call that is this server's to answer. What has waited for a change is for the token as it is
+// afterwards: it may have been deleted, or changed.
 func (r *Registry) answer(ctx context.Context, v *verb, call *rpc.Call) (rpc.Answer, error) {
-	if raw, ok := call.Body.(rpc.Raw); ok {
-		body := v.blank()
-		if err := rpc.Decode(raw, body); err != nil {
-			return rpc.Answer{}, catalog.Errorf(catalog.Invalid, "rpc: request of %s: %w", v.name, err)
-		}
-		here := *call
-		here.Body, call = body, &here
-	}
-	if !v.takes(call.Body) {
-		return rpc.Answer{}, catalog.Errorf(catalog.Internal, "rpc: %s takes a %T, got %T", v.name, v.blank(), call.Body)
+	call, err := v.decoded(call)
+	if err != nil {
+		return rpc.Answer{}, err
 	}
 	az, err := r.host.Authorize(ctx, call.Header.Token)
 	if err != nil {
 		return rpc.Answer{}, err
 	}
+	answer, err := r.answerAs(ctx, v, az, call)
+	if v.kind != query || call.Header.MinIndex == 0 || err != nil {
+		return answer, err
+	}
+	now, err := r.host.Authorize(ctx, call.Header.Token)
+	if err != nil || now.View() == az.View() {
+		return answer, err
+	}
+	anew := *call
+	anew.Header.MinIndex = 0
+	return r.answerAs(ctx, v, now, &anew)
+}
+
+// decoded is the call with its body as the verb takes it.
+func (v *verb) decoded(call *rpc.Call) (*rpc.Call, error) {
+	if raw, ok := call.Body.(rpc.Raw); ok {
+		body := v.blank()
+		if err := rpc.Decode(raw, body); err != nil {
+			return nil, catalog.Errorf(catalog.Invalid, "rpc: request of %s: %w", v.name, err)
+		}
+		here := *call
+		here.Body, call = body, &here
+	}
+	if !v.takes(call.Body) {
+		return nil, catalog.Errorf(catalog.Internal, "rpc: %s takes a %T, got %T", v.name, v.blank(), call.Body)
+	}
+	return call, nil
+}
+
+// answerAs answers a call for whoever may do what az allows. The body is of the verb's type.
+func (r *Registry) answerAs(ctx context.Context, v *verb, az acl.Authorizer, call *rpc.Call) (rpc.Answer, error) {
 	if v.needs != nil {
 		if err := acl.Enforce(az, v.needs(call.Body)); err != nil {
 			return rpc.Answer{}, err

@@ -34,6 +34,8 @@ type Deps struct {
 	KeyListPolicy bool
 	// Mesh is whether there is a mesh, with its certificate authority.
 	Mesh bool
+	// ACL is the ACL system.
+	ACL ACL
 }
 
 // SessionTimers ends sessions that are not renewed in time. It keeps time on the leader only.
@@ -70,6 +72,7 @@ func Register(r *endpoint.Registry, d Deps) {
 	registerConfig(r, d)
 	registerChain(r, d)
 	registerTopology(r, d)
+	registerACL(r, d)
 }
 
 var nothing = &api.Nothing{}

@@ -1,0 +1,158 @@
+package server
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/server/handler"
+)
+
+// authorizers remembers what secrets stand for. What it remembers counts until the store changes in what it was made
+// of: the token, its policies or its roles. A secret that is remembered costs a look into a map that does not change;
+// no lock is taken and nothing allocated.
+type authorizers struct {
+	store      *state.Store
+	datacenter string
+	def        acl.Effect
+
+	known atomic.Pointer[map[string]*holder]
+
+	mu     sync.Mutex
+	fresh  map[string]*holder // not in known yet
+	missed int                // look-ups that fresh answered
+	rules  map[string]parsed  // by the id of a policy
+}
+
+// holder is what one secret stands for.
+type holder struct {
+	az        acl.Authorizer
+	expires   int64 // Unix nanoseconds; 0 is never
+	watch     state.Watch
+	abandoned <-chan struct{} // the store was replaced by a restore
+}
+
+// parsed is the rules of a policy at one index.
+type parsed struct {
+	text  string
+	rules *acl.Rules
+}
+
+// maxHolders bounds how many secrets are remembered, and maxParsed how many policies. Above that all are forgotten.
+const (
+	maxHolders = 1 << 17
+	maxParsed  = 1 << 14
+)
+
+func newAuthorizers(store *state.Store, datacenter string, def acl.Effect) *authorizers {
+	a := &authorizers{store: store, datacenter: datacenter, def: def, fresh: map[string]*holder{}, rules: map[string]parsed{}}
+	a.known.Store(&map[string]*holder{})
+	return a
+}
+
+// authorize returns what a secret may do, an error with code denied when it is none or its time is over.
+func (a *authorizers) authorize(secret string) (acl.Authorizer, error) {
+	if h := (*a.known.Load())[secret]; h != nil && h.good() {
+		return h.az, nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	h := a.fresh[secret]
+	if h == nil || !h.good() {
+		var err error
+		if h, err = a.look(secret); err != nil {
+			a.forget(secret)
+			return nil, err
+		}
+		a.fresh[secret] = h
+	}
+	if a.missed++; a.missed >= len(a.fresh) {
+		a.promote()
+	}
+	return h.az, nil
+}
+
+// promote makes what is fresh known. It copies as much as was missed before, so that each look-up costs its share.
+func (a *authorizers) promote() {
+	known := *a.known.Load()
+	if a.missed*4 < len(known) && len(a.fresh)*4 < len(known) {
+		return
+	}
+	next := make(map[string]*holder, len(known)+len(a.fresh))
+	for secret, h := range known {
+		if h.good() {
+			next[secret] = h
+		}
+	}
+	maps.Copy(next, a.fresh)
+	if len(next) > maxHolders {
+		next = map[string]*holder{}
+	}
+	a.known.Store(&next)
+	clear(a.fresh)
+	a.missed = 0
+}
+
+// forget drops what is no token any more.
+func (a *authorizers) forget(secret string) { delete(a.fresh, secret) }
+
+// good reports whether the holder is still what its secret stands for.
+func (h *holder) good() bool {
+	if h.expires != 0 && time.Now().UnixNano() >= h.expires {
+		return false
+	}
+	select {
+	case <-h.abandoned:
+		return false
+	default:
+		return !h.watch.Fired()
+	}
+}
+
+// look reads what a secret stands for. The lock is held.
+func (a *authorizers) look(secret string) (*holder, error) {
+	h := &holder{abandoned: a.store.Abandoned()}
+	tx := a.store.Read()
+	t, err := handler.Holder(tx, &h.watch, catalog.SecretID(secret), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if t.ExpirationTime != nil {
+		h.expires = t.ExpirationTime.UnixNano()
+	}
+	list := handler.Effective(tx, &h.watch, t, a.datacenter)
+	if handler.Manages(list) {
+		h.az = acl.As(t.AccessorID, acl.ManageAll())
+		return h, nil
+	}
+	sets := make([]*acl.Rules, 0, len(list))
+	for _, p := range list {
+		rules, err := a.parse(p)
+		if err != nil { // it was checked when it was written: only another version can have stored it
+			return nil, catalog.Errorf(catalog.Denied, "policy %s of token %s cannot be read: write it anew: %w", p.Name, t.AccessorID, err)
+		}
+		sets = append(sets, rules)
+	}
+	h.az = acl.As(t.AccessorID, acl.Compile(a.def, sets...))
+	return h, nil
+}
+
+// parse reads the rules of a policy, which many tokens share. The lock is held.
+func (a *authorizers) parse(p *catalog.Policy) (*acl.Rules, error) {
+	if known, ok := a.rules[p.ID]; ok && known.text == p.Rules {
+		return known.rules, nil
+	}
+	rules, err := acl.Parse(p.Rules)
+	if err != nil {
+		return nil, err
+	}
+	if len(a.rules) >= maxParsed {
+		clear(a.rules)
+	}
+	a.rules[p.ID] = parsed{p.Rules, rules}
+	return rules, nil
+}
