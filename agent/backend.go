@@ -87,7 +87,7 @@ func (h *hosted) stats(cfg *config.Config) map[string]map[string]string {
 	return map[string]map[string]string{
 		"raft": h.RaftStats(),
 		"consul": {
-			"acl": "disabled", "server": "true", "bootstrap": strconv.FormatBool(cfg.BootstrapExpect == 1), "known_datacenters": "1",
+			"acl": aclState(cfg), "server": "true", "bootstrap": strconv.FormatBool(cfg.BootstrapExpect == 1), "known_datacenters": "1",
 			"leader": strconv.FormatBool(h.State() == raft.Leader), "leader_addr": h.LeaderAddr(),
 		},
 	}
@@ -168,9 +168,9 @@ func (r *remote) ready(ctx context.Context) (what, leader string) {
 	return "", ""
 }
 
-func (r *remote) stats(*config.Config) map[string]map[string]string {
+func (r *remote) stats(cfg *config.Config) map[string]map[string]string {
 	return map[string]map[string]string{
-		"consul": {"acl": "disabled", "server": "false", "known_servers": strconv.Itoa(len(r.Servers()))},
+		"consul": {"acl": aclState(cfg), "server": "false", "known_servers": strconv.Itoa(len(r.Servers()))},
 	}
 }
 
@@ -182,4 +182,12 @@ func (r *remote) SaveSnapshot(ctx context.Context, h rpc.Header, begin func(inde
 // RestoreSnapshot implements httpapi.Snapshots.
 func (r *remote) RestoreSnapshot(ctx context.Context, h rpc.Header, req *api.RestoreRequest, from io.Reader) error {
 	return api.RestoreSnapshot(ctx, r.Router, h, req, from)
+}
+
+// aclState says whether this agent checks tokens.
+func aclState(cfg *config.Config) string {
+	if cfg.ACL.Enabled {
+		return "enabled"
+	}
+	return "disabled"
 }

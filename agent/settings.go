@@ -18,6 +18,7 @@ import (
 	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/agent/telemetry"
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server"
 )
@@ -77,6 +78,10 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		DisableUpgradeMigration: ap.DisableUpgradeMigration, UpgradeVersionTag: ap.UpgradeVersionTag,
 	}
 	out.Entries = bootstrapEntries(cfg)
+	out.ACL = server.ACLConfig{Enabled: cfg.ACL.Enabled, Management: catalog.SecretID(cfg.ACL.Tokens.InitialManagement), TTL: cfg.ACL.TokenTTL}
+	if cfg.ACL.DefaultPolicy == "allow" {
+		out.ACL.Default = acl.Allow
+	}
 	store := cfg.RaftLogStore
 	out.LogStore = server.LogConfig{Backend: store.Backend, SegmentSize: int64(store.WAL.SegmentSizeMB) << 20, NoFreelistSync: store.BoltDB.NoFreelistSync}
 	if store.Verification.Enabled {
@@ -141,6 +146,10 @@ func apiConfig(cfg *config.Config) httpapi.Config {
 		DefaultWait: cfg.DefaultQueryTime, MaxWait: cfg.MaxQueryTime, DiscoveryMaxStale: cfg.DiscoveryMaxStale,
 		TranslateAddresses: cfg.TranslateWANAddrs, Cached: cfg.HTTP.UseCache, Debug: cfg.EnableDebug || cfg.Dev,
 		Limits: httpapi.Limits{KVValue: int64(cfg.Limits.KVMaxValueSize), Txn: int64(cfg.Limits.TxnMaxReqLen)},
+	}
+	if a := cfg.ACL; a.Enabled {
+		out.DefaultPolicy = a.DefaultPolicy
+		out.ACLs = httpapi.ACLs{Enabled: true, DefaultPolicy: a.DefaultPolicy, DownPolicy: a.DownPolicy}
 	}
 	for _, cidr := range cfg.HTTP.AllowWriteHTTPFrom {
 		if p, err := netip.ParsePrefix(cidr); err == nil { // checked when it was loaded

@@ -68,6 +68,12 @@ type Token struct {
 	ModifyIndex    uint64
 }
 
+// String implements fmt.Stringer: a token is shown by its accessor.
+func (t *Token) String() string { return "token " + t.AccessorID }
+
+// LogValue implements slog.LogValuer.
+func (t *Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
 // Expired reports whether the token's time is over.
 func (t *Token) Expired(now time.Time) bool {
 	return t.ExpirationTime != nil && !now.Before(*t.ExpirationTime)

@@ -25,6 +25,8 @@ type Config struct {
 	Datacenter string
 	// DefaultPolicy is what ACLs do with what no rule speaks of: "allow" or "deny".
 	DefaultPolicy string
+	// ACLs is how tokens are checked.
+	ACLs ACLs
 	// ResponseHeaders are added to every answer.
 	ResponseHeaders map[string]string
 	// BlockEndpoints are path prefixes that are answered with 403.

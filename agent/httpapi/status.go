@@ -164,35 +164,3 @@ func coordinateUpdate(c *call) error {
 	}
 	return c.done()
 }
-
-func aclRoutes() []Route {
-	var routes []Route
-	off := func(*call) error {
-		return withStatus(http.StatusUnauthorized, "ACL support disabled: this agent's cluster runs without ACLs")
-	}
-	add := func(path, doc string, methods ...string) {
-		r := Route{Path: path, Doc: doc, ACL: "acl:read, acl:write"}
-		for _, m := range methods {
-			r.Methods = append(r.Methods, Method{m, off})
-		}
-		routes = append(routes, r)
-	}
-	add("/v1/acl/bootstrap", "make the first management token", http.MethodPut)
-	add("/v1/acl/login", "trade a bearer token for an ACL token", http.MethodPost)
-	add("/v1/acl/logout", "give up a token of a login", http.MethodPost)
-	add("/v1/acl/replication", "show the state of ACL replication", http.MethodGet)
-	add("/v1/acl/token/self", "show the token of the request", http.MethodGet)
-	add("/v1/internal/acl/authorize", "ask what a token may do", http.MethodPost)
-	add("/v1/acl/templated-policies", "list the templated policies", http.MethodGet)
-	add("/v1/acl/templated-policy/name/{name...}", "show a templated policy", http.MethodGet)
-	add("/v1/acl/templated-policy/preview/{name...}", "render a templated policy", http.MethodPost)
-	for _, noun := range []struct{ one, all, what string }{
-		{"token", "tokens", "a token"}, {"policy", "policies", "a policy"}, {"role", "roles", "a role"},
-		{"auth-method", "auth-methods", "an auth method"}, {"binding-rule", "binding-rules", "a binding rule"},
-	} {
-		add("/v1/acl/"+noun.all, "list the "+noun.all, http.MethodGet)
-		add("/v1/acl/"+noun.one, "create "+noun.what, http.MethodPut)
-		add("/v1/acl/"+noun.one+"/{id...}", "show, change or delete "+noun.what, http.MethodGet, http.MethodPut, http.MethodDelete)
-	}
-	return routes
-}

@@ -71,7 +71,7 @@ func registerACL(r *endpoint.Registry, d Deps) {
 	registerLogins(r, d)
 	registerBootstrap(r, d)
 	endpoint.AddQuery(r, endpoint.Query[api.SecretQuery, api.Resolved]{
-		Method:   api.ACLResolve,
+		Method: api.ACLResolve, Open: "the secret says whose it is, and nothing of other tokens is told",
 		Unshared: func(*api.SecretQuery) bool { return true },
 		Read: func(tx *state.Txn, w *state.Watch, q *api.SecretQuery) (*api.Resolved, uint64, error) {
 			if !d.ACL.Enabled {
@@ -106,7 +106,7 @@ func registerACL(r *endpoint.Registry, d Deps) {
 		},
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.Nothing, api.ACLReplication]{
-		Method: api.ACLStatus, Plain: true,
+		Method: api.ACLStatus, Plain: true, Open: "how far a copy is tells nothing of what is copied",
 		Check: func(*api.Nothing) error { return d.ACL.on() },
 		Read: func(*state.Txn, *state.Watch, *api.Nothing) (*api.ACLReplication, uint64, error) {
 			return &api.ACLReplication{}, 1, nil // there is one datacenter

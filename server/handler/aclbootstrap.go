@@ -12,7 +12,7 @@ import (
 
 func registerBootstrap(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.Bootstrap, catalog.Token]{
-		Method: api.ACLBootstrap, // whoever comes first: nobody has a token yet
+		Method: api.ACLBootstrap, Open: "nobody has a token yet, and it works once",
 		Prepare: func(_ context.Context, given *api.Bootstrap) (*api.Bootstrap, error) {
 			if err := d.ACL.on(); err != nil {
 				return nil, err

@@ -15,7 +15,7 @@ import (
 
 func registerLogins(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.Login, catalog.Token]{
-		Method: api.ACLLogin, // the bearer token says who it is
+		Method: api.ACLLogin, Open: "the bearer token says who it is",
 		Prepare: func(ctx context.Context, given *api.Login) (*api.Login, error) {
 			m, err := loginMethod(d, given.AuthMethod)
 			if err != nil {
@@ -37,7 +37,7 @@ func registerLogins(r *endpoint.Registry, d Deps) {
 		Apply: func(tx *state.Txn, req *api.Login) (*catalog.Token, error) { return state.PutToken(tx, &req.Token) },
 	})
 	endpoint.AddCommand(r, endpoint.Command[api.OIDCLogin, catalog.Token]{
-		Method: api.OIDCDone, // the provider says who it is
+		Method: api.OIDCDone, Open: "the provider says who it is",
 		Prepare: func(ctx context.Context, given *api.OIDCLogin) (*api.OIDCLogin, error) {
 			m, err := loginMethod(d, given.AuthMethod)
 			if err != nil {
@@ -56,7 +56,7 @@ func registerLogins(r *endpoint.Registry, d Deps) {
 		Apply: func(tx *state.Txn, req *api.OIDCLogin) (*catalog.Token, error) { return state.PutToken(tx, &req.Token) },
 	})
 	endpoint.AddAction(r, endpoint.Action[api.OIDCLogin, string]{
-		Method: api.OIDCAuthURL, // whoever wants to log in
+		Method: api.OIDCAuthURL, Open: "whoever wants to log in has no token yet",
 		Do: func(ctx context.Context, _ rpc.Header, req *api.OIDCLogin) (*string, rpc.Meta, error) {
 			m, err := loginMethod(d, req.AuthMethod)
 			if err != nil {
@@ -67,7 +67,7 @@ func registerLogins(r *endpoint.Registry, d Deps) {
 		},
 	})
 	endpoint.AddCommand(r, endpoint.Command[api.SecretQuery, api.Nothing]{
-		Method: api.ACLLogout, // who shows the secret may give it up
+		Method: api.ACLLogout, Open: "who shows a secret may give it up",
 		Prepare: func(_ context.Context, q *api.SecretQuery) (*api.SecretQuery, error) {
 			if err := d.ACL.on(); err != nil {
 				return nil, err

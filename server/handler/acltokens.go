@@ -85,7 +85,7 @@ func registerTokens(r *endpoint.Registry, d Deps) {
 		},
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.SecretQuery, api.TokenAnswer]{
-		Method:   api.TokenSelf,
+		Method: api.TokenSelf, Open: "the secret says whose it is",
 		Unshared: func(*api.SecretQuery) bool { return true },
 		Check:    func(*api.SecretQuery) error { return d.ACL.on() },
 		Read: func(tx *state.Txn, w *state.Watch, q *api.SecretQuery) (*api.TokenAnswer, uint64, error) {
