@@ -39,7 +39,7 @@ const resetFile = "acl-bootstrap-reset"
 func (s *Server) aclDeps() handler.ACL {
 	path := filepath.Join(s.cfg.DataDir, resetFile)
 	return handler.ACL{
-		Enabled: s.cfg.ACL.Enabled, Default: s.cfg.ACL.Default, TTL: s.cfg.ACL.TTL,
+		Enabled: s.cfg.ACL.Enabled, Default: s.cfg.ACL.Default, TTL: s.cfg.ACL.TTL, Logins: noLogins{},
 		Reset: func() uint64 {
 			if s.cfg.DataDir == "" {
 				return 0

@@ -27,12 +27,15 @@ type server struct {
 	index uint64
 	// allowed are the needs that a call may have, as "service:write web"; nil is all.
 	allowed []string
+	reset   uint64 // the index of the ACL bootstrap that the operator takes back
 }
 
 func newServer(store *state.Store) *server {
 	s := &server{store: store, index: 1}
 	s.Registry = endpoint.New(s, store)
-	handler.Register(s.Registry, handler.Deps{Datacenter: "dc1", Store: store, Sessions: noTimers{}})
+	handler.Register(s.Registry, handler.Deps{Datacenter: "dc1", Store: store, Sessions: noTimers{}, ACL: handler.ACL{
+		Enabled: true, Reset: func() uint64 { return s.reset }, Bootstrapped: func(uint64) { s.reset = 0 },
+	}})
 	return s
 }
 
