@@ -22,6 +22,7 @@ var may = map[string][]string{
 	"catalog/state":              {"catalog"},
 	"connect":                    {"catalog"},
 	"connect/ca":                 {"connect", "catalog"},
+	"connect/balance":            {},
 	"connect/chain":              {"catalog"},
 	"rpc":                        {},
 	"rpc/http1":                  {},
