@@ -6,23 +6,25 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/curia-mesh/curia/rpc/http1/wire"
 )
 
 // body is a request's. It ends with the request: a handler's goroutine that reads on must not read the next one.
 type body struct {
 	conn   *Conn
 	work   *work
-	length int64 // Chunked, or what is left
+	length int64 // wire.Chunked, or what is left
 
 	mu       sync.Mutex
-	chunks   chunks
+	chunks   wire.Chunks
 	left     int  // bytes until the client gets more time
 	expects  bool // the client waits for a word
 	err      error
 	finished atomic.Bool
 }
 
-func newBody(c *Conn, w *work, h *Head) *body {
+func newBody(c *Conn, w *work, h *wire.Head) *body {
 	return &body{conn: c, work: w, length: h.Length, expects: h.Continue}
 }
 
@@ -55,21 +57,21 @@ func (b *body) Close() error {
 
 // read reads data, and the framing before it.
 func (b *body) read(p []byte) (int, error) {
-	if b.length != Chunked {
+	if b.length != wire.Chunked {
 		n, err := b.data(p[:min(int64(len(p)), b.length)])
 		if b.length -= int64(n); b.length == 0 {
 			return n, b.finish()
 		}
 		return n, err
 	}
-	for b.chunks.state != chunkData {
+	for !b.chunks.InData() {
 		w := b.work
-		n, err := b.chunks.next(w.in[w.r:w.w])
+		n, err := b.chunks.Next(w.in[w.r:w.w])
 		w.r += n
 		switch {
 		case err != nil:
 			return 0, err
-		case b.chunks.state == chunkEnd:
+		case b.chunks.Ended():
 			return 0, b.finish()
 		case w.r == w.w:
 			if err := b.more(); err != nil {
@@ -77,8 +79,8 @@ func (b *body) read(p []byte) (int, error) {
 			}
 		}
 	}
-	n, err := b.data(p[:min(int64(len(p)), b.chunks.left)])
-	b.chunks.data(n)
+	n, err := b.data(p[:min(int64(len(p)), b.chunks.Left)])
+	b.chunks.Data(n)
 	return n, err
 }
 

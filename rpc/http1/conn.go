@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/curia-mesh/curia/rpc/http1/wire"
 )
 
 // Conn is a connection that a Server serves. What is needed only while there is a request is borrowed.
@@ -40,7 +42,7 @@ const (
 type work struct {
 	in   []byte
 	r, w int // what is read of it and not used yet
-	head Head
+	head wire.Head
 	request
 	response
 }
@@ -153,7 +155,7 @@ func (c *Conn) next(wait time.Duration) outcome {
 
 // readHead reads until a head is complete, and returns its length.
 func (c *Conn) readHead(wait time.Duration) (int, error) {
-	var e end
+	var e wire.End
 	if c.r == c.w {
 		c.r, c.w = 0, 0
 		if len(c.in) > buffer {
@@ -168,9 +170,9 @@ func (c *Conn) readHead(wait time.Duration) (int, error) {
 		return 0, errGone
 	}
 	for begun := false; ; begun = true {
-		n, err := e.find(c.in[c.r:c.w])
+		n, err := e.Find(c.in[c.r:c.w])
 		if n > c.server.MaxHead || n == 0 && c.w-c.r > c.server.MaxHead {
-			err = &Error{http.StatusRequestHeaderFieldsTooLarge, "the head is too long"}
+			err = &wire.Error{Status: http.StatusRequestHeaderFieldsTooLarge, Reason: "the head is too long"}
 		}
 		if n > 0 || err != nil {
 			return n, err
@@ -265,7 +267,7 @@ func (c *Conn) exchange(head string) outcome {
 
 // refuse answers what is no request that can be served.
 func (c *Conn) refuse(err error) {
-	var e *Error
+	var e *wire.Error
 	if !errors.As(err, &e) {
 		return
 	}

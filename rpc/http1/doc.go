@@ -2,5 +2,5 @@
 // serves an http.Handler with one goroutine for each connection and one write for each short answer.
 //
 // What could be read in two ways is refused, because whoever stands between client and server may have read it in the
-// other: see Head.Parse. Sources: RFC 9110, RFC 9112.
+// other: see wire.Head.Parse. Sources: RFC 9110, RFC 9112.
 package http1

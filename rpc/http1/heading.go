@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/curia-mesh/curia/rpc/http1/wire"
 )
 
 // heading writes status and header of an answer, but for what frame decides.
@@ -41,7 +43,7 @@ func (p *response) heading() {
 func closes(values []string) bool {
 	for _, v := range values {
 		for part := range bytes.SplitSeq([]byte(v), []byte{','}) {
-			if same(bytes.TrimSpace(part), "close") {
+			if wire.Same(bytes.TrimSpace(part), "close") {
 				return true
 			}
 		}
@@ -96,7 +98,7 @@ func (p *response) frame(first []byte) {
 }
 
 // refuse answers a request that no handler gets to see.
-func (p *response) refuse(c *Conn, e *Error) {
+func (p *response) refuse(c *Conn, e *wire.Error) {
 	p.clear()
 	p.borrow()
 	p.conn = c
@@ -121,7 +123,7 @@ func appendStatus(b []byte, minor, status int) []byte {
 // appendField adds a field. A name that is none is left out, and what would end the line becomes a space.
 func appendField(b []byte, name, value string) []byte {
 	for i := range len(name) {
-		if !token[name[i]] {
+		if !wire.Token[name[i]] {
 			return b
 		}
 	}
@@ -129,7 +131,7 @@ func appendField(b []byte, name, value string) []byte {
 	n := len(b)
 	b = append(b, value...)
 	for i, c := range b[n:] {
-		if !text[c] {
+		if !wire.Text[c] {
 			b[n+i] = ' '
 		}
 	}

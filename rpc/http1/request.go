@@ -6,6 +6,8 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
+
+	"github.com/curia-mesh/curia/rpc/http1/wire"
 )
 
 // request is what an http.Request is made of, for one after the other.
@@ -29,14 +31,14 @@ var chunkedCoding = []string{"chunked"}
 func (w *work) build(c *Conn, text string) (*http.Request, error) {
 	h, q := &w.head, &w.request
 	r := &http.Request{
-		Method: h.Method.in(text), RequestURI: h.Target.in(text), Host: h.Host.in(text), RemoteAddr: c.remote,
+		Method: h.Method.In(text), RequestURI: h.Target.In(text), Host: h.Host.In(text), RemoteAddr: c.remote,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: h.Minor,
 		Header: q.header, ContentLength: h.Length, Close: h.Close, Body: http.NoBody, TLS: c.secured(),
 	}
 	if h.Minor == 0 {
 		r.Proto = "HTTP/1.0"
 	}
-	if h.Length == Chunked {
+	if h.Length == wire.Chunked {
 		r.TransferEncoding = chunkedCoding
 	}
 	if err := q.target(r); err != nil {
@@ -79,7 +81,7 @@ func (q *request) target(r *http.Request) error {
 	}
 	u, err := url.ParseRequestURI(raw)
 	if err != nil {
-		return bad("malformed request target")
+		return wire.Bad("malformed request target")
 	}
 	if authority {
 		u.Scheme = ""
@@ -91,7 +93,7 @@ func (q *request) target(r *http.Request) error {
 // plain reports whether a path is what it says, and is written as package url would.
 func plain(path string) bool {
 	for i := range len(path) {
-		if c := path[i]; !letter(c) && !digit(c) && c != '/' && c != '-' && c != '_' && c != '.' && c != '~' {
+		if c := path[i]; !wire.Unreserved(c) && c != '/' {
 			return false
 		}
 	}
@@ -99,16 +101,16 @@ func plain(path string) bool {
 }
 
 // fields fills the header as package http does: Host and Transfer-Encoding are fields of the request.
-func (q *request) fields(h *Head, text string) {
+func (q *request) fields(h *wire.Head, text string) {
 	if cap(q.values) < len(h.Fields) {
 		q.values = make([]string, 0, max(16, len(h.Fields)))
 	}
 	for _, f := range h.Fields {
-		name := textproto.CanonicalMIMEHeaderKey(f.Name.in(text))
+		name := textproto.CanonicalMIMEHeaderKey(f.Name.In(text))
 		if name == "Host" || name == "Transfer-Encoding" {
 			continue
 		}
-		value := f.Value.in(text)
+		value := f.Value.In(text)
 		if have := q.header[name]; have != nil {
 			q.header[name] = append(have, value)
 			continue

@@ -1,4 +1,4 @@
-package http1
+package wire
 
 // Bounds of what a body in chunks may hold beside its data, in bytes.
 const (
@@ -6,15 +6,29 @@ const (
 	maxTrailer    = 16 << 10
 )
 
-// chunks reads the framing of a body in chunks, a byte at a time. Extensions and trailers are read and dropped.
+// Chunks reads the framing of a body in chunks, a byte at a time. Extensions are read and dropped.
 // Source: RFC 9112, 7.1
-type chunks struct {
+type Chunks struct {
 	state chunkState
-	left  int64 // bytes of data that follow
-	extra int   // bytes of extensions, then of trailers
-	line  int   // digits of this size, bytes of this trailer
-	named bool  // this trailer has its colon
+	// Left is how many bytes of data follow, while InData.
+	Left int64
+	// Keep has the lines of the trailer section appended to Trailers, each with its end; else they are dropped too.
+	Keep     bool
+	Trailers []byte
+
+	extra int  // bytes of extensions, then of trailers
+	line  int  // digits of this size, bytes of this trailer
+	named bool // this trailer has its colon
 }
+
+// InData reports whether data follow, not framing.
+func (c *Chunks) InData() bool { return c.state == chunkData }
+
+// Ended reports whether the body has ended.
+func (c *Chunks) Ended() bool { return c.state == chunkEnd }
+
+// Begin makes c ready for a body, with the memory that it has.
+func (c *Chunks) Begin(keep bool) { *c = Chunks{Keep: keep, Trailers: c.Trailers[:0]} }
 
 type chunkState uint8
 
@@ -23,7 +37,7 @@ const (
 	chunkDigits
 	chunkExtension
 	chunkSizeLF
-	chunkData // left says how many
+	chunkData // Left says how many
 	chunkCR
 	chunkLF
 	chunkTrailer
@@ -34,8 +48,8 @@ const (
 // maxSizeDigits is how many digits a chunk's size may have.
 const maxSizeDigits = 15
 
-// next takes framing from b until data begin, the body ends, or b does. It returns how many bytes it took.
-func (c *chunks) next(b []byte) (n int, err error) {
+// Next takes framing from b until data begin, the body ends, or b does. It returns how many bytes it took.
+func (c *Chunks) Next(b []byte) (n int, err error) {
 	for n < len(b) && c.state != chunkData && c.state != chunkEnd {
 		if err := c.take(b[n]); err != nil {
 			return n, err
@@ -45,9 +59,9 @@ func (c *chunks) next(b []byte) (n int, err error) {
 	return n, nil
 }
 
-var errChunk = bad("malformed chunk")
+var errChunk = Bad("malformed chunk")
 
-func (c *chunks) take(x byte) error {
+func (c *Chunks) take(x byte) error {
 	switch c.state {
 	case chunkSize, chunkDigits:
 		return c.size(x)
@@ -56,7 +70,7 @@ func (c *chunks) take(x byte) error {
 			c.state = chunkSizeLF
 			return nil
 		}
-		if c.extra++; c.extra > maxExtensions || !text[x] {
+		if c.extra++; c.extra > maxExtensions || !Text[x] {
 			return errChunk
 		}
 	case chunkSizeLF:
@@ -64,7 +78,7 @@ func (c *chunks) take(x byte) error {
 			return errChunk
 		}
 		c.line = 0
-		if c.state = chunkData; c.left == 0 {
+		if c.state = chunkData; c.Left == 0 {
 			c.state, c.extra = chunkTrailer, 0
 		}
 	case chunkCR, chunkLF:
@@ -75,11 +89,15 @@ func (c *chunks) take(x byte) error {
 			c.state, c.line = chunkSize, 0
 		}
 	case chunkTrailer:
-		return c.trailer(x)
+		if err := c.trailer(x); err != nil {
+			return err
+		}
+		c.keep(x)
 	case chunkTrailerLF:
 		if x != '\n' {
 			return errChunk
 		}
+		c.keep(x)
 		if c.state = chunkTrailer; c.line == 0 {
 			c.state = chunkEnd
 		}
@@ -89,14 +107,14 @@ func (c *chunks) take(x byte) error {
 }
 
 // size takes a byte of the line with a chunk's size; line counts the digits.
-func (c *chunks) size(x byte) error {
+func (c *Chunks) size(x byte) error {
 	digit := hexDigit(x)
 	switch {
 	case digit >= 0:
 		if c.line++; c.line > maxSizeDigits {
 			return errChunk
 		}
-		c.state, c.left = chunkDigits, c.left<<4|int64(digit)
+		c.state, c.Left = chunkDigits, c.Left<<4|int64(digit)
 	case c.state == chunkSize:
 		return errChunk
 	case x == '\r':
@@ -110,12 +128,12 @@ func (c *chunks) size(x byte) error {
 }
 
 // trailer takes a byte of a line behind the chunks: a field as in a head, or an empty one.
-func (c *chunks) trailer(x byte) error {
+func (c *Chunks) trailer(x byte) error {
 	switch {
 	case x == '\r' && (c.named || c.line == 0):
 		c.state = chunkTrailerLF
 		return nil
-	case c.named && text[x], token[x]:
+	case c.named && Text[x], Token[x]:
 	case x == ':' && c.line > 0:
 		c.named = true
 	default:
@@ -128,9 +146,16 @@ func (c *chunks) trailer(x byte) error {
 	return nil
 }
 
-// data says that n bytes of data were taken.
-func (c *chunks) data(n int) {
-	if c.left -= int64(n); c.left == 0 {
+// keep keeps a byte of a line behind the chunks, but for the empty line.
+func (c *Chunks) keep(x byte) {
+	if c.Keep && c.line > 0 {
+		c.Trailers = append(c.Trailers, x)
+	}
+}
+
+// Data says that n bytes of data were taken.
+func (c *Chunks) Data(n int) {
+	if c.Left -= int64(n); c.Left == 0 {
 		c.state = chunkCR
 	}
 }

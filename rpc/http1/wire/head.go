@@ -1,4 +1,4 @@
-package http1
+package wire
 
 import (
 	"bytes"
@@ -9,39 +9,57 @@ import (
 // Span is a part of the bytes that a head was read from.
 type Span struct{ From, To int }
 
-func (s Span) of(b []byte) []byte { return b[s.From:s.To] }
-func (s Span) in(t string) string { return t[s.From:s.To] }
+// Of is the part of b.
+func (s Span) Of(b []byte) []byte { return b[s.From:s.To] }
 
-// Field is one line of a head.
-type Field struct{ Name, Value Span }
+// In is the part of t.
+func (s Span) In(t string) string { return t[s.From:s.To] }
 
-// Head is the head of a request, as places in the bytes that it was read from. It can be used again and then takes no
-// memory.
+// Field is one line of a head. It begins where its name does and goes to where the next one begins.
+type Field struct {
+	Name, Value Span
+	Kind        Kind
+}
+
+// Head is the head of a request or response, as places in the bytes that it was read from. It can be used again and
+// then takes no memory.
 type Head struct {
-	Method, Target Span
-	Minor          int // of the version, which is 1.0 or 1.1
+	Method, Target Span // of a request
+	Status         int  // of a response
+	Reason         Span // of a response
+	Minor          int  // of the version, which is 1.0 or 1.1
 	Fields         []Field
 
-	// Length is that of the body in bytes, Chunked where the body says itself where it ends.
+	// Length is that of the body in bytes, Chunked where the body says itself where it ends, UntilClose where the
+	// connection does. It is 0 where there cannot be one.
 	Length int64
-	// Close is whether the client wants the connection to end after the answer.
+	// Declared is what Content-Length says, which is of no body in the answer to HEAD; -1 where it says nothing.
+	Declared int64
+	// Close is whether the sender wants the connection to end after this exchange.
 	Close bool
 	// Continue is whether the client waits with the body for a word.
 	Continue bool
+	// Upgrade is whether Connection asks for another protocol.
+	Upgrade bool
+	// Nominates is whether Connection names fields that are for the next hop only, beside those of a Kind.
+	Nominates bool
 	// Host is the value of the field of that name, empty where HTTP/1.0 has none.
 	Host Span
 
 	lengths, codings, hosts int
-	alive                   bool // HTTP/1.0 and the client wants the connection to stay
+	alive                   bool // HTTP/1.0 and the sender wants the connection to stay
 }
 
-// Chunked is the Length of a body in chunks.
-const Chunked = -1
+// Lengths of bodies that no field says.
+const (
+	Chunked    = -1
+	UntilClose = -2
+)
 
 // MaxFields is how many lines a head may have.
 const MaxFields = 256
 
-// Error is a request that is refused, with the status of the answer.
+// Error is a message that is refused; of a request with the status of the answer.
 type Error struct {
 	Status int
 	Reason string
@@ -50,16 +68,15 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string { return "http1: " + e.Reason }
 
-func bad(format string, args ...any) error {
-	return &Error{http.StatusBadRequest, fmt.Sprintf(format, args...)}
-}
+// Bad is a request that is refused as malformed.
+func Bad(reason string) error { return &Error{http.StatusBadRequest, reason} }
 
-// end finds where a head ends in what has come of it so far.
-type end struct{ line, seen int } // where its last line begins, how far it was looked at
+// End finds where a head ends in what has come of it so far.
+type End struct{ line, seen int } // where its last line begins, how far it was looked at
 
-// find returns how many bytes the head has with the empty line that ends it, 0 while that has not come. Lines end with
+// Find returns how many bytes the head has with the empty line that ends it, 0 while that has not come. Lines end with
 // CR LF: a lone LF ends one for some and not for others.
-func (e *end) find(b []byte) (int, error) {
+func (e *End) Find(b []byte) (int, error) {
 	for {
 		i := bytes.IndexByte(b[e.seen:], '\n')
 		if i < 0 {
@@ -68,7 +85,7 @@ func (e *end) find(b []byte) (int, error) {
 		}
 		at := e.seen + i
 		if at == 0 || b[at-1] != '\r' {
-			return 0, bad("a line ends without CR")
+			return 0, Bad("a line ends without CR")
 		}
 		if e.line == at-1 && at > 1 {
 			return at + 1, nil
@@ -77,7 +94,7 @@ func (e *end) find(b []byte) (int, error) {
 	}
 }
 
-// Parse reads a head that ends with an empty line. It refuses, with an Error,
+// Parse reads the head of a request, which ends with an empty line. It refuses, with an Error,
 //   - lines that end with LF alone, that are continued on the next, or that hold control characters;
 //   - a name that is no token, or has space before its colon;
 //   - another number of Host fields than one, in HTTP/1.1;
@@ -86,16 +103,24 @@ func (e *end) find(b []byte) (int, error) {
 //
 // Source: RFC 9112, sections 2 to 6
 func (h *Head) Parse(b []byte) error {
-	*h = Head{Fields: h.Fields[:0]}
 	at := 0
 	if b[0] == '\r' && b[1] == '\n' { // one empty line may come before: RFC 9112, 2.2
 		at = 2
 	}
+	if err := h.parse(b, at, h.requestLine); err != nil {
+		return err
+	}
+	return h.frame()
+}
+
+// parse reads a first line and fields.
+func (h *Head) parse(b []byte, at int, first func(b []byte, from, to int) error) error {
+	*h = Head{Fields: h.Fields[:0], Declared: -1}
 	n := bytes.IndexByte(b[at:], '\n')
 	if n < 1 {
-		return bad("no request line")
+		return Bad("no first line")
 	}
-	if err := h.requestLine(b, at, at+n-1); err != nil {
+	if err := first(b, at, at+n-1); err != nil {
 		return err
 	}
 	for at += n + 1; at < len(b)-2; {
@@ -104,29 +129,33 @@ func (h *Head) Parse(b []byte) error {
 			return &Error{http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("more than %d header fields", MaxFields)}
 		}
 		if n < 1 || b[at+n-1] != '\r' {
-			return bad("a line ends without CR")
+			return Bad("a line ends without CR")
 		}
 		if err := h.field(b, at, at+n-1); err != nil {
 			return err
 		}
 		at += n + 1
 	}
-	return h.frame()
+	return nil
 }
 
 // requestLine reads method, target and version, with one space between them.
 func (h *Head) requestLine(b []byte, from, to int) error {
 	line := b[from:to]
 	n := bytes.IndexByte(line, ' ')
-	if n < 1 || !all(&token, line[:n]) {
-		return bad("invalid method")
+	if n < 1 || !all(&Token, line[:n]) {
+		return Bad("invalid method")
 	}
 	m := bytes.LastIndexByte(line, ' ')
 	if m == n || !all(&target, line[n+1:m]) || m == n+1 {
-		return bad("malformed request line")
+		return Bad("malformed request line")
 	}
 	h.Method, h.Target = Span{from, from + n}, Span{from + n + 1, from + m}
-	switch version := line[m+1:]; string(version) {
+	return h.version(line[m+1:])
+}
+
+func (h *Head) version(version []byte) error {
+	switch string(version) {
 	case "HTTP/1.1":
 		h.Minor = 1
 	case "HTTP/1.0":
@@ -134,7 +163,7 @@ func (h *Head) requestLine(b []byte, from, to int) error {
 		if len(version) == 8 && string(version[:5]) == "HTTP/" && digit(version[5]) && version[6] == '.' && digit(version[7]) {
 			return &Error{http.StatusHTTPVersionNotSupported, "unsupported protocol version"}
 		}
-		return bad("malformed HTTP version")
+		return Bad("malformed HTTP version")
 	}
 	return nil
 }
@@ -142,15 +171,15 @@ func (h *Head) requestLine(b []byte, from, to int) error {
 // field reads one line: a name, a colon, and a value with space around it.
 func (h *Head) field(b []byte, from, to int) error {
 	i := from
-	for i < to && token[b[i]] {
+	for i < to && Token[b[i]] {
 		i++
 	}
 	if i == from || i == to || b[i] != ':' {
-		return bad("invalid header field name")
+		return Bad("invalid header field name")
 	}
-	f := Field{Span{from, i}, trim(b, i+1, to)}
-	if !all(&text, f.Value.of(b)) {
-		return bad("invalid header field value")
+	f := Field{Span{from, i}, trim(b, i+1, to), KindOf(b[from:i])}
+	if !all(&Text, f.Value.Of(b)) {
+		return Bad("invalid header field value")
 	}
 	h.Fields = append(h.Fields, f)
 	return h.known(b, f)
