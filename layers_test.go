@@ -54,6 +54,7 @@ var may = map[string][]string{
 	"agent/watch":                {"catalog", "catalog/filter", "rpc", "server/api", "agent/config"},
 	"agent/leaf":                 {"catalog", "connect", "rpc", "server/api", "agent/watch"},
 	"agent/dns":                  {"catalog"},
+	"agent/trust":                {"agent/config", "connect", "rpc"},
 	"agent/httpapi": {"catalog", "connect", "catalog/filter", "rpc", "rpc/gossip", "rpc/http1", "server/api", "agent/check", "agent/decode", "agent/event", "agent/leaf", "agent/local",
 		"agent/logging", "agent/telemetry", "agent/watch"},
 	"agent":           {"catalog", "catalog/...", "rpc", "rpc/...", "server", "server/...", "agent/..."},

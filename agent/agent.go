@@ -25,6 +25,7 @@ import (
 	"github.com/curia-mesh/curia/agent/local"
 	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/agent/telemetry"
+	"github.com/curia-mesh/curia/agent/trust"
 	"github.com/curia-mesh/curia/agent/watch"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/server"
@@ -60,6 +61,7 @@ type Agent struct {
 
 	telemetry *telemetry.Telemetry
 	sockets   *sockets
+	peers     *trust.Peers // how connections between agents are secured
 	pools     *pools
 	backend   backend
 	nodes     atomic.Pointer[state.Store] // what a server knows of the nodes, for its gossip
@@ -104,6 +106,9 @@ func Open(opts Options) (*Agent, error) {
 		return nil, err
 	}
 	if a.id, err = cfg.ResolveNodeID(); err != nil {
+		return nil, err
+	}
+	if err := a.openPeers(cfg); err != nil {
 		return nil, err
 	}
 	if a.telemetry, err = telemetry.New(telemetryConfig(cfg), logging.Named(a.log, "telemetry")); err != nil {

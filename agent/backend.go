@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/x509"
 	"io"
 	"log/slog"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/agent/httpapi"
 	"github.com/curia-mesh/curia/agent/logging"
+	"github.com/curia-mesh/curia/agent/trust"
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/rpc/gossip"
@@ -34,6 +36,8 @@ type backend interface {
 	run(ctx context.Context) error
 	// ready blocks until the servers can be asked, or ctx ends. It says in words what is so, and who leads.
 	ready(ctx context.Context) (what, leader string)
+	// recheck ends the connections to agents whose certificates are not believed any more, and returns how many.
+	recheck(believed func([]*x509.Certificate) error) int
 	// reload takes up what may change.
 	reload(*config.Config) error
 	// stats are the figures of `info`, by group.
@@ -47,7 +51,7 @@ func (a *Agent) openBackend(cfg *config.Config) error {
 			a.local.Kick()
 			a.cache.Wake()
 		}
-		a.backend = newRemote(cfg, a.pools.lan, reached, logging.Named(a.log, "router"))
+		a.backend = newRemote(cfg, a.peers, a.pools.lan, reached, logging.Named(a.log, "router"))
 		return nil
 	}
 	s, err := server.Open(a.serverConfig(cfg))
@@ -71,6 +75,8 @@ func (h *hosted) snapshots() httpapi.Snapshots  { return h.Snapshots() }
 func (h *hosted) observe(gossip.Event)          { h.Observe() }
 func (h *hosted) run(ctx context.Context) error { return h.Run(ctx) }
 func (h *hosted) close()                        { h.Close() }
+
+func (h *hosted) recheck(believed func([]*x509.Certificate) error) int { return h.Recheck(believed) }
 
 func (h *hosted) reload(cfg *config.Config) error {
 	return h.Reload(snapshotPace(cfg), bootstrapEntries(cfg))
@@ -100,8 +106,8 @@ type remote struct {
 	members func() []gossip.Member
 }
 
-func newRemote(cfg *config.Config, lan *gossip.Pool, reached func(), log *slog.Logger) *remote {
-	pool := rpc.NewPool(rpc.PoolOptions{Decode: server.DecodeError})
+func newRemote(cfg *config.Config, peers *trust.Peers, lan *gossip.Pool, reached func(), log *slog.Logger) *remote {
+	pool := rpc.NewPool(rpc.PoolOptions{Dialer: rpc.Dialer{TLS: peers.Dial, Plain: peers.PlainOut}, Decode: server.DecodeError})
 	return &remote{
 		pool: pool, members: lan.Members,
 		Router: router.New(router.Options{
@@ -117,6 +123,10 @@ func (r *remote) quick() rpc.Caller            { return r.Once() }
 func (r *remote) snapshots() httpapi.Snapshots { return r }
 func (r *remote) reload(*config.Config) error  { return nil }
 func (r *remote) close()                       { r.pool.Close() }
+
+func (r *remote) recheck(believed func([]*x509.Certificate) error) int {
+	return r.pool.Recheck(believed)
+}
 
 func (r *remote) observe(e gossip.Event) {
 	if _, ok := e.Member.Server(); ok {

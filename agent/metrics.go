@@ -11,6 +11,9 @@ import (
 
 const measureInterval = 10 * time.Second
 
+// recheckInterval is how often it is seen whether the certificates of those who are connected have ended.
+const recheckInterval = time.Minute
+
 // Source of the names: https://developer.hashicorp.com/consul/docs/reference/agent/telemetry
 var (
 	certExpiry    = []string{"agent", "tls", "cert", "expiry"}
@@ -27,9 +30,18 @@ func (a *Agent) measure(ctx context.Context) error {
 	tick := time.NewTicker(measureInterval)
 	defer tick.Stop()
 	var last dns.Stats
+	var warned expiry
+	var looked time.Time
 	for {
 		if end := a.certificatesEnd(); !end.IsZero() {
 			metrics.SetGauge(certExpiry, float32(time.Until(end).Seconds()))
+			if warned.due(end, time.Now()) > 0 {
+				a.log.Warn("a certificate of this agent is about to end: replace it, such as with tls cert renew, and reload", "ends", end, "left", time.Until(end).Round(time.Minute))
+			}
+		}
+		if time.Since(looked) >= recheckInterval {
+			looked = time.Now()
+			a.recheckPeers()
 		}
 		select {
 		case <-ctx.Done():
@@ -58,6 +70,9 @@ func (a *Agent) certificatesEnd() (end time.Time) {
 				end = pair.Leaf.NotAfter
 			}
 		}
+	}
+	if pair := a.peers.Certificate(); pair != nil && (end.IsZero() || pair.Leaf.NotAfter.Before(end)) {
+		end = pair.Leaf.NotAfter
 	}
 	return end
 }

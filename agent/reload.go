@@ -31,6 +31,10 @@ func (a *Agent) reload() error {
 		a.log.Warn("these settings change only with a restart of the agent", "settings", strings.Join(ignored, ", "))
 	}
 	keepIdentity(next, present)
+	takePeers, err := a.peers.Prepare(next.TLS.InternalRPC)
+	if err != nil {
+		return err
+	}
 	if present.Ports.HTTPS > 0 {
 		if err := a.sockets.https.load("https", next.TLS.HTTPS); err != nil {
 			return err
@@ -41,6 +45,9 @@ func (a *Agent) reload() error {
 	if err := a.checkTLS.loadChecks(next); err != nil {
 		return err
 	}
+	takePeers()
+	a.warnPeers(next)
+	a.recheckPeers()
 	for _, step := range []func() error{
 		func() error { return a.dns.Reload(dnsConfig(next)) },
 		func() error { return a.setServices(next) },
@@ -92,14 +99,14 @@ func (a *Agent) autoReload(ctx context.Context) error {
 	}
 	tick := time.NewTicker(autoReloadInterval)
 	defer tick.Stop()
-	last := fingerprint(a.opts.Args.Paths, a.config.get().TLS.HTTPS)
+	last := fingerprint(a.opts.Args.Paths, a.config.get().TLS)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
-		now := fingerprint(a.opts.Args.Paths, a.config.get().TLS.HTTPS)
+		now := fingerprint(a.opts.Args.Paths, a.config.get().TLS)
 		if now == last {
 			continue
 		}
@@ -111,10 +118,14 @@ func (a *Agent) autoReload(ctx context.Context) error {
 	}
 }
 
-// fingerprint tells one state of the configuration's files from another.
-func fingerprint(paths []string, https config.TLSInterface) string {
+// fingerprint tells one state of the configuration's files, and of those that it names for TLS, from another.
+func fingerprint(paths []string, t config.TLS) string {
 	var b strings.Builder
-	for _, path := range append(slices.Clone(paths), https.CertFile, https.KeyFile, https.CAFile) {
+	all := slices.Clone(paths)
+	for _, i := range []config.TLSInterface{t.InternalRPC, t.HTTPS, t.GRPC} {
+		all = append(all, i.CertFile, i.KeyFile, i.CAFile, i.CAPath)
+	}
+	for _, path := range all {
 		files := []string{path}
 		if entries, err := os.ReadDir(path); err == nil {
 			for _, e := range entries {

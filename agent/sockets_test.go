@@ -2,14 +2,12 @@ package agent
 
 import (
 	"bufio"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -137,24 +135,6 @@ func TestUnixSockets(t *testing.T) {
 	}
 }
 
-func TestCipherSuites(t *testing.T) {
-	f := func(names string, want ...uint16) {
-		t.Helper()
-		if got, err := cipherSuites(names); err != nil || !slices.Equal(got, want) {
-			t.Errorf("%q is %v, %v; want %v", names, got, err, want)
-		}
-	}
-	f("")
-	f("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)
-	f("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-		tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384)
-	for _, bad := range []string{"TLS_RSA_WITH_RC4_128_SHA", "TLS_RSA_WITH_3DES_EDE_CBC_SHA", "aes", "tls_ecdhe_rsa_with_aes_128_gcm_sha256"} {
-		if got, err := cipherSuites(bad); err == nil || !strings.Contains(err.Error(), bad) {
-			t.Errorf("%q is %v, %v", bad, got, err)
-		}
-	}
-}
-
 // TestFingerprint changes files of the configuration, and some that are none.
 func TestFingerprint(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
@@ -165,7 +145,9 @@ func TestFingerprint(t *testing.T) {
 		}
 	}
 	single, cert := filepath.Join(other, "one.hcl"), filepath.Join(other, "cert.pem")
-	look := func() string { return fingerprint([]string{dir, single}, config.TLSInterface{CertFile: cert}) }
+	look := func() string {
+		return fingerprint([]string{dir, single}, config.TLS{InternalRPC: config.TLSInterface{CertFile: cert}})
+	}
 	last := look()
 	f := func(want bool, what string, change func()) {
 		t.Helper()

@@ -76,8 +76,11 @@ type Caller interface {
 	Call(ctx context.Context, call *Call) (Answer, error)
 }
 
-// Method names one verb and ties its request to its reply.
-type Method[Req, Rep any] struct{ Name string }
+// Method names one verb, ties its request to its reply, and says which peers may call it.
+type Method[Req, Rep any] struct {
+	Name string
+	From From
+}
 
 // Call makes the request and returns the typed reply, which is shared and must not be changed.
 func (m Method[Req, Rep]) Call(ctx context.Context, c Caller, h Header, req *Req) (*Rep, Meta, error) {

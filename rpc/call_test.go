@@ -271,8 +271,8 @@ func TestMuxed(t *testing.T) {
 	ca := newAuthority(t)
 	f := func(lo rpc.ListenerOptions, d rpc.Dialer) {
 		t.Helper()
-		lo.Admit = func(p rpc.Protocol, peer rpc.Peer) error {
-			if p == rpc.ProtocolRaft && peer.Certificate != nil && peer.Certificate.Subject.CommonName != "server" {
+		lo.Admit = func(peer rpc.Peer) error {
+			if peer.Protocol == rpc.ProtocolRaft && peer.Certificate != nil && peer.Certificate.Subject.CommonName != "server" {
 				return errors.New("raft is for servers") // A11
 			}
 			return nil
@@ -329,8 +329,8 @@ func copyStream(_ context.Context, _ rpc.Peer, call *rpc.Call, rw io.ReadWriter)
 func TestStrangers(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	lo := ca.serving("server")
-	lo.Admit = func(p rpc.Protocol, peer rpc.Peer) error {
-		if p == rpc.ProtocolRaft && peer.Certificate.Subject.CommonName != "server" {
+	lo.Admit = func(peer rpc.Peer) error {
+		if peer.Protocol == rpc.ProtocolRaft && peer.Certificate.Subject.CommonName != "server" {
 			return errors.New("raft is for servers")
 		}
 		return nil

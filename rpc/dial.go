@@ -20,6 +20,8 @@ const (
 	ProtocolRaft Protocol = "curia-raft"
 	// ProtocolBulk carries the same frames as ProtocolRPC, on a connection of its own for long streams.
 	ProtocolBulk Protocol = "curia-bulk"
+	// ProtocolIntro carries the same frames, under TLS only, for peers that have no certificate yet.
+	ProtocolIntro Protocol = "curia-intro"
 )
 
 // protocols is indexed by a plain connection's first byte, less one.
@@ -46,6 +48,8 @@ type Dialer struct {
 	// TLS returns the configuration for a connection to addr; it is not changed, so one value can serve
 	// many connections. Without a ServerName the host of addr is verified. A nil TLS means plain TCP.
 	TLS func(addr string) (*tls.Config, error)
+	// Plain, which may be nil, reports whether to use no TLS at present even though there is a TLS.
+	Plain func() bool
 	// Timeout bounds a dial with its handshake; default 5 s.
 	Timeout time.Duration
 	// Connect makes the bare connection; default is net.Dialer's DialContext.
@@ -70,7 +74,7 @@ func (d *Dialer) Dial(ctx context.Context, addr string, protocol Protocol) (net.
 	ready, err := d.greet(ctx, conn, addr, protocol)
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("%s handshake with %s: %w", protocol, addr, because(ctx, err))
+		return nil, fmt.Errorf("%s handshake with %s: %w", protocol, addr, hint(because(ctx, err)))
 	}
 	return ready, nil
 }
@@ -83,8 +87,16 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
+// hint says what a failure of TLS most likely means.
+func hint(err error) error {
+	if garbled := new(tls.RecordHeaderError); errors.As(err, garbled) {
+		return fmt.Errorf("%w: TLS seems to be off there", err)
+	}
+	return err
+}
+
 func (d *Dialer) greet(ctx context.Context, conn net.Conn, addr string, protocol Protocol) (net.Conn, error) {
-	if d.TLS == nil {
+	if d.TLS == nil || d.Plain != nil && d.Plain() {
 		stop := context.AfterFunc(ctx, func() { conn.Close() })
 		defer stop()
 		_, err := conn.Write([]byte{protocol.firstByte()})

@@ -73,6 +73,16 @@ func (l *link) kill(err error) {
 	})
 }
 
+// why is what killed the link, nil while it lives.
+func (l *link) why() error {
+	select {
+	case <-l.dead:
+		return l.err
+	default:
+		return nil
+	}
+}
+
 // closeNow closes a connection without waiting to tell the peer: TLS would try that for up to 5 s. Frames
 // tell by themselves where they end.
 func closeNow(conn net.Conn) error {

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +19,14 @@ type ListenerOptions struct {
 	// TLS returns the configuration to serve with, asked for every connection: a new value replaces
 	// certificates and roots. It should require and verify client certificates. A nil TLS means plain TCP.
 	TLS func() (*tls.Config, error)
+	// Plain, which may be nil, reports whether peers may do without TLS at present even though there is a TLS.
+	Plain func() bool
+	// Identify, which may be nil, says who a peer is by its verified certificate.
+	Identify func(*x509.Certificate) Identity
+	// Intro, which may be nil, answers the calls of peers without a certificate, on ProtocolIntro.
+	Intro *Server
 	// Admit, which may be nil, refuses a peer that may not speak the protocol: Raft is for servers.
-	Admit func(protocol Protocol, peer Peer) error
+	Admit func(Peer) error
 	// HandshakeTimeout bounds the time to a connection's protocol; default 5 s.
 	HandshakeTimeout time.Duration
 	// MaxPerIP bounds the connections of one address; default 100 as Consul's rpc_max_conns_per_client.
@@ -43,6 +50,8 @@ type Listener struct {
 	callers   sync.WaitGroup // connections that carry calls, or may come to
 	draining  atomic.Bool
 	stopped   chan struct{} // closed when no more connections are accepted
+	refusals  refusals
+	secured   Conns // those with TLS, until they are closed
 }
 
 // servedConfig is what a configuration of the caller's became. It is kept, for session tickets to work.
@@ -148,17 +157,21 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn, ip string) {
 	leave := sync.OnceFunc(l.callers.Done)
 	defer leave()
 	handshake, cancel := context.WithTimeout(ctx, l.o.HandshakeTimeout)
-	ready, protocol, peer, err := l.greet(handshake, conn)
+	ready, peer, err := l.greet(handshake, conn)
 	cancel()
 	if err != nil {
 		conn.Close()
 		l.admission.depart(ip, false)
-		l.o.Log.Debug("rpc handshake failed", "peer", conn.RemoteAddr(), "err", err)
+		l.refused(ip, conn, err)
 		return
 	}
 	l.admission.known(ip)
 	defer l.admission.depart(ip, true)
-	if protocol == ProtocolRaft {
+	if l.refusals.over(ip) {
+		l.o.Log.Info("rpc connections are accepted again", "peer", ip, "as", peer.Identity.String())
+	}
+	defer l.secured.Add(ready)()
+	if peer.Protocol == ProtocolRaft {
 		leave()
 		conn := &raftConn{Conn: ready, closed: make(chan struct{})}
 		l.raft.give(ctx, conn, l.o.HandshakeTimeout)
@@ -169,7 +182,11 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn, ip string) {
 		}
 		return
 	}
-	err = l.server.Serve(ctx, ready, peer)
+	server := l.server
+	if peer.Protocol == ProtocolIntro {
+		server = l.o.Intro
+	}
+	err = server.Serve(ctx, ready, peer)
 	if broken := new(net.OpError); errors.As(err, &broken) {
 		l.o.Log.Debug("rpc connection broke", "peer", peer.Addr, "err", err)
 	} else if err != nil {
@@ -177,46 +194,90 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn, ip string) {
 	}
 }
 
-// greet learns a connection's protocol and peer.
-func (l *Listener) greet(ctx context.Context, conn net.Conn) (net.Conn, Protocol, Peer, error) {
+// refused tells why a connection was, when that is news of its address. Connections that say nothing are none.
+func (l *Listener) refused(ip string, conn net.Conn, err error) {
+	log := l.o.Log.Debug
+	if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && l.refusals.news(ip, err.Error()) {
+		log = l.o.Log.Warn
+	}
+	log("rpc connection refused", "peer", conn.RemoteAddr(), "by", l.Addr(), "err", err)
+}
+
+// firstRecord is how a connection with TLS begins: the type of a record that holds a handshake (RFC 8446 section 5.1).
+const firstRecord = 0x16
+
+// greet learns who connects, and for what.
+func (l *Listener) greet(ctx context.Context, conn net.Conn) (net.Conn, Peer, error) {
 	peer := Peer{Addr: conn.RemoteAddr()}
-	var protocol Protocol
-	if l.o.TLS == nil {
-		stop := context.AfterFunc(ctx, func() { conn.Close() })
-		var first [1]byte
-		_, err := io.ReadFull(conn, first[:])
-		if stop(); err != nil {
-			return nil, "", peer, err
-		}
+	first, err := firstByte(ctx, conn)
+	switch {
+	case err != nil:
+		return nil, peer, err
+	case l.o.TLS == nil || first != firstRecord && l.o.Plain != nil && l.o.Plain():
 		var ok bool
-		if protocol, ok = protocolOf(first[0]); !ok {
-			return nil, "", peer, fmt.Errorf("first byte %#x names no protocol: TLS is off here and may be on there", first[0])
+		if peer.Protocol, ok = protocolOf(first); !ok {
+			return nil, peer, fmt.Errorf("first byte %#x names no protocol: TLS is off here and may be on there", first)
 		}
-	} else {
-		config, err := l.serving()
-		if err != nil {
-			return nil, "", peer, err
+	case first != firstRecord:
+		return nil, peer, fmt.Errorf("first byte %#x begins no TLS, which is demanded here: set verify_outgoing there", first)
+	default:
+		if conn, err = l.secure(ctx, &begun{Conn: conn, first: []byte{first}}, &peer); err != nil {
+			return nil, peer, err
 		}
-		secured := tls.Server(conn, config)
-		if err := secured.HandshakeContext(ctx); err != nil {
-			return nil, "", peer, err
-		}
-		state := secured.ConnectionState()
-		protocol = Protocol(state.NegotiatedProtocol)
-		if protocol.firstByte() == 0 {
-			return nil, "", peer, errors.New("the peer named no protocol by ALPN")
-		}
-		if len(state.VerifiedChains) > 0 {
-			peer.Certificate = state.VerifiedChains[0][0]
-		}
-		conn = secured
 	}
 	if l.o.Admit != nil {
-		if err := l.o.Admit(protocol, peer); err != nil {
-			return nil, "", peer, err
+		if err := l.o.Admit(peer); err != nil {
+			return nil, peer, err
 		}
 	}
-	return conn, protocol, peer, nil
+	return conn, peer, nil
+}
+
+func firstByte(ctx context.Context, conn net.Conn) (byte, error) {
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	var first [1]byte
+	_, err := io.ReadFull(conn, first[:])
+	return first[0], err
+}
+
+// begun is a connection of which the first bytes have been read.
+type begun struct {
+	net.Conn
+	first []byte
+}
+
+func (b *begun) Read(p []byte) (int, error) {
+	if len(b.first) == 0 {
+		return b.Conn.Read(p)
+	}
+	n := copy(p, b.first)
+	b.first = b.first[n:]
+	return n, nil
+}
+
+// secure shakes hands and learns the peer's protocol and certificate.
+func (l *Listener) secure(ctx context.Context, conn net.Conn, peer *Peer) (net.Conn, error) {
+	config, err := l.serving()
+	if err != nil {
+		return nil, err
+	}
+	secured := tls.Server(conn, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("TLS: %w", err)
+	}
+	state := secured.ConnectionState()
+	peer.Protocol = Protocol(state.NegotiatedProtocol)
+	if peer.Protocol.firstByte() == 0 && peer.Protocol != ProtocolIntro {
+		return nil, errors.New("the peer named no protocol by ALPN")
+	}
+	if len(state.VerifiedChains) > 0 {
+		peer.Certificate = state.VerifiedChains[0][0]
+		if l.o.Identify != nil {
+			peer.Identity = l.o.Identify(peer.Certificate)
+		}
+	}
+	return secured, nil
 }
 
 // serving returns the present TLS configuration with our protocols.
@@ -233,10 +294,32 @@ func (l *Listener) serving() (*tls.Config, error) {
 	}
 	present := l.config.Load()
 	if present == nil || present.source != source {
-		present = &servedConfig{source, withProtocols(source, protocols[:]...)}
+		served := withProtocols(source, protocols[:]...)
+		if l.o.Intro != nil {
+			introduce(served)
+		}
+		present = &servedConfig{source, served}
 		l.config.Store(present)
 	}
 	return present.served, nil
+}
+
+// introduce lets those in without a certificate that ask for nothing but ProtocolIntro.
+func introduce(config *tls.Config) {
+	intro := withProtocols(config, ProtocolIntro)
+	intro.ClientAuth = tls.NoClientCert
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == string(ProtocolIntro) {
+			return intro, nil
+		}
+		return nil, nil
+	}
+}
+
+// Recheck ends the connections whose peer's certificates are not believed any more, and returns how many.
+// believed gets what the peer has shown, its leaf first.
+func (l *Listener) Recheck(believed func(shown []*x509.Certificate) error) int {
+	return l.secured.Recheck(believed)
 }
 
 // handoff is a net.Listener of connections that another one accepted.

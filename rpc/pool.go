@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -36,6 +37,8 @@ type Pool struct {
 	mu     sync.Mutex
 	closed bool
 	lines  map[lineKey][]*line
+
+	secured Conns
 }
 
 type lineKey struct {
@@ -92,6 +95,11 @@ func (p *Pool) Drop(addr string) {
 	}
 	p.mu.Unlock()
 	hangUp(lines)
+}
+
+// Recheck ends the connections to servers whose certificates are not believed any more, and returns how many.
+func (p *Pool) Recheck(believed func(shown []*x509.Certificate) error) int {
+	return p.secured.Recheck(believed)
 }
 
 func hangUp(lines []*line) {
@@ -182,6 +190,9 @@ func use[T any](ctx context.Context, p *Pool, key lineKey, do func(*clientConn) 
 			return v, err
 		}
 		p.remove(key, l)
+		if why := l.conn.why(); why != nil {
+			err = why
+		}
 	}
 	return v, newLinkError(p.o.Decode, key.addr, false, err)
 }
@@ -239,6 +250,7 @@ func (p *Pool) connect(key lineKey, l *line) {
 		close(l.ready)
 		return
 	}
+	defer p.secured.Add(conn)()
 	l.conn = newClientConn(conn, key.addr, p.o.Limits, p.o.IdleTimeout, p.o.Decode)
 	p.mu.Lock()
 	close(l.ready)

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -10,15 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 )
-
-// Peer is who is at the other end of a connection.
-type Peer struct {
-	// Addr is the remote address.
-	Addr net.Addr
-	// Certificate is the peer's leaf, verified by crypto/tls against the roots of the TLS configuration;
-	// nil where TLS is off or no client certificate was verified.
-	Certificate *x509.Certificate
-}
 
 // Handler answers one call. Its Body is a Raw and its NewReply is nil, so a Caller can forward it as it is.
 // ctx ends when the caller gives up or its connection dies. Handlers run in a goroutine each; a Body that

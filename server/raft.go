@@ -66,7 +66,7 @@ const (
 // openRaft starts Raft over machine. spare makes another one, for a recovery to read the log with.
 func openRaft(cfg Config, machine *fsm.FSM, spare func() *fsm.FSM, port net.Listener, roster *roster) (*raftNode, error) {
 	n := &raftNode{cfg: cfg, elected: make(chan bool, 8), roster: roster}
-	n.port = newRaftPort(port, cfg.Advertise)
+	n.port = newRaftPort(port, cfg.dialer(), cfg.Advertise)
 	n.transport = &raftTransport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: n.port, MaxPool: 3, Timeout: 10 * time.Second, Logger: quiet{cfg.RaftLog, &n.ending},
 		ServerAddressProvider: addresses{roster, n.configured},

@@ -24,6 +24,8 @@ type raftPort struct {
 
 	mu    sync.Mutex
 	conns map[*dialedConn]bool // that were dialed and are open; nil when they are cut off
+
+	secured rpc.Conns // of these
 }
 
 const (
@@ -34,8 +36,8 @@ const (
 	lostAfter = 3 * time.Second
 )
 
-func newRaftPort(port net.Listener, advertise string) *raftPort {
-	p := &raftPort{Listener: port, advertise: advertise, conns: map[*dialedConn]bool{}, hungUp: make(chan struct{}, 1)}
+func newRaftPort(port net.Listener, dialer rpc.Dialer, advertise string) *raftPort {
+	p := &raftPort{Listener: port, dialer: dialer, advertise: advertise, conns: map[*dialedConn]bool{}, hungUp: make(chan struct{}, 1)}
 	p.dialing, p.stop = context.WithCancel(context.Background()) // ends with the server
 	p.dialer.Connect = (&net.Dialer{Control: boundLoss(lostAfter)}).DialContext
 	return p
@@ -45,6 +47,7 @@ func newRaftPort(port net.Listener, advertise string) *raftPort {
 type dialedConn struct {
 	net.Conn
 	port *raftPort
+	gone func() // takes it out of port.secured
 }
 
 // Close implements net.Conn.
@@ -52,6 +55,7 @@ func (c *dialedConn) Close() error {
 	c.port.mu.Lock()
 	delete(c.port.conns, c)
 	c.port.mu.Unlock()
+	c.gone()
 	return c.Conn.Close()
 }
 
@@ -75,10 +79,11 @@ func (p *raftPort) Dial(address raft.ServerAddress, timeout time.Duration) (net.
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errDial, err)
 	}
-	kept := &dialedConn{conn, p}
+	kept := &dialedConn{conn, p, p.secured.Add(conn)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.conns == nil {
+		kept.gone()
 		return nil, errors.Join(errCutOff, conn.Close())
 	}
 	p.conns[kept] = true

@@ -83,6 +83,8 @@ type Config struct {
 	ACL        ACLConfig
 	CAProvider string
 	CASettings map[string]any
+	// Security is how connections between agents are secured; nil is not at all.
+	Security Security
 	// Limits of the server's port.
 	ConnsPerClient   int
 	HandshakeTimeout time.Duration
@@ -148,14 +150,7 @@ func Open(cfg Config) (*Server, error) {
 	}
 	s.fsm = fsm.New(s.store, s.registry, cfg.Log)
 	s.sessions = newSessionTimers(s.leadership.expire)
-	handler.Register(s.registry, handler.Deps{
-		Datacenter: cfg.Datacenter, Store: s.store, Sessions: s.sessions, MinSessionTTL: cfg.MinSessionTTL, Remote: s.host.Remote, Abroad: s.abroad, Log: cfg.Log,
-		DenyIntentions: cfg.DenyIntentions,
-		Mesh:           cfg.Mesh,
-		ACL:            s.aclDeps(),
-	})
-	s.operator.registerOwn()
-	s.operator.registerConnect()
+	s.register()
 	authority := ca.Config{Datacenter: cfg.Datacenter, Provider: cfg.CAProvider, Settings: cfg.CASettings, Applied: s.fsm.Applied, Log: cfg.Log}
 	if cfg.Mesh {
 		if err := authority.Check(); err != nil {
@@ -171,8 +166,8 @@ func Open(cfg Config) (*Server, error) {
 	if cfg.Advertise == "" {
 		cfg.Advertise = port.Addr().String()
 	}
-	s.pool = rpc.NewPool(rpc.PoolOptions{Decode: DecodeError})
-	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Streams: s.snapshots.serve, Parks: parks, Encode: encodeError, Log: cfg.Log}), rpc.ListenerOptions{MaxPerIP: cfg.ConnsPerClient, HandshakeTimeout: cfg.HandshakeTimeout, Log: cfg.Log})
+	s.pool = rpc.NewPool(rpc.PoolOptions{Dialer: cfg.dialer(), Decode: DecodeError})
+	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Streams: s.snapshots.serve, Parks: parks, Encode: encodeError, Log: cfg.Log}), s.listenerOptions())
 	self := raft.Server{ID: raft.ServerID(cfg.NodeID), Address: raft.ServerAddress(cfg.Advertise)}
 	s.roster = newRoster(cfg.Datacenter, self, cfg.Members, cfg.Log)
 	s.raft, err = openRaft(cfg, s.fsm, func() *fsm.FSM { return fsm.New(state.New(), s.registry, cfg.Log) }, s.listener.Raft(), s.roster)
@@ -192,11 +187,26 @@ func Open(cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// register adds every verb.
+func (s *Server) register() {
+	handler.Register(s.registry, handler.Deps{
+		Datacenter: s.cfg.Datacenter, Store: s.store, Sessions: s.sessions, MinSessionTTL: s.cfg.MinSessionTTL, Remote: s.host.Remote, Abroad: s.abroad, Log: s.cfg.Log,
+		DenyIntentions: s.cfg.DenyIntentions,
+		Mesh:           s.cfg.Mesh,
+		ACL:            s.aclDeps(),
+	})
+	s.operator.registerOwn()
+	s.operator.registerConnect()
+}
+
 // Caller is how the agent of this server reaches it: in process.
 func (s *Server) Caller() rpc.Caller { return s.registry }
 
 // Snapshots saves and restores the cluster's state.
 func (s *Server) Snapshots() *Snapshots { return &s.snapshots }
+
+// Verbs are what agents can ask of it.
+func (s *Server) Verbs() []endpoint.Verb { return s.registry.Verbs() }
 
 // Store is what the server knows. Tests check its invariants.
 func (s *Server) Store() *state.Store { return s.store }
@@ -319,8 +329,11 @@ func (s *Server) drain() {
 // parks reports whether a call may wait long and is made again elsewhere when it is cut off.
 func parks(call *rpc.Call) bool { return call.Header.MinIndex > 0 && api.Reads(call.Method) }
 
-// serve answers a call that came over the network.
-func (s *Server) serve(ctx context.Context, _ rpc.Peer, call *rpc.Call) (rpc.Answer, error) {
+// serve answers a call that came over the network, if its peer may make it.
+func (s *Server) serve(ctx context.Context, peer rpc.Peer, call *rpc.Call) (rpc.Answer, error) {
+	if err := s.registry.Admit(s.demands(), peer, call.Method); err != nil {
+		return rpc.Answer{}, err
+	}
 	return s.registry.Call(ctx, call)
 }
 

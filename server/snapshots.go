@@ -231,8 +231,11 @@ func (s *Snapshots) way(ctx context.Context, h *rpc.Header, leads bool) (api.Ope
 // maxHops is how many servers a snapshot may come through.
 const maxHops = 4
 
-// serve answers a stream that came over the network.
-func (s *Snapshots) serve(ctx context.Context, _ rpc.Peer, call *rpc.Call, stream io.ReadWriter) error {
+// serve answers a stream that came over the network, if its peer may ask for it.
+func (s *Snapshots) serve(ctx context.Context, peer rpc.Peer, call *rpc.Call, stream io.ReadWriter) error {
+	if err := s.demands().Refuse(api.SnapshotFrom, peer); err != nil {
+		return catalog.Errorf(catalog.Denied, "rpc: %s is refused: %w", call.Method, err)
+	}
 	switch call.Method {
 	case api.SnapshotSave:
 		var failed error

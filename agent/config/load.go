@@ -233,6 +233,10 @@ func (l *loader) tlsDefaults(name string) {
 			own.field(l.config).Set(row.field(l.config))
 		}
 	}
+	// Who demands a name demands TLS: CVE-2018-19653.
+	if t := &l.config.TLS.InternalRPC; t.VerifyServerHostname {
+		t.VerifyOutgoing = true
+	}
 	for _, tls := range []*TLSInterface{&l.config.TLS.InternalRPC, &l.config.TLS.HTTPS, &l.config.TLS.GRPC} {
 		if tls.MinVersion == "" {
 			tls.MinVersion = "TLSv1_2"

@@ -83,11 +83,11 @@ func tlsSettings() []setting {
 			setting{Key: key + "ca_path", Reload: true, Help: "Directory of such files."},
 			setting{Key: key + "cert_file", Reload: true, Help: "Certificate of the agent."},
 			setting{Key: key + "key_file", Reload: true, Help: "Its key."},
-			setting{Key: key + "tls_min_version", Check: tlsVersion, Help: "Least version: TLSv1_0 to TLSv1_3. Default: TLSv1_2."},
-			setting{Key: key + "tls_cipher_suites", Check: cipherSuites, Help: "Cipher suites up to TLS 1.2, with commas between them."},
+			setting{Key: key + "tls_min_version", Reload: true, Check: tlsVersion, Help: "Least version: TLSv1_0 to TLSv1_3. Default: TLSv1_2."},
+			setting{Key: key + "tls_cipher_suites", Reload: true, Check: cipherSuites, Help: "Cipher suites up to TLS 1.2, with commas between them."},
 			setting{Key: key + "verify_incoming", Reload: true, Help: "Demand a certificate of clients."},
-			setting{Key: key + "verify_outgoing", Reload: true, Help: "Demand TLS, and a certificate, of servers."},
-			setting{Key: key + "verify_server_hostname", Reload: true, Help: "Demand that a server's certificate names server.<datacenter>.<domain>."},
+			setting{Key: key + "verify_outgoing", Reload: true, Help: "Demand TLS, and a certificate, of servers. Agents use TLS among themselves when this or verify_incoming is set."},
+			setting{Key: key + "verify_server_hostname", Reload: true, Help: "Demand that a server's certificate names server.<datacenter>.<domain>. Implies verify_outgoing."},
 			setting{Key: key + "use_auto_cert", Reload: true, Help: "Use the certificate of auto_encrypt or auto_config."},
 		)
 	}

@@ -160,12 +160,12 @@ func (l *loader) security() {
 		case auto:
 		case i.tls.VerifyIncoming && !ca:
 			l.failAt(i.key+".verify_incoming", "needs ca_file or ca_path")
-		case i.tls.VerifyIncoming && i.tls.CertFile == "" && !(i.key == "tls.internal_rpc" && c.AutoEncrypt.AllowTLS):
+		case i.tls.VerifyIncoming && i.tls.CertFile == "":
 			l.failAt(i.key+".verify_incoming", "needs cert_file and key_file")
 		case i.tls.VerifyOutgoing && !ca:
 			l.failAt(i.key+".verify_outgoing", "needs ca_file or ca_path")
-		case i.tls.VerifyServerHostname && !i.tls.VerifyOutgoing && l.set(i.key+".verify_server_hostname"):
-			l.warn(i.key+".verify_server_hostname", "has no effect without verify_outgoing")
+		case i.key != "tls.internal_rpc" && i.tls.VerifyServerHostname && l.set(i.key+".verify_server_hostname"):
+			l.failAt(i.key+".verify_server_hostname", "no connection to a server is made by this interface: set tls.internal_rpc.verify_server_hostname")
 		}
 	}
 	if c.ACL.EnableTokenReplication && !c.ACL.Enabled {

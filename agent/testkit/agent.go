@@ -8,6 +8,7 @@ import (
 	"github.com/curia-mesh/curia/agent"
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/server"
 )
 
 // Agent is an agent that runs in this process.
@@ -44,6 +45,9 @@ func (n *Node) Start(t testing.TB) *Agent {
 	a.Log.Wait(t, "agent: ready: ")
 	return a
 }
+
+// Server is the server in the agent.
+func (a *Agent) Server() *server.Server { return a.agent.Server() }
 
 // Store is what the server knows.
 func (a *Agent) Store() *state.Store { return a.agent.Server().Store() }

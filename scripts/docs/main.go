@@ -13,12 +13,14 @@ import (
 	"github.com/curia-mesh/curia/agent/command"
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/agent/httpapi"
+	"github.com/curia-mesh/curia/server"
 )
 
 var pages = map[string]func(io.Writer) error{
 	"http.md":          httpapi.Reference,
 	"configuration.md": config.Reference,
 	"cli.md":           command.Reference,
+	"rpc.md":           server.Reference,
 }
 
 func main() {

@@ -186,44 +186,44 @@ type ACLReplication struct {
 
 // Verbs of the ACL system. What asks with a secret needs no other right.
 var (
-	ACLBootstrap = rpc.Method[Bootstrap, catalog.Token]{Name: "ACL.Bootstrap"}
-	ACLSeedApply = rpc.Method[ACLSeed, Nothing]{Name: "ACL.Seed"}
-	ACLStatus    = rpc.Method[Nothing, ACLReplication]{Name: "ACL.ReplicationStatus"}
-	ACLResolve   = rpc.Method[SecretQuery, Resolved]{Name: "ACL.Resolve"}
-	ACLAuthorize = rpc.Method[AccessQueries, []AccessAnswer]{Name: "ACL.Authorize"}
+	ACLBootstrap = rpc.Method[Bootstrap, catalog.Token]{Name: "ACL.Bootstrap", From: rpc.FromAgents}
+	ACLSeedApply = rpc.Method[ACLSeed, Nothing]{Name: "ACL.Seed", From: rpc.FromServers}
+	ACLStatus    = rpc.Method[Nothing, ACLReplication]{Name: "ACL.ReplicationStatus", From: rpc.FromAgents}
+	ACLResolve   = rpc.Method[SecretQuery, Resolved]{Name: "ACL.Resolve", From: rpc.FromAgents}
+	ACLAuthorize = rpc.Method[AccessQueries, []AccessAnswer]{Name: "ACL.Authorize", From: rpc.FromAgents}
 
-	TokenApply  = rpc.Method[TokenWrite, catalog.Token]{Name: "ACL.TokenApply"}
-	TokenRemove = rpc.Method[TokenDelete, Nothing]{Name: "ACL.TokenDelete"}
-	TokenRead   = rpc.Method[TokenQuery, TokenAnswer]{Name: "ACL.TokenRead"}
-	TokenSelf   = rpc.Method[SecretQuery, TokenAnswer]{Name: "ACL.TokenSelf"}
-	TokenList   = rpc.Method[TokenFilter, []*catalog.Token]{Name: "ACL.TokenList"}
-	TokensReap  = rpc.Method[TokensExpire, Nothing]{Name: "ACL.TokensExpire"}
+	TokenApply  = rpc.Method[TokenWrite, catalog.Token]{Name: "ACL.TokenApply", From: rpc.FromAgents}
+	TokenRemove = rpc.Method[TokenDelete, Nothing]{Name: "ACL.TokenDelete", From: rpc.FromAgents}
+	TokenRead   = rpc.Method[TokenQuery, TokenAnswer]{Name: "ACL.TokenRead", From: rpc.FromAgents}
+	TokenSelf   = rpc.Method[SecretQuery, TokenAnswer]{Name: "ACL.TokenSelf", From: rpc.FromAgents}
+	TokenList   = rpc.Method[TokenFilter, []*catalog.Token]{Name: "ACL.TokenList", From: rpc.FromAgents}
+	TokensReap  = rpc.Method[TokensExpire, Nothing]{Name: "ACL.TokensExpire", From: rpc.FromServers}
 
-	PolicyApply  = rpc.Method[PolicyWrite, catalog.Policy]{Name: "ACL.PolicyApply"}
-	PolicyRemove = rpc.Method[ACLQuery, Nothing]{Name: "ACL.PolicyDelete"}
-	PolicyRead   = rpc.Method[ACLQuery, []*catalog.Policy]{Name: "ACL.PolicyRead"}
-	PolicyList   = rpc.Method[Nothing, []*catalog.PolicySummary]{Name: "ACL.PolicyList"}
+	PolicyApply  = rpc.Method[PolicyWrite, catalog.Policy]{Name: "ACL.PolicyApply", From: rpc.FromAgents}
+	PolicyRemove = rpc.Method[ACLQuery, Nothing]{Name: "ACL.PolicyDelete", From: rpc.FromAgents}
+	PolicyRead   = rpc.Method[ACLQuery, []*catalog.Policy]{Name: "ACL.PolicyRead", From: rpc.FromAgents}
+	PolicyList   = rpc.Method[Nothing, []*catalog.PolicySummary]{Name: "ACL.PolicyList", From: rpc.FromAgents}
 
-	RoleApply  = rpc.Method[RoleWrite, catalog.Role]{Name: "ACL.RoleApply"}
-	RoleRemove = rpc.Method[ACLQuery, Nothing]{Name: "ACL.RoleDelete"}
-	RoleRead   = rpc.Method[ACLQuery, []*catalog.Role]{Name: "ACL.RoleRead"}
-	RoleList   = rpc.Method[ACLQuery, []*catalog.Role]{Name: "ACL.RoleList"} // by a policy's id, or all
+	RoleApply  = rpc.Method[RoleWrite, catalog.Role]{Name: "ACL.RoleApply", From: rpc.FromAgents}
+	RoleRemove = rpc.Method[ACLQuery, Nothing]{Name: "ACL.RoleDelete", From: rpc.FromAgents}
+	RoleRead   = rpc.Method[ACLQuery, []*catalog.Role]{Name: "ACL.RoleRead", From: rpc.FromAgents}
+	RoleList   = rpc.Method[ACLQuery, []*catalog.Role]{Name: "ACL.RoleList", From: rpc.FromAgents} // by a policy's id, or all
 
-	AuthMethodApply  = rpc.Method[AuthMethodWrite, catalog.AuthMethod]{Name: "ACL.AuthMethodApply"}
-	AuthMethodRemove = rpc.Method[Named, Nothing]{Name: "ACL.AuthMethodDelete"}
-	AuthMethodRead   = rpc.Method[Named, []*catalog.AuthMethod]{Name: "ACL.AuthMethodRead"}
-	AuthMethodList   = rpc.Method[Nothing, []*catalog.AuthMethodSummary]{Name: "ACL.AuthMethodList"}
+	AuthMethodApply  = rpc.Method[AuthMethodWrite, catalog.AuthMethod]{Name: "ACL.AuthMethodApply", From: rpc.FromAgents}
+	AuthMethodRemove = rpc.Method[Named, Nothing]{Name: "ACL.AuthMethodDelete", From: rpc.FromAgents}
+	AuthMethodRead   = rpc.Method[Named, []*catalog.AuthMethod]{Name: "ACL.AuthMethodRead", From: rpc.FromAgents}
+	AuthMethodList   = rpc.Method[Nothing, []*catalog.AuthMethodSummary]{Name: "ACL.AuthMethodList", From: rpc.FromAgents}
 
-	BindingRuleApply  = rpc.Method[BindingRuleWrite, catalog.BindingRule]{Name: "ACL.BindingRuleApply"}
-	BindingRuleRemove = rpc.Method[ACLQuery, Nothing]{Name: "ACL.BindingRuleDelete"}
-	BindingRuleRead   = rpc.Method[ACLQuery, []*catalog.BindingRule]{Name: "ACL.BindingRuleRead"}
-	BindingRuleList   = rpc.Method[Named, []*catalog.BindingRule]{Name: "ACL.BindingRuleList"} // of an auth method, or all
+	BindingRuleApply  = rpc.Method[BindingRuleWrite, catalog.BindingRule]{Name: "ACL.BindingRuleApply", From: rpc.FromAgents}
+	BindingRuleRemove = rpc.Method[ACLQuery, Nothing]{Name: "ACL.BindingRuleDelete", From: rpc.FromAgents}
+	BindingRuleRead   = rpc.Method[ACLQuery, []*catalog.BindingRule]{Name: "ACL.BindingRuleRead", From: rpc.FromAgents}
+	BindingRuleList   = rpc.Method[Named, []*catalog.BindingRule]{Name: "ACL.BindingRuleList", From: rpc.FromAgents} // of an auth method, or all
 
-	TemplateList    = rpc.Method[Nothing, []*catalog.PolicyTemplate]{Name: "ACL.TemplatedPolicyList"}
-	TemplatePreview = rpc.Method[catalog.TemplatedPolicy, catalog.Policy]{Name: "ACL.TemplatedPolicyPreview"}
+	TemplateList    = rpc.Method[Nothing, []*catalog.PolicyTemplate]{Name: "ACL.TemplatedPolicyList", From: rpc.FromAgents}
+	TemplatePreview = rpc.Method[catalog.TemplatedPolicy, catalog.Policy]{Name: "ACL.TemplatedPolicyPreview", From: rpc.FromAgents}
 
-	ACLLogin    = rpc.Method[Login, catalog.Token]{Name: "ACL.Login"}
-	ACLLogout   = rpc.Method[SecretQuery, Nothing]{Name: "ACL.Logout"}
-	OIDCAuthURL = rpc.Method[OIDCLogin, string]{Name: "ACL.OIDCAuthURL"}
-	OIDCDone    = rpc.Method[OIDCLogin, catalog.Token]{Name: "ACL.OIDCCallback"}
+	ACLLogin    = rpc.Method[Login, catalog.Token]{Name: "ACL.Login", From: rpc.FromAgents}
+	ACLLogout   = rpc.Method[SecretQuery, Nothing]{Name: "ACL.Logout", From: rpc.FromAgents}
+	OIDCAuthURL = rpc.Method[OIDCLogin, string]{Name: "ACL.OIDCAuthURL", From: rpc.FromAgents}
+	OIDCDone    = rpc.Method[OIDCLogin, catalog.Token]{Name: "ACL.OIDCCallback", From: rpc.FromAgents}
 )

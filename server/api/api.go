@@ -47,11 +47,11 @@ func appendBool(key []byte, b bool) []byte {
 // Verbs about the servers themselves.
 var (
 	// StatusPeers lists the Raft addresses of the servers.
-	StatusPeers = rpc.Method[Nothing, []string]{Name: "Status.Peers"}
+	StatusPeers = rpc.Method[Nothing, []string]{Name: "Status.Peers", From: rpc.FromAgents}
 	// StatusLeader is the Raft address of the leader, empty when there is none.
-	StatusLeader = rpc.Method[Nothing, string]{Name: "Status.Leader"}
+	StatusLeader = rpc.Method[Nothing, string]{Name: "Status.Leader", From: rpc.FromAgents}
 	// Datacenters lists the datacenters, nearest first.
-	Datacenters = rpc.Method[Nothing, []string]{Name: "Catalog.Datacenters"}
+	Datacenters = rpc.Method[Nothing, []string]{Name: "Catalog.Datacenters", From: rpc.FromAgents}
 )
 
 // RegisterRequest adds or changes a node and what is on it.
@@ -154,21 +154,21 @@ type Owners struct {
 
 // Verbs of the catalog and of health.
 var (
-	Register   = rpc.Method[RegisterRequest, Nothing]{Name: "Catalog.Register"}
-	Deregister = rpc.Method[DeregisterRequest, Nothing]{Name: "Catalog.Deregister"}
-	Sync       = rpc.Method[SyncRequest, Nothing]{Name: "Catalog.Sync"}
+	Register   = rpc.Method[RegisterRequest, Nothing]{Name: "Catalog.Register", From: rpc.FromAgents}
+	Deregister = rpc.Method[DeregisterRequest, Nothing]{Name: "Catalog.Deregister", From: rpc.FromAgents}
+	Sync       = rpc.Method[SyncRequest, Nothing]{Name: "Catalog.Sync", From: rpc.FromAgents}
 
-	Nodes            = rpc.Method[NodeQuery, []*catalog.Node]{Name: "Catalog.Nodes"}
-	Services         = rpc.Method[ServiceQuery, map[string][]string]{Name: "Catalog.Services"}
-	ServiceInstances = rpc.Method[ServiceQuery, []*catalog.CatalogService]{Name: "Catalog.ServiceInstances"}
-	NodeServiceMap   = rpc.Method[NodeQuery, *NodeServices]{Name: "Catalog.NodeServices"}
-	NodeServicesList = rpc.Method[NodeQuery, *NodeServiceList]{Name: "Catalog.NodeServiceList"}
-	GatewayServices  = rpc.Method[ServiceQuery, []*catalog.GatewayService]{Name: "Catalog.GatewayServices"}
+	Nodes            = rpc.Method[NodeQuery, []*catalog.Node]{Name: "Catalog.Nodes", From: rpc.FromAgents}
+	Services         = rpc.Method[ServiceQuery, map[string][]string]{Name: "Catalog.Services", From: rpc.FromAgents}
+	ServiceInstances = rpc.Method[ServiceQuery, []*catalog.CatalogService]{Name: "Catalog.ServiceInstances", From: rpc.FromAgents}
+	NodeServiceMap   = rpc.Method[NodeQuery, *NodeServices]{Name: "Catalog.NodeServices", From: rpc.FromAgents}
+	NodeServicesList = rpc.Method[NodeQuery, *NodeServiceList]{Name: "Catalog.NodeServiceList", From: rpc.FromAgents}
+	GatewayServices  = rpc.Method[ServiceQuery, []*catalog.GatewayService]{Name: "Catalog.GatewayServices", From: rpc.FromAgents}
 
-	AddressOwners = rpc.Method[AddressQuery, Owners]{Name: "Catalog.AddressOwners"}
+	AddressOwners = rpc.Method[AddressQuery, Owners]{Name: "Catalog.AddressOwners", From: rpc.FromAgents}
 
-	HealthNode    = rpc.Method[NodeQuery, []*catalog.Check]{Name: "Health.NodeChecks"}
-	HealthChecks  = rpc.Method[ServiceQuery, []*catalog.Check]{Name: "Health.ServiceChecks"}
-	HealthService = rpc.Method[ServiceQuery, []*catalog.Instance]{Name: "Health.ServiceInstances"}
-	HealthState   = rpc.Method[StateQuery, []*catalog.Check]{Name: "Health.ChecksInState"}
+	HealthNode    = rpc.Method[NodeQuery, []*catalog.Check]{Name: "Health.NodeChecks", From: rpc.FromAgents}
+	HealthChecks  = rpc.Method[ServiceQuery, []*catalog.Check]{Name: "Health.ServiceChecks", From: rpc.FromAgents}
+	HealthService = rpc.Method[ServiceQuery, []*catalog.Instance]{Name: "Health.ServiceInstances", From: rpc.FromAgents}
+	HealthState   = rpc.Method[StateQuery, []*catalog.Check]{Name: "Health.ChecksInState", From: rpc.FromAgents}
 )

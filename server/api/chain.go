@@ -32,4 +32,4 @@ func (q *ChainQuery) AppendKey(key []byte) []byte {
 }
 
 // ChainGet compiles the discovery chain of a service out of the config entries.
-var ChainGet = rpc.Method[ChainQuery, ChainReply]{Name: "DiscoveryChain.Get"}
+var ChainGet = rpc.Method[ChainQuery, ChainReply]{Name: "DiscoveryChain.Get", From: rpc.FromAgents}

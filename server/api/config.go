@@ -40,8 +40,8 @@ func (q *ConfigQuery) AppendKey(key []byte) []byte {
 // Verbs of config entries. A missing entry is an empty one. ConfigApply answers whether what it compares
 // with was right.
 var (
-	ConfigApply   = rpc.Method[ConfigWrite, bool]{Name: "Config.Apply"}
-	ConfigGet     = rpc.Method[ConfigQuery, catalog.AnyEntry]{Name: "Config.Get"}
-	ConfigList    = rpc.Method[ConfigQuery, []*catalog.AnyEntry]{Name: "Config.List"}
-	ConfigListAll = rpc.Method[ConfigQuery, []*catalog.AnyEntry]{Name: "Config.ListAll"}
+	ConfigApply   = rpc.Method[ConfigWrite, bool]{Name: "Config.Apply", From: rpc.FromAgents}
+	ConfigGet     = rpc.Method[ConfigQuery, catalog.AnyEntry]{Name: "Config.Get", From: rpc.FromAgents}
+	ConfigList    = rpc.Method[ConfigQuery, []*catalog.AnyEntry]{Name: "Config.List", From: rpc.FromAgents}
+	ConfigListAll = rpc.Method[ConfigQuery, []*catalog.AnyEntry]{Name: "Config.ListAll", From: rpc.FromAgents}
 )

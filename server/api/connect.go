@@ -21,10 +21,10 @@ type CAWrite struct {
 
 // Verbs of the mesh's certificate authority.
 var (
-	CARoots     = rpc.Method[Nothing, catalog.Roots]{Name: "ConnectCA.Roots"}
-	CAConfig    = rpc.Method[Nothing, catalog.CAConfig]{Name: "ConnectCA.ConfigurationGet"}
-	CASet       = rpc.Method[catalog.CAConfig, Nothing]{Name: "ConnectCA.ConfigurationSet"}
-	ConnectSign = rpc.Method[SignRequest, catalog.IssuedCert]{Name: "ConnectCA.Sign"}
+	CARoots     = rpc.Method[Nothing, catalog.Roots]{Name: "ConnectCA.Roots", From: rpc.FromAgents}
+	CAConfig    = rpc.Method[Nothing, catalog.CAConfig]{Name: "ConnectCA.ConfigurationGet", From: rpc.FromAgents}
+	CASet       = rpc.Method[catalog.CAConfig, Nothing]{Name: "ConnectCA.ConfigurationSet", From: rpc.FromAgents}
+	ConnectSign = rpc.Method[SignRequest, catalog.IssuedCert]{Name: "ConnectCA.Sign", From: rpc.FromAgents}
 	// CAStore is the leader's own: secrets cannot be sent to it from elsewhere.
-	CAStore = rpc.Method[CAWrite, bool]{Name: "ConnectCA.Store"}
+	CAStore = rpc.Method[CAWrite, bool]{Name: "ConnectCA.Store", From: rpc.FromServers}
 )

@@ -21,4 +21,4 @@ type External struct {
 }
 
 // ExternalNodes lists the external nodes.
-var ExternalNodes = rpc.Method[Nothing, External]{Name: "External.Nodes"}
+var ExternalNodes = rpc.Method[Nothing, External]{Name: "External.Nodes", From: rpc.FromAgents}

@@ -65,11 +65,11 @@ type Authorization struct {
 
 // Verbs of intentions. IntentionApply answers with the id of an intention that has one. A missing intention is an empty list.
 var (
-	IntentionApply = rpc.Method[IntentionWrite, string]{Name: "Intention.Apply"}
-	IntentionList  = rpc.Method[IntentionQuery, []*catalog.Intention]{Name: "Intention.List"}
-	IntentionGet   = rpc.Method[IntentionQuery, []*catalog.Intention]{Name: "Intention.Get"}
-	IntentionMatch = rpc.Method[IntentionQuery, map[string][]*catalog.Intention]{Name: "Intention.Match"}
-	IntentionCheck = rpc.Method[IntentionQuery, bool]{Name: "Intention.Check"}
+	IntentionApply = rpc.Method[IntentionWrite, string]{Name: "Intention.Apply", From: rpc.FromAgents}
+	IntentionList  = rpc.Method[IntentionQuery, []*catalog.Intention]{Name: "Intention.List", From: rpc.FromAgents}
+	IntentionGet   = rpc.Method[IntentionQuery, []*catalog.Intention]{Name: "Intention.Get", From: rpc.FromAgents}
+	IntentionMatch = rpc.Method[IntentionQuery, map[string][]*catalog.Intention]{Name: "Intention.Match", From: rpc.FromAgents}
+	IntentionCheck = rpc.Method[IntentionQuery, bool]{Name: "Intention.Check", From: rpc.FromAgents}
 	// IntentionAuthorize is what a service asks about who connects to it: it needs the right to be that service.
-	IntentionAuthorize = rpc.Method[IntentionQuery, Authorization]{Name: "Intention.Authorize"}
+	IntentionAuthorize = rpc.Method[IntentionQuery, Authorization]{Name: "Intention.Authorize", From: rpc.FromAgents}
 )

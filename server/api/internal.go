@@ -66,13 +66,13 @@ type UnassignedName struct {
 
 // Verbs behind the web interface, and of federation states.
 var (
-	NodeDump    = rpc.Method[NodeQuery, []*NodeInfo]{Name: "Internal.NodeDump"}
-	ServiceDump = rpc.Method[Nothing, ServiceInfo]{Name: "Internal.ServiceDump"}
+	NodeDump    = rpc.Method[NodeQuery, []*NodeInfo]{Name: "Internal.NodeDump", From: rpc.FromAgents}
+	ServiceDump = rpc.Method[Nothing, ServiceInfo]{Name: "Internal.ServiceDump", From: rpc.FromAgents}
 
-	VirtualRead   = rpc.Method[VirtualQuery, Virtual]{Name: "Internal.VirtualRead"}
-	VirtualAssign = rpc.Method[VirtualWrite, VirtualWritten]{Name: "Internal.VirtualAssign"}
+	VirtualRead   = rpc.Method[VirtualQuery, Virtual]{Name: "Internal.VirtualRead", From: rpc.FromAgents}
+	VirtualAssign = rpc.Method[VirtualWrite, VirtualWritten]{Name: "Internal.VirtualAssign", From: rpc.FromAgents}
 
-	FederationApply = rpc.Method[catalog.FederationState, Nothing]{Name: "FederationState.Apply"}
-	FederationRead  = rpc.Method[Named, Federated]{Name: "FederationState.Get"}
-	FederationList  = rpc.Method[Nothing, []*catalog.FederationState]{Name: "FederationState.List"}
+	FederationApply = rpc.Method[catalog.FederationState, Nothing]{Name: "FederationState.Apply", From: rpc.FromAgents}
+	FederationRead  = rpc.Method[Named, Federated]{Name: "FederationState.Get", From: rpc.FromAgents}
+	FederationList  = rpc.Method[Nothing, []*catalog.FederationState]{Name: "FederationState.List", From: rpc.FromAgents}
 )

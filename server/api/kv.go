@@ -44,10 +44,10 @@ func (q *KVQuery) AppendKey(key []byte) []byte {
 
 // Verbs of keys. A missing key is an empty list.
 var (
-	KVApply = rpc.Method[KVWrite, bool]{Name: "KV.Apply"}
-	KVRead  = rpc.Method[KVQuery, []*catalog.KVPair]{Name: "KV.Get"}
-	KVList  = rpc.Method[KVQuery, []*catalog.KVPair]{Name: "KV.List"}
-	KVKeys  = rpc.Method[KVQuery, []string]{Name: "KV.Keys"}
+	KVApply = rpc.Method[KVWrite, bool]{Name: "KV.Apply", From: rpc.FromAgents}
+	KVRead  = rpc.Method[KVQuery, []*catalog.KVPair]{Name: "KV.Get", From: rpc.FromAgents}
+	KVList  = rpc.Method[KVQuery, []*catalog.KVPair]{Name: "KV.List", From: rpc.FromAgents}
+	KVKeys  = rpc.Method[KVQuery, []string]{Name: "KV.Keys", From: rpc.FromAgents}
 )
 
 // SessionOp is what a write does to a session.
@@ -73,9 +73,9 @@ type SessionQuery struct {
 
 // Verbs of sessions. The reply to a creation is the new session's id.
 var (
-	SessionApply = rpc.Method[SessionWrite, string]{Name: "Session.Apply"}
-	SessionRead  = rpc.Method[SessionQuery, []*catalog.Session]{Name: "Session.Get"}
-	SessionList  = rpc.Method[SessionQuery, []*catalog.Session]{Name: "Session.List"}
-	SessionNode  = rpc.Method[SessionQuery, []*catalog.Session]{Name: "Session.NodeSessions"}
-	SessionRenew = rpc.Method[SessionQuery, []*catalog.Session]{Name: "Session.Renew"}
+	SessionApply = rpc.Method[SessionWrite, string]{Name: "Session.Apply", From: rpc.FromAgents}
+	SessionRead  = rpc.Method[SessionQuery, []*catalog.Session]{Name: "Session.Get", From: rpc.FromAgents}
+	SessionList  = rpc.Method[SessionQuery, []*catalog.Session]{Name: "Session.List", From: rpc.FromAgents}
+	SessionNode  = rpc.Method[SessionQuery, []*catalog.Session]{Name: "Session.NodeSessions", From: rpc.FromAgents}
+	SessionRenew = rpc.Method[SessionQuery, []*catalog.Session]{Name: "Session.Renew", From: rpc.FromAgents}
 )

@@ -72,13 +72,13 @@ type Usage struct {
 
 // Verbs of the operator.
 var (
-	RaftConfigurationRead = rpc.Method[Nothing, RaftConfiguration]{Name: "Operator.RaftConfiguration"}
-	RaftRemovePeer        = rpc.Method[RaftPeer, Nothing]{Name: "Operator.RaftRemovePeer"}
-	RaftTransferLeader    = rpc.Method[RaftPeer, bool]{Name: "Operator.RaftTransferLeader"}
-	AutopilotRead         = rpc.Method[Nothing, catalog.AutopilotConfig]{Name: "Operator.AutopilotConfiguration"}
-	AutopilotSet          = rpc.Method[AutopilotWrite, bool]{Name: "Operator.AutopilotSet"}
-	AutopilotHealth       = rpc.Method[Nothing, ClusterHealth]{Name: "Operator.AutopilotHealth"}
-	UsageRead             = rpc.Method[Nothing, map[string]*Usage]{Name: "Operator.Usage"}
+	RaftConfigurationRead = rpc.Method[Nothing, RaftConfiguration]{Name: "Operator.RaftConfiguration", From: rpc.FromAgents}
+	RaftRemovePeer        = rpc.Method[RaftPeer, Nothing]{Name: "Operator.RaftRemovePeer", From: rpc.FromAgents}
+	RaftTransferLeader    = rpc.Method[RaftPeer, bool]{Name: "Operator.RaftTransferLeader", From: rpc.FromAgents}
+	AutopilotRead         = rpc.Method[Nothing, catalog.AutopilotConfig]{Name: "Operator.AutopilotConfiguration", From: rpc.FromAgents}
+	AutopilotSet          = rpc.Method[AutopilotWrite, bool]{Name: "Operator.AutopilotSet", From: rpc.FromAgents}
+	AutopilotHealth       = rpc.Method[Nothing, ClusterHealth]{Name: "Operator.AutopilotHealth", From: rpc.FromAgents}
+	UsageRead             = rpc.Method[Nothing, map[string]*Usage]{Name: "Operator.Usage", From: rpc.FromAgents}
 )
 
 // CoordinateUpdate stores the coordinates of nodes.
@@ -93,17 +93,17 @@ type DatacenterCoordinates struct {
 
 // Verbs of coordinates.
 var (
-	CoordinateSet         = rpc.Method[CoordinateUpdate, Nothing]{Name: "Coordinate.Update"}
-	CoordinateNodes       = rpc.Method[NodeQuery, []*catalog.NodeCoordinate]{Name: "Coordinate.Nodes"}
-	CoordinateNode        = rpc.Method[NodeQuery, []*catalog.NodeCoordinate]{Name: "Coordinate.Node"}
-	CoordinateDatacenters = rpc.Method[Nothing, []DatacenterCoordinates]{Name: "Coordinate.Datacenters"}
+	CoordinateSet         = rpc.Method[CoordinateUpdate, Nothing]{Name: "Coordinate.Update", From: rpc.FromAgents}
+	CoordinateNodes       = rpc.Method[NodeQuery, []*catalog.NodeCoordinate]{Name: "Coordinate.Nodes", From: rpc.FromAgents}
+	CoordinateNode        = rpc.Method[NodeQuery, []*catalog.NodeCoordinate]{Name: "Coordinate.Node", From: rpc.FromAgents}
+	CoordinateDatacenters = rpc.Method[Nothing, []DatacenterCoordinates]{Name: "Coordinate.Datacenters", From: rpc.FromAgents}
 )
 
 // EventFire spreads a user event in the datacenter.
-var EventFire = rpc.Method[catalog.Event, Nothing]{Name: "Event.Fire"}
+var EventFire = rpc.Method[catalog.Event, Nothing]{Name: "Event.Fire", From: rpc.FromAgents}
 
 // Reap removes the traces of what was deleted up to an index.
 type Reap struct{ Index uint64 }
 
 // GravesReap is the leader's own.
-var GravesReap = rpc.Method[Reap, Nothing]{Name: "Graves.Reap"}
+var GravesReap = rpc.Method[Reap, Nothing]{Name: "Graves.Reap", From: rpc.FromServers}

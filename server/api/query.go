@@ -75,11 +75,11 @@ type QueryExplained struct{ Query *catalog.PreparedQuery }
 
 // Verbs of prepared queries. The reply to a write is the id of the query.
 var (
-	QueryApply    = rpc.Method[QueryWrite, string]{Name: "PreparedQuery.Apply"}
-	QueryRead     = rpc.Method[QueryID, []*catalog.PreparedQuery]{Name: "PreparedQuery.Get"}
-	QueryList     = rpc.Method[Nothing, []*catalog.PreparedQuery]{Name: "PreparedQuery.List"}
-	QueryExplain  = rpc.Method[QueryRun, QueryExplained]{Name: "PreparedQuery.Explain"}
-	QueryExecute  = rpc.Method[QueryRun, QueryResult]{Name: "PreparedQuery.Execute"}
-	QueryFailover = rpc.Method[QueryRun, QueryResult]{Name: "PreparedQuery.Failover"}
-	QueryAbroad   = rpc.Method[QueryRemote, QueryResult]{Name: "PreparedQuery.ExecuteRemote"}
+	QueryApply    = rpc.Method[QueryWrite, string]{Name: "PreparedQuery.Apply", From: rpc.FromAgents}
+	QueryRead     = rpc.Method[QueryID, []*catalog.PreparedQuery]{Name: "PreparedQuery.Get", From: rpc.FromAgents}
+	QueryList     = rpc.Method[Nothing, []*catalog.PreparedQuery]{Name: "PreparedQuery.List", From: rpc.FromAgents}
+	QueryExplain  = rpc.Method[QueryRun, QueryExplained]{Name: "PreparedQuery.Explain", From: rpc.FromAgents}
+	QueryExecute  = rpc.Method[QueryRun, QueryResult]{Name: "PreparedQuery.Execute", From: rpc.FromAgents}
+	QueryFailover = rpc.Method[QueryRun, QueryResult]{Name: "PreparedQuery.Failover", From: rpc.FromAgents}
+	QueryAbroad   = rpc.Method[QueryRemote, QueryResult]{Name: "PreparedQuery.ExecuteRemote", From: rpc.FromAgents}
 )

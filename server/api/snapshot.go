@@ -15,6 +15,8 @@ import (
 const (
 	SnapshotSave    = "Snapshot.Save"
 	SnapshotRestore = "Snapshot.Restore"
+	// SnapshotFrom is who may ask for either, if the token allows it.
+	SnapshotFrom = rpc.FromAgents
 )
 
 // RestoreRequest goes before an archive that is to be restored.

@@ -43,4 +43,4 @@ type Standing struct {
 const PromiseTime = 5 * time.Second
 
 // StatusStanding is asked among the servers of a datacenter.
-var StatusStanding = rpc.Method[StandingQuery, Standing]{Name: "Status.Standing"}
+var StatusStanding = rpc.Method[StandingQuery, Standing]{Name: "Status.Standing", From: rpc.FromServers}

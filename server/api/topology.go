@@ -63,7 +63,7 @@ type GatewayLink struct {
 
 // Verbs behind what the web interface shows of the mesh.
 var (
-	ServiceTopology   = rpc.Method[TopologyQuery, Topology]{Name: "Internal.ServiceTopology"}
-	GatewayLinks      = rpc.Method[ServiceQuery, []*GatewayLink]{Name: "Internal.GatewayServiceDump"}
-	GatewayIntentions = rpc.Method[ServiceQuery, []*catalog.Intention]{Name: "Internal.GatewayIntentions"}
+	ServiceTopology   = rpc.Method[TopologyQuery, Topology]{Name: "Internal.ServiceTopology", From: rpc.FromAgents}
+	GatewayLinks      = rpc.Method[ServiceQuery, []*GatewayLink]{Name: "Internal.GatewayServiceDump", From: rpc.FromAgents}
+	GatewayIntentions = rpc.Method[ServiceQuery, []*catalog.Intention]{Name: "Internal.GatewayIntentions", From: rpc.FromAgents}
 )

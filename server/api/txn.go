@@ -106,6 +106,6 @@ type TxnReply struct {
 
 // Verbs of transactions. TxnRead takes only operations that read.
 var (
-	TxnApply = rpc.Method[TxnRequest, TxnReply]{Name: "Txn.Apply"}
-	TxnRead  = rpc.Method[TxnRequest, TxnReply]{Name: "Txn.Read"}
+	TxnApply = rpc.Method[TxnRequest, TxnReply]{Name: "Txn.Apply", From: rpc.FromAgents}
+	TxnRead  = rpc.Method[TxnRequest, TxnReply]{Name: "Txn.Read", From: rpc.FromAgents}
 )

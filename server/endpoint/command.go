@@ -20,7 +20,7 @@ type Rejected interface {
 
 // AddCommand registers a command.
 func AddCommand[Req, Rep any](r *Registry, c Command[Req, Rep]) {
-	v := newVerb[Req](c.Method.Name, command)
+	v := newVerb[Req](c.Method.Name, c.Method.From, command)
 	v.open, v.guarded = c.Open, c.Refuse != nil
 	if c.Needs != nil {
 		v.needs = func(req any) []acl.Need { return c.Needs(req.(*Req)) }
@@ -74,7 +74,7 @@ func AddCommand[Req, Rep any](r *Registry, c Command[Req, Rep]) {
 
 // AddAction registers an action.
 func AddAction[Req, Rep any](r *Registry, a Action[Req, Rep]) {
-	v := newVerb[Req](a.Method.Name, action)
+	v := newVerb[Req](a.Method.Name, a.Method.From, action)
 	v.open = a.Open
 	v.anywhere, v.stale = a.Anywhere, a.Stale
 	if a.Needs != nil {

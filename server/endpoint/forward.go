@@ -17,7 +17,7 @@ const maxForwards = 4
 func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
 	v := r.verbs[call.Method]
 	if v == nil {
-		return rpc.Answer{}, catalog.Errorf(catalog.NotFound, "rpc: no method %q on this server; is it older than the caller?", call.Method)
+		return rpc.Answer{}, noMethod(call.Method)
 	}
 	var since time.Time // from when on the call is held
 	for {

@@ -35,13 +35,13 @@ type host struct {
 type asked struct{ Key string }
 
 var (
-	get   = rpc.Method[asked, []*catalog.KVPair]{Name: "Test.Get"}
-	keys  = rpc.Method[asked, []*catalog.KVPair]{Name: "Test.Keys"}
-	plain = rpc.Method[asked, []*catalog.KVPair]{Name: "Test.Plain"}
-	put   = rpc.Method[catalog.KVPair, bool]{Name: "Test.Put"}
-	act   = rpc.Method[asked, string]{Name: "Test.Act"}
-	here  = rpc.Method[asked, string]{Name: "Test.Here"}
-	old   = rpc.Method[asked, string]{Name: "Test.Old"}
+	get   = rpc.Method[asked, []*catalog.KVPair]{Name: "Test.Get", From: rpc.FromAgents}
+	keys  = rpc.Method[asked, []*catalog.KVPair]{Name: "Test.Keys", From: rpc.FromAgents}
+	plain = rpc.Method[asked, []*catalog.KVPair]{Name: "Test.Plain", From: rpc.FromAgents}
+	put   = rpc.Method[catalog.KVPair, bool]{Name: "Test.Put", From: rpc.FromAgents}
+	act   = rpc.Method[asked, string]{Name: "Test.Act", From: rpc.FromAgents}
+	here  = rpc.Method[asked, string]{Name: "Test.Here", From: rpc.FromAgents}
+	old   = rpc.Method[asked, string]{Name: "Test.Old", From: rpc.FromAgents}
 )
 
 func newHost() *host {

@@ -18,7 +18,7 @@ type Keyed interface{ AppendKey([]byte) []byte }
 
 // AddQuery registers a query.
 func AddQuery[Req, Rep any](r *Registry, q Query[Req, Rep]) {
-	v := newVerb[Req](q.Method.Name, query)
+	v := newVerb[Req](q.Method.Name, q.Method.From, query)
 	v.open, v.guarded = q.Open, q.Visible != nil || q.Refuse != nil
 	if q.Needs != nil {
 		v.needs = func(req any) []acl.Need { return q.Needs(req.(*Req)) }

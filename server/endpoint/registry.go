@@ -26,6 +26,7 @@ type Registry struct {
 // verb is a registered Query, Command or Action without its types.
 type verb struct {
 	name     string
+	from     rpc.From
 	kind     kind
 	anywhere bool
 	stale    bool // actions that may be answered stale
@@ -52,9 +53,9 @@ func New(host Host, store *state.Store) *Registry {
 	return &Registry{host: host, store: store, verbs: map[string]*verb{}, answers: answers{open: map[string]*question{}}}
 }
 
-func newVerb[Req any](name string, kind kind) *verb {
+func newVerb[Req any](name string, from rpc.From, kind kind) *verb {
 	return &verb{
-		name: name, kind: kind,
+		name: name, from: from, kind: kind,
 		blank: func() any { return new(Req) },
 		takes: func(body any) bool { req, ok := body.(*Req); return ok && req != nil },
 	}
@@ -66,6 +67,9 @@ func (r *Registry) add(v *verb) {
 	}
 	if v.needs == nil && !v.guarded && v.open == "" {
 		panic(fmt.Sprintf("endpoint: verb %q does not say what it needs of the token: set Needs, or Open to the reason why it needs nothing", v.name))
+	}
+	if v.from == 0 {
+		panic(fmt.Sprintf("endpoint: verb %q does not say which peers may call it: set From of its rpc.Method", v.name))
 	}
 	v.meter = newMeter(v)
 	r.verbs[v.name] = v
@@ -87,6 +91,49 @@ func (r *Registry) Open(method string) string {
 		return v.open
 	}
 	return ""
+}
+
+// Verb is what a verb is, for the reference.
+type Verb struct {
+	Name string
+	// Kind is query, command or action.
+	Kind string
+	From rpc.From
+}
+
+// Verbs returns all verbs, by name.
+func (r *Registry) Verbs() []Verb {
+	var all []Verb
+	for _, name := range r.Methods() {
+		v := r.verbs[name]
+		all = append(all, Verb{name, [...]string{query: "query", command: "command", action: "action"}[v.kind], v.from})
+	}
+	return all
+}
+
+// From says which peers may call a verb; 0 when there is no such verb.
+func (r *Registry) From(method string) rpc.From {
+	if v := r.verbs[method]; v != nil {
+		return v.from
+	}
+	return 0
+}
+
+// Admit refuses a call that came over the network from a peer that may not make it, before anything of the request is
+// decoded. What a verb needs of the token is another matter.
+func (r *Registry) Admit(d rpc.Demands, peer rpc.Peer, method string) error {
+	v := r.verbs[method]
+	if v == nil {
+		return noMethod(method)
+	}
+	if err := d.Refuse(v.from, peer); err != nil {
+		return catalog.Errorf(catalog.Denied, "rpc: %s is refused: %w", method, err)
+	}
+	return nil
+}
+
+func noMethod(method string) error {
+	return catalog.Errorf(catalog.NotFound, "rpc: no method %q on this server; is it older than the caller?", method)
 }
 
 // Reads reports whether a verb is a query.

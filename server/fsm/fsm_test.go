@@ -172,7 +172,7 @@ func TestFailedBatch(t *testing.T) {
 // TestPanic: an entry that makes the program panic fails, and the others of its batch do not.
 func TestPanic(t *testing.T) {
 	c := newCluster()
-	bad := rpc.Method[api.Nothing, api.Nothing]{Name: "Test.Panic"}
+	bad := rpc.Method[api.Nothing, api.Nothing]{Name: "Test.Panic", From: rpc.FromAgents}
 	endpoint.AddCommand(c.registry, endpoint.Command[api.Nothing, api.Nothing]{Method: bad, Open: "a test", Apply: func(tx *state.Txn, _ *api.Nothing) (*api.Nothing, error) {
 		state.KVSet(tx, &catalog.KVPair{Key: "half"})
 		panic("oh")

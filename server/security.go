@@ -1,0 +1,66 @@
+package server
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+)
+
+// Security is how the connections between agents are secured. What its methods return may change while the server
+// runs, and counts for the connections that follow. None of them blocks; many goroutines call them at once.
+type Security interface {
+	// Serve is what the server's port serves with, and Dial what others are connected to with.
+	Serve() (*tls.Config, error)
+	Dial(addr string) (*tls.Config, error)
+	// PlainIn reports whether others may do without TLS, and PlainOut whether this server does.
+	PlainIn() bool
+	PlainOut() bool
+	// Identify says whose a certificate is that was verified.
+	Identify(*x509.Certificate) rpc.Identity
+	// Demands are what others have to show.
+	Demands() rpc.Demands
+}
+
+// dialer makes the server's connections to others.
+func (c *Config) dialer() rpc.Dialer {
+	if c.Security == nil {
+		return rpc.Dialer{}
+	}
+	return rpc.Dialer{TLS: c.Security.Dial, Plain: c.Security.PlainOut}
+}
+
+// demands are what peers have to show: without TLS nothing.
+func (s *Server) demands() rpc.Demands {
+	if s.cfg.Security == nil {
+		return rpc.Demands{Datacenter: s.cfg.Datacenter}
+	}
+	return s.cfg.Security.Demands()
+}
+
+// listenerOptions are those of the server's one port.
+func (s *Server) listenerOptions() rpc.ListenerOptions {
+	o := rpc.ListenerOptions{MaxPerIP: s.cfg.ConnsPerClient, HandshakeTimeout: s.cfg.HandshakeTimeout, Admit: s.admit, Log: s.cfg.Log}
+	if security := s.cfg.Security; security != nil {
+		o.TLS, o.Plain, o.Identify = security.Serve, security.PlainIn, security.Identify
+	}
+	return o
+}
+
+// admit refuses Raft to all but servers. What calls need is known when they come: see serve.
+func (s *Server) admit(peer rpc.Peer) error {
+	if peer.Protocol != rpc.ProtocolRaft {
+		return nil
+	}
+	if err := s.demands().Refuse(rpc.FromServers, peer); err != nil {
+		return catalog.Errorf(catalog.Denied, "raft is refused: %w", err)
+	}
+	return nil
+}
+
+// Recheck ends the connections, in both directions, to peers whose certificates are not believed any more, and returns
+// how many.
+func (s *Server) Recheck(believed func(shown []*x509.Certificate) error) int {
+	return s.listener.Recheck(believed) + s.pool.Recheck(believed) + s.raft.port.secured.Recheck(believed)
+}
