@@ -26,6 +26,7 @@ import (
 // agent does whose node has been taken over: none but the honest one is signed, and nothing is stored.
 func TestA19_RequestsForMoreThanAnIdentity(t *testing.T) {
 	p := testkit.NewDev(t, nil).Spawn(t)
+	p.Until(t, "/v1/connect/ca/roots", func(r testkit.Reply) bool { return strings.Contains(r.Body, "RootCert") })
 	pool := rpc.NewPool(rpc.PoolOptions{Decode: server.DecodeError})
 	t.Cleanup(func() { pool.Close() })
 	leader := pool.To(fmt.Sprintf("127.0.0.1:%d", p.Server))
