@@ -26,7 +26,7 @@ import (
 // agent does whose node has been taken over: none but the honest one is signed, and nothing is stored.
 func TestA19_RequestsForMoreThanAnIdentity(t *testing.T) {
 	p := testkit.NewDev(t, nil).Spawn(t)
-	p.Until(t, "/v1/connect/ca/roots", func(r testkit.Reply) bool { return strings.Contains(r.Body, "RootCert") })
+	certified(t, p.Node)
 	pool := rpc.NewPool(rpc.PoolOptions{Decode: server.DecodeError})
 	t.Cleanup(func() { pool.Close() })
 	leader := pool.To(fmt.Sprintf("127.0.0.1:%d", p.Server))
@@ -91,4 +91,10 @@ func TestA19_RequestsForMoreThanAnIdentity(t *testing.T) {
 	if err != nil || len(after.Roots) != 1 || after.Roots[0].ModifyIndex != roots.Roots[0].ModifyIndex {
 		t.Errorf("the roots are others now: %+v, %v", after, err)
 	}
+}
+
+// certified waits until a cluster has its certificate authority, and so its trust domain.
+func certified(t *testing.T, n *testkit.Node) {
+	t.Helper()
+	n.Until(t, "/v1/connect/ca/roots", func(r testkit.Reply) bool { return strings.Contains(r.Body, "RootCert") })
 }

@@ -145,11 +145,13 @@ func TestA34_SnapshotsThatLie(t *testing.T) {
 func TestSnapshotOfAnotherCluster(t *testing.T) {
 	theirs := testkit.NewDev(t, nil)
 	theirs.Start(t)
+	certified(t, theirs)
 	theirs.Put(t, "/v1/kv/key", "theirs")
 	archive := theirs.Get(t, "/v1/snapshot").Body
 
 	used := testkit.NewDev(t, nil)
 	used.Start(t)
+	certified(t, used)
 	used.Put(t, "/v1/kv/key", "ours")
 	index := used.Get(t, "/v1/kv/key").Index()
 	r := used.Do(t, http.MethodPut, "/v1/snapshot", archive)
