@@ -201,3 +201,11 @@ func aclState(cfg *config.Config) string {
 	}
 	return "disabled"
 }
+
+// aclState says whether this agent checks tokens.
+func aclState(cfg *config.Config) string {
+	if cfg.ACL.Enabled {
+		return "enabled"
+	}
+	return "disabled"
+}
