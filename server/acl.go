@@ -15,6 +15,7 @@ import (
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/authmethod"
 	"github.com/curia-mesh/curia/server/handler"
 )
 
@@ -39,7 +40,7 @@ const resetFile = "acl-bootstrap-reset"
 func (s *Server) aclDeps() handler.ACL {
 	path := filepath.Join(s.cfg.DataDir, resetFile)
 	return handler.ACL{
-		Enabled: s.cfg.ACL.Enabled, Default: s.cfg.ACL.Default, TTL: s.cfg.ACL.TTL, Logins: noLogins{},
+		Enabled: s.cfg.ACL.Enabled, Default: s.cfg.ACL.Default, TTL: s.cfg.ACL.TTL, Logins: authmethod.New(),
 		Reset: func() uint64 {
 			if s.cfg.DataDir == "" {
 				return 0

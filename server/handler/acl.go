@@ -8,6 +8,7 @@ import (
 	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/authmethod"
 	"github.com/curia-mesh/curia/server/endpoint"
 )
 
@@ -31,22 +32,14 @@ type ACL struct {
 type Logins interface {
 	// Check refuses the settings of an auth method with code invalid. It asks nobody.
 	Check(m *catalog.AuthMethod) error
-	// CheckRule refuses a binding rule whose selector or variables do not fit its auth method.
-	CheckRule(m *catalog.AuthMethod, b *catalog.BindingRule) error
+	// Blank returns a subject with every field and variable that the auth method's have.
+	Blank(m *catalog.AuthMethod) (*authmethod.Subject, error)
 	// Login returns whom a bearer token belongs to, an error with code denied when it is not good. It blocks for
 	// as long as others take, which is bounded.
-	Login(ctx context.Context, m *catalog.AuthMethod, bearer string) (Identity, error)
+	Login(ctx context.Context, m *catalog.AuthMethod, bearer string) (*authmethod.Subject, error)
 	// AuthURL returns where to send the browser of who logs in, and Callback whom the provider says it is.
 	AuthURL(ctx context.Context, m *catalog.AuthMethod, req *api.OIDCLogin) (string, error)
-	Callback(ctx context.Context, m *catalog.AuthMethod, req *api.OIDCLogin) (Identity, error)
-}
-
-// Identity is who logs in.
-type Identity interface {
-	// Matches reports whether a selector is true for it.
-	Matches(selector string) (bool, error)
-	// Variables are what binding rules may put into names.
-	Variables() map[string]string
+	Callback(ctx context.Context, m *catalog.AuthMethod, req *api.OIDCLogin) (*authmethod.Subject, error)
 }
 
 var errNoACL = catalog.Errorf(catalog.Unavailable, "ACL support disabled: the servers run with acl.enabled = false")

@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/filter"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/authmethod"
 	"github.com/curia-mesh/curia/server/endpoint"
 )
 
@@ -103,7 +105,7 @@ func loginMethod(d Deps, name string) (*catalog.AuthMethod, error) {
 
 // loginToken makes the token of who has logged in: all that the binding rules give which match. One who is given
 // nothing gets none.
-func loginToken(d Deps, m *catalog.AuthMethod, who Identity, meta map[string]string) (*catalog.Token, error) {
+func loginToken(d Deps, m *catalog.AuthMethod, who *authmethod.Subject, meta map[string]string) (*catalog.Token, error) {
 	tx, now := d.Store.Read(), time.Now()
 	t := &catalog.Token{Local: m.LocalTokens(), AuthMethod: m.Name}
 	rules, _ := state.BindingRules(tx, nil, m.Name)
@@ -130,13 +132,13 @@ func loginToken(d Deps, m *catalog.AuthMethod, who Identity, meta map[string]str
 const maxLoginMeta = 2048
 
 // loginDescription says where a token comes from.
-func loginDescription(m *catalog.AuthMethod, who Identity, meta map[string]string) (string, error) {
+func loginDescription(m *catalog.AuthMethod, who *authmethod.Subject, meta map[string]string) (string, error) {
 	text := "token created via login"
 	if m.Type == catalog.AuthOIDC {
 		text = "token created via OIDC login"
 	}
 	if m.TokenNameFormat != "" {
-		name, err := catalog.Interpolate(m.TokenNameFormat, who.Variables())
+		name, err := catalog.Interpolate(m.TokenNameFormat, who.Variables)
 		if err != nil {
 			return "", catalog.Errorf(catalog.Denied, "auth method %s: TokenNameFormat: %w", m.Name, err)
 		}
@@ -153,12 +155,12 @@ func loginDescription(m *catalog.AuthMethod, who Identity, meta map[string]strin
 }
 
 // bind adds to a token what a rule gives.
-func bind(tx *state.Txn, d Deps, t *catalog.Token, b *catalog.BindingRule, who Identity) error {
-	matches, err := who.Matches(b.Selector)
+func bind(tx *state.Txn, d Deps, t *catalog.Token, b *catalog.BindingRule, who *authmethod.Subject) error {
+	matches, err := selects(b, who)
 	if err != nil || !matches {
 		return err
 	}
-	name, err := catalog.Interpolate(b.BindName, who.Variables())
+	name, err := catalog.Interpolate(b.BindName, who.Variables)
 	if err != nil {
 		return err
 	}
@@ -177,11 +179,37 @@ func bind(tx *state.Txn, d Deps, t *catalog.Token, b *catalog.BindingRule, who I
 		}
 	case catalog.BindTemplated:
 		vars := cmp.Or(b.BindVars, &catalog.TemplateVariables{})
-		filled, err := catalog.Interpolate(vars.Name, who.Variables())
+		filled, err := catalog.Interpolate(vars.Name, who.Variables)
 		if err != nil {
 			return err
 		}
 		t.TemplatedPolicies = append(t.TemplatedPolicies, &catalog.TemplatedPolicy{TemplateName: name, TemplateVariables: &catalog.TemplateVariables{Name: filled}})
+	}
+	return nil
+}
+
+// selects reports whether a rule is for somebody.
+func selects(b *catalog.BindingRule, who *authmethod.Subject) (bool, error) {
+	keep, err := filter.Compile(b.Selector)
+	if err != nil {
+		return false, err
+	}
+	return keep.Accepts(who.Fields)
+}
+
+// checkBinding refuses a rule whose selector or variables do not fit its auth method.
+func checkBinding(d Deps, m *catalog.AuthMethod, b *catalog.BindingRule) error {
+	blank, err := d.ACL.Logins.Blank(m)
+	if err != nil {
+		return err
+	}
+	if _, err := selects(b, blank); err != nil {
+		return catalog.Errorf(catalog.Invalid, "binding rule of auth method %s: Selector: %w", m.Name, err)
+	}
+	for _, text := range []string{b.BindName, cmp.Or(b.BindVars, &catalog.TemplateVariables{}).Name} {
+		if _, err := catalog.Interpolate(text, blank.Variables); err != nil {
+			return catalog.Errorf(catalog.Invalid, "binding rule of auth method %s: %w", m.Name, err)
+		}
 	}
 	return nil
 }

@@ -154,5 +154,5 @@ func prepareBindingRule(d Deps, given *api.BindingRuleWrite) (*api.BindingRuleWr
 	if m == nil {
 		return nil, catalog.Errorf(catalog.Invalid, "binding rule: auth method %q does not exist", b.AuthMethod)
 	}
-	return &req, d.ACL.Logins.CheckRule(m, b)
+	return &req, checkBinding(d, m, b)
 }
