@@ -7,13 +7,14 @@ const (
 	groupKV      = "Keys, locks and events"
 	groupConfig  = "Configuration entries"
 	groupServers = "Servers"
+	groupACL     = "Access"
 	groupTools   = "Tools that need no agent"
 )
 
 // table is every subcommand. A parent comes before its children.
 func table() []row {
 	var rows []row
-	for _, part := range [][]row{processRows(), agentRows(), catalogRows(), kvRows(), entryRows(), intentionRows(), connectRows(), peeringRows(), serverRows(), toolRows()} {
+	for _, part := range [][]row{processRows(), agentRows(), catalogRows(), kvRows(), entryRows(), intentionRows(), connectRows(), peeringRows(), aclRows(), serverRows(), toolRows()} {
 		rows = append(rows, part...)
 	}
 	return rows
