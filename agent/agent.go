@@ -105,6 +105,10 @@ func Open(opts Options) (*Agent, error) {
 	if err := a.openDataDir(cfg, &opened); err != nil {
 		return nil, err
 	}
+	if a.config.kept, err = readTokens(cfg); err != nil {
+		return nil, err
+	}
+	a.config.set(cfg)
 	if a.id, err = cfg.ResolveNodeID(); err != nil {
 		return nil, err
 	}

@@ -201,11 +201,3 @@ func aclState(cfg *config.Config) string {
 	}
 	return "disabled"
 }
-
-// aclState says whether this agent checks tokens.
-func aclState(cfg *config.Config) string {
-	if cfg.ACL.Enabled {
-		return "enabled"
-	}
-	return "disabled"
-}

@@ -77,31 +77,6 @@ func (n *node) ForceLeave(name string, prune, wan bool) error {
 // Reload implements httpapi.Node.
 func (n *node) Reload(context.Context) error { return n.reload() }
 
-// SetToken implements httpapi.Node.
-func (n *node) SetToken(kind, secret string) error {
-	n.reloading.Lock() // which replaces them too
-	defer n.reloading.Unlock()
-	tokens := *n.config.tokens.Load()
-	switch kind {
-	case "default", "acl_token":
-		tokens.Default = secret
-	case "agent", "acl_agent_token":
-		tokens.Agent = secret
-	case "agent_recovery", "agent_master", "acl_agent_master_token":
-		tokens.AgentRecovery = secret
-	case "replication", "acl_replication_token":
-		tokens.Replication = secret
-	case "config_file_service_registration":
-		tokens.ConfigFileServiceRegistration = secret
-	case "dns":
-		tokens.DNS = secret
-	default:
-		return catalog.Errorf(catalog.NotFound, "no agent token %q: want default, agent, agent_recovery, replication, config_file_service_registration or dns", kind)
-	}
-	n.config.tokens.Store(&tokens)
-	return nil
-}
-
 // Fire implements httpapi.Node.
 func (n *node) Fire(e *catalog.Event) error { return event.Fire(n.pools.lan, e) }
 

@@ -85,7 +85,7 @@ func (a *Agent) setServices(cfg *config.Config) error {
 			a.log.Warn("a service is configured that DNS cannot answer for", "service", s.Name, "reason", warning)
 		}
 	}
-	return a.local.SetConfig(cfg.Services, cfg.Checks)
+	return a.local.SetConfig(a.config.registering(cfg))
 }
 
 // autoReloadInterval is how often files are looked at when auto_reload_config is on.

@@ -27,10 +27,11 @@ import (
 type current struct {
 	config atomic.Pointer[config.Config]
 	tokens atomic.Pointer[config.Tokens]
+	kept   *keptTokens
 }
 
 func newCurrent(cfg *config.Config) *current {
-	c := &current{}
+	c := &current{kept: &keptTokens{}}
 	c.set(cfg)
 	return c
 }
@@ -39,8 +40,7 @@ func (c *current) get() *config.Config { return c.config.Load() }
 
 func (c *current) set(cfg *config.Config) {
 	c.config.Store(cfg)
-	tokens := cfg.ACL.Tokens
-	c.tokens.Store(&tokens)
+	c.tokens.Store(c.kept.over(cfg.ACL.Tokens))
 }
 
 func loggingConfig(cfg *config.Config) logging.Config {
@@ -176,7 +176,7 @@ func (a *Agent) localConfig(cfg *config.Config) local.Config {
 		Checks:      check.Deps{TLS: a.checkTLS.current.Load, DockerHost: os.Getenv("DOCKER_HOST"), OutputMaxSize: cfg.CheckOutputMaxSize, FlapHalfLife: cfg.CheckFlapHalfLife, Log: logging.Named(a.log, "check")},
 		Policy:      check.Policy{Scripts: cfg.EnableScriptChecks, LocalScripts: cfg.EnableLocalScriptChecks},
 		ClusterSize: func() int { return len(a.pools.lan.Members()) },
-		AgentToken:  func() string { return a.config.tokens.Load().Agent },
+		AgentToken:  a.config.agentToken,
 		UserToken:   func() string { return a.config.tokens.Load().Default },
 	}
 	if !cfg.Dev {
