@@ -287,8 +287,8 @@ func (c *jwtConfig) checkClaims(claims map[string]any, issuer string, audiences 
 	return c.checkTimes(claims, now)
 }
 
-// checkTimes checks when a token counts. A bound that it does not name is worked out of the others; one without any is
-// refused.
+// checkTimes checks when a token counts. An end that it does not name is worked out of its beginning, and the other way
+// round where NotBeforeLeeway is set; one without any is refused.
 func (c *jwtConfig) checkTimes(claims map[string]any, now time.Time) error {
 	var times [3]time.Time
 	for i, name := range []string{"iat", "nbf", "exp"} {
@@ -313,10 +313,8 @@ func (c *jwtConfig) checkTimes(claims map[string]any, now time.Time) error {
 		}
 		until = latest.Add(leeway(c.ExpirationLeeway, defaultLeeway))
 	}
-	if from.IsZero() {
-		if from = issued; from.IsZero() {
-			from = until.Add(-leeway(c.NotBeforeLeeway, defaultLeeway))
-		}
+	if from.IsZero() && issued.IsZero() && c.NotBeforeLeeway > 0 {
+		from = until.Add(-time.Duration(c.NotBeforeLeeway))
 	}
 	skew := leeway(c.ClockSkewLeeway, defaultSkew)
 	switch {

@@ -156,6 +156,7 @@ func TestJWT(t *testing.T) {
 	f("neither iat nor", claims{"iat": nil, "exp": nil})
 	f("expired", claims{"iat": now.Add(-10 * time.Minute).Unix(), "exp": nil})
 	f("", claims{"iat": now.Unix(), "exp": nil})
+	f("", claims{"iat": nil})
 	f("no time", claims{"exp": "tomorrow"})
 	f("issuer", claims{"iss": "https://other"})
 	f("issuer", claims{"iss": nil})

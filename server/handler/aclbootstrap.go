@@ -68,7 +68,7 @@ func registerBootstrap(r *endpoint.Registry, d Deps) {
 // mayBootstrap refuses a second first management token, unless the operator takes the first one back.
 func mayBootstrap(tx *state.Txn, reset uint64) error {
 	if at := state.ACLBootstrapped(tx); at != 0 && at != reset {
-		return catalog.Errorf(catalog.Denied, "ACL bootstrap no longer allowed (reset index: %d)", at)
+		return catalog.Errorf(catalog.Denied, "ACL bootstrap no longer allowed (reset index: %d): who has lost the last management token writes %d into the file acl-bootstrap-reset in the leader's data directory, and bootstraps again", at, at)
 	}
 	return nil
 }
