@@ -20,11 +20,12 @@ type source struct {
 	header func(datacenter string) rpc.Header
 }
 
-func freshness(a rpc.Answer) dns.Freshness {
+// freshness tells whether an answer for a token still holds: not when the agent has another token by now.
+func (s *source) freshness(a rpc.Answer, token string) dns.Freshness {
 	if !a.Watched() {
 		return dns.Freshness{}
 	}
-	return dns.Freshness{Stale: a.Stale}
+	return dns.Freshness{Stale: func() bool { return a.Stale() || s.header("").Token != token }}
 }
 
 // Service implements dns.Source.
@@ -33,22 +34,24 @@ func (s *source) Service(ctx context.Context, q dns.ServiceQuery) (dns.Instances
 		return dns.Instances{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.Peer+q.SamenessGroup)
 	}
 	req := &api.ServiceQuery{Service: q.Name, Connect: q.Mesh == dns.Connect, Ingress: q.Mesh == dns.Ingress}
-	answer, _, err := watch.Get(ctx, s.cache, api.HealthService, s.header(q.Datacenter), req)
+	h := s.header(q.Datacenter)
+	answer, _, err := watch.Get(ctx, s.cache, api.HealthService, h, req)
 	if err != nil {
 		return dns.Instances{}, err
 	}
-	return dns.Instances{Freshness: freshness(answer), Instances: *answer.Value().(*[]*catalog.Instance)}, nil
+	return dns.Instances{Freshness: s.freshness(answer, h.Token), Instances: *answer.Value().(*[]*catalog.Instance)}, nil
 }
 
 // PreparedQuery implements dns.Source. What the order of the answer or another datacenter decides nobody
 // watches, so it is asked anew.
 func (s *source) PreparedQuery(ctx context.Context, q dns.PreparedQuery) (dns.Instances, error) {
 	run := api.QueryRun{Name: q.Name, Agent: s.node}
-	answer, _, err := watch.Get(ctx, s.cache, api.QueryExecute, s.header(q.Datacenter), &run)
+	h := s.header(q.Datacenter)
+	answer, _, err := watch.Get(ctx, s.cache, api.QueryExecute, h, &run)
 	if err != nil {
 		return dns.Instances{}, err
 	}
-	found, fresh := answer.Value().(*api.QueryResult), freshness(answer)
+	found, fresh := answer.Value().(*api.QueryResult), s.freshness(answer, h.Token)
 	if found.Ordered || found.More {
 		run.Client = q.Origin.Client.Unmap().String()
 		if q.Origin.Subnet.IsValid() {
@@ -73,11 +76,12 @@ func (s *source) Node(ctx context.Context, q dns.NodeQuery) (dns.Node, error) {
 	if q.Peer != "" {
 		return dns.Node{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.Peer)
 	}
-	answer, _, err := watch.Get(ctx, s.cache, api.Nodes, s.header(q.Datacenter), &api.NodeQuery{Node: q.Name})
+	h := s.header(q.Datacenter)
+	answer, _, err := watch.Get(ctx, s.cache, api.Nodes, h, &api.NodeQuery{Node: q.Name})
 	if err != nil {
 		return dns.Node{}, err
 	}
-	out := dns.Node{Freshness: freshness(answer)}
+	out := dns.Node{Freshness: s.freshness(answer, h.Token)}
 	if found := *answer.Value().(*[]*catalog.Node); len(found) == 1 {
 		out.Node = found[0]
 	}
@@ -86,12 +90,13 @@ func (s *source) Node(ctx context.Context, q dns.NodeQuery) (dns.Node, error) {
 
 // Address implements dns.Source.
 func (s *source) Address(ctx context.Context, addr netip.Addr) (dns.Owners, error) {
-	answer, _, err := watch.Get(ctx, s.cache, api.AddressOwners, s.header(""), &api.AddressQuery{Address: addr.String()})
+	h := s.header("")
+	answer, _, err := watch.Get(ctx, s.cache, api.AddressOwners, h, &api.AddressQuery{Address: addr.String()})
 	if err != nil {
 		return dns.Owners{}, err
 	}
 	found := answer.Value().(*api.Owners)
-	return dns.Owners{Freshness: freshness(answer), Nodes: found.Nodes, Instances: found.Instances}, nil
+	return dns.Owners{Freshness: s.freshness(answer, h.Token), Nodes: found.Nodes, Instances: found.Instances}, nil
 }
 
 // VirtualIP implements dns.Source.
@@ -99,11 +104,12 @@ func (s *source) VirtualIP(ctx context.Context, q dns.VirtualQuery) (dns.Virtual
 	if q.Peer != "" {
 		return dns.Virtual{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.Peer)
 	}
-	answer, _, err := watch.Get(ctx, s.cache, api.VirtualRead, s.header(q.Datacenter), &api.VirtualQuery{Service: q.Service, Port: q.Port})
+	h := s.header(q.Datacenter)
+	answer, _, err := watch.Get(ctx, s.cache, api.VirtualRead, h, &api.VirtualQuery{Service: q.Service, Port: q.Port})
 	if err != nil {
 		return dns.Virtual{}, err
 	}
-	out := dns.Virtual{Freshness: freshness(answer)}
+	out := dns.Virtual{Freshness: s.freshness(answer, h.Token)}
 	if found := answer.Value().(*api.Virtual).Addresses; found != nil {
 		if out.Address, err = netip.ParseAddr(found.Address); err != nil {
 			return dns.Virtual{}, catalog.Errorf(catalog.Internal, "virtual address of service %q: %w", q.Service, err)
