@@ -124,7 +124,8 @@ func Allowed(az Authorizer, need *Need) bool {
 // Consul's.
 func Refuse(az Authorizer, need Need) error {
 	who, why := "token", ""
-	switch id := AccessorOf(az); id {
+	id := AccessorOf(az)
+	switch id {
 	case "":
 	case AnonymousID:
 		who, why = "anonymous token", ". The anonymous token is used implicitly when a request does not specify a token"
@@ -138,7 +139,9 @@ func Refuse(az Authorizer, need Need) error {
 	case ReadAll:
 		access = Read
 	}
-	if rule := Explain(az, need); rule != "" {
+	if id == AnonymousID && need.Resource == ACL {
+		why += "." // clients compare the whole of it; nobody may do this without a token unless a rule says so
+	} else if rule := Explain(az, need); rule != "" {
 		why += "; " + rule + " decides"
 	}
 	if !need.Resource.named() || need.Access == ReadAll {

@@ -54,6 +54,7 @@ func TestRefuse(t *testing.T) {
 	write := acl.Need{Resource: acl.Key, Name: "foo", Access: acl.Write}
 	f(acl.As("1234", az), write, `Permission denied: token with AccessorID '1234' lacks permission 'key:write' on "foo"; the rule key_prefix "" with policy read decides`)
 	f(acl.As("1234", az), acl.Need{Resource: acl.Key, Name: "foo", Access: acl.WritePrefix}, `Permission denied: token with AccessorID '1234' lacks permission 'key:write' on "foo"; the rule key_prefix "" with policy read decides`)
+	f(acl.As(acl.AnonymousID, az), acl.Need{Resource: acl.ACL, Access: acl.Read}, `Permission denied: anonymous token lacks permission 'acl:read'. The anonymous token is used implicitly when a request does not specify a token.`)
 	f(acl.As(acl.AnonymousID, az), acl.Need{Resource: acl.Node, Name: "n", Access: acl.Read}, `Permission denied: anonymous token lacks permission 'node:read' on "n". The anonymous token is used implicitly when a request does not specify a token; the default policy, deny, decides`)
 	f(az, acl.Need{Resource: acl.Operator, Access: acl.Write}, `Permission denied: token lacks permission 'operator:write'; the rule operator = "read" decides`)
 	f(only(""), write, `Permission denied: token lacks permission 'key:write' on "foo"`)
