@@ -14,8 +14,8 @@ type ACL struct{ c *Client }
 // ACL returns the calls of the ACL system.
 func (c *Client) ACL() ACL { return ACL{c} }
 
-// asked makes a request and reads its answer.
-func asked[T any](ctx context.Context, a ACL, method, path string, q Query, in any) (*T, error) {
+// fetched makes a request and reads its answer.
+func fetched[T any](ctx context.Context, a ACL, method, path string, q Query, in any) (*T, error) {
 	out := new(T)
 	_, err := a.c.Do(ctx, method, path, q, in, out)
 	return out, err
@@ -34,7 +34,7 @@ func written[T any](ctx context.Context, a ACL, noun, id string, q Query, thing 
 	if id != "" {
 		path = Path("acl", noun, id)
 	}
-	return asked[T](ctx, a, http.MethodPut, path, q, thing)
+	return fetched[T](ctx, a, http.MethodPut, path, q, thing)
 }
 
 func (a ACL) remove(ctx context.Context, noun, id string, q Query) error {
@@ -49,7 +49,7 @@ func (a ACL) Bootstrap(ctx context.Context, secret catalog.SecretID, q Query) (*
 	if secret != "" {
 		body = struct{ BootstrapSecret catalog.SecretID }{secret}
 	}
-	return asked[catalog.Token](ctx, a, http.MethodPut, "/v1/acl/bootstrap", q, body)
+	return fetched[catalog.Token](ctx, a, http.MethodPut, "/v1/acl/bootstrap", q, body)
 }
 
 // ExpandedToken is a token with what it links to.
@@ -65,12 +65,12 @@ type ExpandedToken struct {
 // ReadToken returns the token with an accessor, or that of the request for "self". It fails with status 403 when there
 // is none.
 func (a ACL) ReadToken(ctx context.Context, accessor string, q Query) (*catalog.Token, error) {
-	return asked[catalog.Token](ctx, a, http.MethodGet, Path("acl", "token", accessor), q, nil)
+	return fetched[catalog.Token](ctx, a, http.MethodGet, Path("acl", "token", accessor), q, nil)
 }
 
 // ExpandToken returns a token with what it links to.
 func (a ACL) ExpandToken(ctx context.Context, accessor string, q Query) (*ExpandedToken, error) {
-	return asked[ExpandedToken](ctx, a, http.MethodGet, Path("acl", "token", accessor), q.With("expanded", "true"), nil)
+	return fetched[ExpandedToken](ctx, a, http.MethodGet, Path("acl", "token", accessor), q.With("expanded", "true"), nil)
 }
 
 // Tokens returns all tokens.
@@ -90,7 +90,7 @@ func (a ACL) UpdateToken(ctx context.Context, t *catalog.Token, q Query) (*catal
 
 // CloneToken makes another token that may do what one may.
 func (a ACL) CloneToken(ctx context.Context, accessor, description string, q Query) (*catalog.Token, error) {
-	return asked[catalog.Token](ctx, a, http.MethodPut, Path("acl", "token", accessor, "clone"), q, struct{ Description string }{description})
+	return fetched[catalog.Token](ctx, a, http.MethodPut, Path("acl", "token", accessor, "clone"), q, struct{ Description string }{description})
 }
 
 // DeleteToken removes a token. It fails with status 404 when there is none.
@@ -100,12 +100,12 @@ func (a ACL) DeleteToken(ctx context.Context, accessor string, q Query) error {
 
 // ReadPolicy returns the policy with an id. It fails with status 404 when there is none.
 func (a ACL) ReadPolicy(ctx context.Context, id string, q Query) (*catalog.Policy, error) {
-	return asked[catalog.Policy](ctx, a, http.MethodGet, Path("acl", "policy", id), q, nil)
+	return fetched[catalog.Policy](ctx, a, http.MethodGet, Path("acl", "policy", id), q, nil)
 }
 
 // ReadPolicyNamed returns the policy with a name.
 func (a ACL) ReadPolicyNamed(ctx context.Context, name string, q Query) (*catalog.Policy, error) {
-	return asked[catalog.Policy](ctx, a, http.MethodGet, Path("acl", "policy", "name", name), q, nil)
+	return fetched[catalog.Policy](ctx, a, http.MethodGet, Path("acl", "policy", "name", name), q, nil)
 }
 
 // Policies returns all policies, without their rules.
@@ -125,12 +125,12 @@ func (a ACL) DeletePolicy(ctx context.Context, id string, q Query) error {
 
 // ReadRole returns the role with an id. It fails with status 404 when there is none.
 func (a ACL) ReadRole(ctx context.Context, id string, q Query) (*catalog.Role, error) {
-	return asked[catalog.Role](ctx, a, http.MethodGet, Path("acl", "role", id), q, nil)
+	return fetched[catalog.Role](ctx, a, http.MethodGet, Path("acl", "role", id), q, nil)
 }
 
 // ReadRoleNamed returns the role with a name.
 func (a ACL) ReadRoleNamed(ctx context.Context, name string, q Query) (*catalog.Role, error) {
-	return asked[catalog.Role](ctx, a, http.MethodGet, Path("acl", "role", "name", name), q, nil)
+	return fetched[catalog.Role](ctx, a, http.MethodGet, Path("acl", "role", "name", name), q, nil)
 }
 
 // Roles returns all roles.
@@ -150,7 +150,7 @@ func (a ACL) DeleteRole(ctx context.Context, id string, q Query) error {
 
 // ReadAuthMethod returns the auth method with a name. It fails with status 404 when there is none.
 func (a ACL) ReadAuthMethod(ctx context.Context, name string, q Query) (*catalog.AuthMethod, error) {
-	return asked[catalog.AuthMethod](ctx, a, http.MethodGet, Path("acl", "auth-method", name), q, nil)
+	return fetched[catalog.AuthMethod](ctx, a, http.MethodGet, Path("acl", "auth-method", name), q, nil)
 }
 
 // AuthMethods returns all auth methods, without their settings.
@@ -175,7 +175,7 @@ func (a ACL) DeleteAuthMethod(ctx context.Context, name string, q Query) error {
 
 // ReadBindingRule returns the binding rule with an id. It fails with status 404 when there is none.
 func (a ACL) ReadBindingRule(ctx context.Context, id string, q Query) (*catalog.BindingRule, error) {
-	return asked[catalog.BindingRule](ctx, a, http.MethodGet, Path("acl", "binding-rule", id), q, nil)
+	return fetched[catalog.BindingRule](ctx, a, http.MethodGet, Path("acl", "binding-rule", id), q, nil)
 }
 
 // BindingRules returns the binding rules of an auth method, or with an empty name all.
@@ -205,12 +205,12 @@ func (a ACL) PolicyTemplates(ctx context.Context, q Query) (map[string]*catalog.
 
 // ReadPolicyTemplate returns one of them.
 func (a ACL) ReadPolicyTemplate(ctx context.Context, name string, q Query) (*catalog.PolicyTemplate, error) {
-	return asked[catalog.PolicyTemplate](ctx, a, http.MethodGet, "/v1/acl/templated-policy/name/"+name, q, nil)
+	return fetched[catalog.PolicyTemplate](ctx, a, http.MethodGet, "/v1/acl/templated-policy/name/"+name, q, nil)
 }
 
 // PreviewTemplate returns the policy that a template comes to.
 func (a ACL) PreviewTemplate(ctx context.Context, name string, vars *catalog.TemplateVariables, q Query) (*catalog.Policy, error) {
-	return asked[catalog.Policy](ctx, a, http.MethodPost, "/v1/acl/templated-policy/preview/"+name, q, vars)
+	return fetched[catalog.Policy](ctx, a, http.MethodPost, "/v1/acl/templated-policy/preview/"+name, q, vars)
 }
 
 // LoginRequest trades a bearer token for one of ours.
@@ -222,7 +222,7 @@ type LoginRequest struct {
 
 // Login logs in and returns the token.
 func (a ACL) Login(ctx context.Context, r *LoginRequest, q Query) (*catalog.Token, error) {
-	return asked[catalog.Token](ctx, a, http.MethodPost, "/v1/acl/login", q, r)
+	return fetched[catalog.Token](ctx, a, http.MethodPost, "/v1/acl/login", q, r)
 }
 
 // Logout gives up the token of the request, which must be that of a login.
@@ -243,13 +243,13 @@ type OIDCRequest struct {
 
 // OIDCAuthURL begins a login with a browser and returns where to send it.
 func (a ACL) OIDCAuthURL(ctx context.Context, r *OIDCRequest, q Query) (string, error) {
-	made, err := asked[struct{ AuthURL string }](ctx, a, http.MethodPost, "/v1/acl/oidc/auth-url", q, r)
+	made, err := fetched[struct{ AuthURL string }](ctx, a, http.MethodPost, "/v1/acl/oidc/auth-url", q, r)
 	return made.AuthURL, err
 }
 
 // OIDCCallback ends a login with a browser and returns the token.
 func (a ACL) OIDCCallback(ctx context.Context, r *OIDCRequest, q Query) (*catalog.Token, error) {
-	return asked[catalog.Token](ctx, a, http.MethodPost, "/v1/acl/oidc/callback", q, r)
+	return fetched[catalog.Token](ctx, a, http.MethodPost, "/v1/acl/oidc/callback", q, r)
 }
 
 // SetAgentToken replaces one of the agent's own tokens.
