@@ -19,8 +19,8 @@ import (
 	"github.com/curia-mesh/curia/connect"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
-	"github.com/curia-mesh/curia/server/fsm"
 	"github.com/curia-mesh/curia/server/snapshot"
+	"github.com/curia-mesh/curia/server/trial"
 )
 
 // Snapshots saves and restores the cluster's state, on the leader unless a stale one is asked for.
@@ -81,9 +81,6 @@ func (s *Snapshots) newestSnapshot() (*raft.SnapshotMeta, io.ReadCloser, error) 
 	}
 	return future.Open()
 }
-
-// maxIndex leaves room for the entries to come.
-const maxIndex = 1 << 62
 
 // RestoreSnapshot replaces the cluster's state by an archive. The whole archive is read, verified and
 // loaded beside the present state before anything is touched: what Raft has begun to restore it must be
@@ -154,28 +151,17 @@ const restoreTries = 3
 // tryArchive loads an archive's state into a store of its own. What contradicts itself is told of and no
 // more: it may be the only backup.
 func (s *Snapshots) tryArchive(a *snapshot.Archive, force bool) error {
-	content, err := a.State()
+	restored, err := trial.Restore(a)
 	if err != nil {
 		return err
 	}
-	trial := state.New()
-	index, _, err := fsm.Load(content, trial)
-	if err != nil {
-		return err
-	}
-	if v := a.Meta.Version; v < raft.SnapshotVersionMin || v > raft.SnapshotVersionMax {
-		return fmt.Errorf("snapshot: version %d is none that this program knows", v)
-	}
-	if index > a.Meta.Index || a.Meta.Index > maxIndex {
-		return fmt.Errorf("snapshot: impossible index: the state is of %d, the archive of %d", index, a.Meta.Index)
-	}
-	if wrong := trial.Check(); len(wrong) > 0 {
-		s.log.Warn("the state in the archive contradicts itself", "places", len(wrong), "first", wrong[0])
+	if len(restored.Wrong) > 0 {
+		s.log.Warn("the state in the archive contradicts itself", "places", len(restored.Wrong), "first", restored.Wrong[0])
 	}
 	if force {
 		return nil
 	}
-	return stranger(trial.Read(), s.store.Read())
+	return stranger(restored.Store.Read(), s.store.Read())
 }
 
 // stranger returns an error when an archive is of another cluster than this one, which has data of its own. A cluster
