@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -216,4 +217,23 @@ func TestPoliciesAndRoles(t *testing.T) {
 	if stored, _ := state.Role(s.store.Read(), nil, made.ID); stored.Policies[0].Name != "renamed" {
 		t.Errorf("the role links %v", stored.Policies)
 	}
+}
+
+// TestTokensReap: tokens whose time is over are removed, and no others.
+func TestTokensReap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := secured(t)
+		short := s.token(t, catalog.Token{ExpirationTTL: catalog.Duration(time.Minute)})
+		long := s.token(t, catalog.Token{ExpirationTTL: catalog.Duration(time.Hour)})
+		time.Sleep(time.Minute)
+		s.refused(t, api.ACLResolve.Name, &api.SecretQuery{Secret: short.SecretID}, catalog.Denied, "")
+		over, next := state.ExpiredTokens(s.store.Read(), time.Now(), 10)
+		if !slices.Equal(over, []string{short.AccessorID}) || !next.Equal(*long.ExpirationTime) {
+			t.Fatalf("expired are %v, then %v", over, next)
+		}
+		s.do(t, api.TokensReap.Name, &api.TokensExpire{Accessors: []string{short.AccessorID, long.AccessorID, "none"}})
+		if left, _ := state.Tokens(s.store.Read(), nil); len(left) != 2 {
+			t.Errorf("left are %v", left)
+		}
+	})
 }

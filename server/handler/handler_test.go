@@ -26,15 +26,16 @@ type server struct {
 	store *state.Store
 	index uint64
 	// allowed are the needs that a call may have, as "service:write web"; nil is all.
-	allowed []string
-	reset   uint64 // the index of the ACL bootstrap that the operator takes back
+	allowed  []string
+	proposed [][]byte // all log entries
+	reset    uint64   // the index of the ACL bootstrap that the operator takes back
 }
 
 func newServer(store *state.Store) *server {
 	s := &server{store: store, index: 1}
 	s.Registry = endpoint.New(s, store)
 	handler.Register(s.Registry, handler.Deps{Datacenter: "dc1", Store: store, Sessions: noTimers{}, ACL: handler.ACL{
-		Enabled: true, Reset: func() uint64 { return s.reset }, Bootstrapped: func(uint64) { s.reset = 0 },
+		Enabled: true, Logins: gate{}, Reset: func() uint64 { return s.reset }, Bootstrapped: func(uint64) { s.reset = 0 },
 	}})
 	return s
 }
@@ -46,6 +47,7 @@ func (noTimers) Stop(string)                            {}
 
 func (s *server) Propose(_ context.Context, entry []byte) (any, error) {
 	s.index++
+	s.proposed = append(s.proposed, entry)
 	tx := s.store.Write(s.index)
 	reply, err := s.Apply(tx, entry)
 	if err != nil {

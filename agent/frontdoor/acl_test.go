@@ -1,0 +1,127 @@
+package frontdoor_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/curia-mesh/curia/agent/testkit"
+)
+
+const management = "5f3c2a10-0000-4000-8000-00000000feed"
+
+// tokens are the settings of an agent that checks them.
+func tokens(more testkit.Settings) testkit.Settings {
+	acl := testkit.Settings{"enabled": true, "default_policy": "deny", "enable_token_persistence": true, "tokens": testkit.Settings{"initial_management": management, "agent": management}}
+	for key, value := range more {
+		acl[key] = value
+	}
+	return testkit.Settings{"acl": acl, "log_level": "trace"}
+}
+
+func as(secret string) []string { return []string{"X-Consul-Token", secret} }
+
+// made is a token as the API answers with it.
+type made struct{ AccessorID, SecretID string }
+
+func create(t *testing.T, a testkit.Client, body string) (token made) {
+	t.Helper()
+	a.Do(t, "PUT", "/v1/acl/token", body, as(management)...).Want(t, http.StatusOK).JSON(t, &token)
+	return token
+}
+
+// TestA28_Waiting: who waits for a change gets an answer for the token as it is then: none when it is gone, and less when
+// it may do less.
+func TestA28_Waiting(t *testing.T) {
+	a := testkit.New(t, tokens(nil)).Start(t)
+	policy := func(rules string) string {
+		return fmt.Sprintf(`{"Name": "p", "Rules": %q}`, rules)
+	}
+	var p struct{ ID string }
+	a.Do(t, "PUT", "/v1/acl/policy", policy(`key_prefix "" { policy = "read" }`), as(management)...).Want(t, http.StatusOK).JSON(t, &p)
+	gone, less := create(t, a.Client, `{"Policies": [{"Name": "p"}], "ServiceIdentities": [{"ServiceName": "x"}]}`), create(t, a.Client, `{"Policies": [{"Name": "p"}]}`)
+	a.Do(t, "PUT", "/v1/kv/a/b", "1", as(management)...).Want(t, http.StatusOK)
+	type reply struct {
+		testkit.Reply
+		err error
+	}
+	wait := func(secret string) <-chan reply {
+		t.Helper()
+		index := a.Do(t, "GET", "/v1/kv/a/b", "", as(secret)...).Want(t, http.StatusOK).Index()
+		got := make(chan reply, 1)
+		go func() {
+			r, err := a.Ask(context.Background(), "GET", "/v1/kv/a/b?wait=20s&index="+strconv.FormatUint(index, 10), "", as(secret)...)
+			got <- reply{r, err}
+		}()
+		return got
+	}
+	first, second := wait(gone.SecretID), wait(less.SecretID)
+	a.Do(t, "DELETE", "/v1/acl/token/"+gone.AccessorID, "", as(management)...).Want(t, http.StatusOK)
+	a.Do(t, "PUT", "/v1/acl/policy/"+p.ID, policy(`key "other" { policy = "read" }`), as(management)...).Want(t, http.StatusOK)
+	a.Do(t, "PUT", "/v1/kv/a/b", "2", as(management)...).Want(t, http.StatusOK)
+	for name, got := range map[string]<-chan reply{"of a deleted token": first, "of a token that may do less": second} {
+		if r := <-got; r.err != nil || r.Status != http.StatusForbidden {
+			t.Errorf("the answer %s: %d %s %v", name, r.Status, r.Body, r.err)
+		}
+	}
+}
+
+// TestTokensKept: tokens that are set over the API are there after a restart, readable by their owner only, and the last
+// management token can be had back.
+func TestTokensKept(t *testing.T) {
+	n := testkit.New(t, tokens(nil))
+	a := n.Start(t)
+	reader := create(t, a.Client, `{"TemplatedPolicies": [{"TemplateName": "builtin/dns"}]}`)
+	a.Do(t, "PUT", "/v1/agent/token/default", fmt.Sprintf(`{"Token": %q}`, reader.SecretID), as(management)...).Want(t, http.StatusOK)
+	nodes := func(a *testkit.Agent) int {
+		var list []any
+		a.Do(t, "GET", "/v1/catalog/nodes", "").Want(t, http.StatusOK).JSON(t, &list)
+		return len(list)
+	}
+	if got := nodes(a); got != 1 {
+		t.Errorf("who shows no token sees %d nodes, want 1", got)
+	}
+	a.Reload(t)
+	if got := nodes(a); got != 1 {
+		t.Errorf("after a reload who shows no token sees %d nodes, want 1", got)
+	}
+	a.Stop(t)
+	info, err := os.Stat(filepath.Join(n.Data(), "acl-tokens.json"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Error(info, err)
+	}
+	a = n.Start(t)
+	if got := nodes(a); got != 1 {
+		t.Errorf("after a restart who shows no token sees %d nodes, want 1", got)
+	}
+	refusal := a.Do(t, "PUT", "/v1/acl/bootstrap", "").Want(t, http.StatusForbidden).Body
+	_, rest, _ := strings.Cut(refusal, "reset index: ")
+	index, _, _ := strings.Cut(rest, ")")
+	file := filepath.Join(n.Data(), "acl-bootstrap-reset")
+	for text, status := range map[string]int{"": http.StatusForbidden, "x": http.StatusForbidden, "1": http.StatusForbidden} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a.Do(t, "PUT", "/v1/acl/bootstrap", "").Want(t, status)
+	}
+	if err := os.WriteFile(file, []byte(index+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var again made
+	a.Do(t, "PUT", "/v1/acl/bootstrap", "").Want(t, http.StatusOK).JSON(t, &again)
+	if _, err := os.Stat(file); err == nil {
+		t.Error("the reset file is there still")
+	}
+	a.Do(t, "PUT", "/v1/acl/bootstrap", "").Want(t, http.StatusForbidden)
+	a.Do(t, "GET", "/v1/acl/tokens", "", as(again.SecretID)...).Want(t, http.StatusOK)
+	for _, secret := range []string{management, reader.SecretID, again.SecretID} {
+		if strings.Contains(a.Log.String(), secret) {
+			t.Error("the log, at trace level, holds a secret")
+		}
+	}
+}
