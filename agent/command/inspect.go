@@ -215,7 +215,7 @@ func snapshotDecode(*flag.FlagSet) action {
 			if err := enc.Encode(record{"SnapshotHeader", meta}); err != nil {
 				return err
 			}
-			_, err := fsm.Scan(state, func(table string, row any) error { return enc.Encode(record{title(table), row}) })
+			_, err := fsm.Scan(state, func(table string, row any) error { return enc.Encode(record{title(table), withoutSecrets(row)}) })
 			return err
 		})
 		if err != nil {
@@ -223,4 +223,17 @@ func snapshotDecode(*flag.FlagSet) action {
 		}
 		return out.Flush()
 	}
+}
+
+// withoutSecrets is a row as it is shown: what whoever has it may do stays out.
+func withoutSecrets(row any) any {
+	switch r := row.(type) {
+	case *catalog.Token:
+		shown := *r
+		shown.SecretID = "(hidden)"
+		return &shown
+	case *catalog.AuthMethod:
+		return r.Hidden()
+	}
+	return row
 }

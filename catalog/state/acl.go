@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
 	"iter"
 	"slices"
@@ -17,7 +18,7 @@ var (
 		of:   func(v *version) *rows[catalog.Token] { return &v.tokens },
 		keys: []func([]byte, *catalog.Token) []byte{
 			primary:       func(key []byte, t *catalog.Token) []byte { return joined(key, t.AccessorID) },
-			tokenBySecret: func(key []byte, t *catalog.Token) []byte { return joined(key, t.SecretID.Reveal()) },
+			tokenBySecret: func(key []byte, t *catalog.Token) []byte { return secretKey(key, t.SecretID) },
 			tokenByExpiry: func(key []byte, t *catalog.Token) []byte {
 				if t.ExpirationTime == nil {
 					return nil
@@ -58,6 +59,12 @@ const (
 	byName        = 1
 )
 
+// secretKey is the hash of a secret: how long it takes to look one up tells nothing of how those begin that there are.
+func secretKey(key []byte, secret catalog.SecretID) []byte {
+	sum := sha256.Sum256([]byte(secret))
+	return append(key, sum[:]...)
+}
+
 // expiryKey is a time in an order that is that of bytes; before 1970 there is none.
 func expiryKey(key []byte, at time.Time) []byte {
 	return binary.BigEndian.AppendUint64(key, uint64(max(at.UnixNano(), 0)))
@@ -73,7 +80,7 @@ func Token(tx *Txn, w *Watch, accessor string) (*catalog.Token, uint64) {
 
 // TokenOf returns the token with a secret, nil when there is none.
 func TokenOf(tx *Txn, w *Watch, secret catalog.SecretID) *catalog.Token {
-	return tokens.get(tx, w, tokenBySecret, tx.key(secret.Reveal()))
+	return tokens.get(tx, w, tokenBySecret, secretKey(nil, secret))
 }
 
 // Tokens returns all tokens by accessor.

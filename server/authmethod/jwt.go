@@ -10,6 +10,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,7 +98,7 @@ func (c *jwtConfig) checkMappings() error {
 	for _, mappings := range []map[string]string{c.ClaimMappings, c.ListClaimMappings} {
 		for claim, name := range mappings {
 			switch {
-			case claim == "" || name == "" || strings.ContainsAny(name, "${}. "):
+			case claim == "" || name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "":
 				return catalog.Errorf(catalog.Invalid, "ClaimMappings: %q to %q: want the name of a claim and one of letters, digits, - and _", claim, name)
 			case seen[name]:
 				return catalog.Errorf(catalog.Invalid, "ClaimMappings: two claims are mapped to %q", name)
@@ -328,27 +330,37 @@ func (c *jwtConfig) checkTimes(claims map[string]any, now time.Time) error {
 	return nil
 }
 
-// jwtFields is what selectors speak of.
-type jwtFields struct {
-	Value map[string]string   `bexpr:"value"`
-	List  map[string][]string `bexpr:"list"`
-}
-
 // subject is who has claims. What they lack is empty.
 func (c *jwtConfig) subject(claims map[string]any) *Subject {
-	fields := &jwtFields{map[string]string{}, map[string][]string{}}
-	out := &Subject{Fields: fields, Variables: map[string]string{}}
+	out := &Subject{Variables: map[string]string{}}
+	values, lists := map[string]any{}, map[string]any{}
 	for claim, name := range c.ClaimMappings {
 		value := ""
 		if list := texts(find(claims, claim)); len(list) == 1 {
 			value = list[0]
 		}
-		fields.Value[name], out.Variables["value."+name] = value, value
+		values[name], out.Variables["value."+name] = value, value
 	}
 	for claim, name := range c.ListClaimMappings {
-		fields.List[name] = texts(find(claims, claim))
+		lists[name] = texts(find(claims, claim))
 	}
+	out.Fields = structOf(map[string]any{"value": structOf(values), "list": structOf(lists)})
 	return out
+}
+
+// structOf makes a struct of what selectors speak of: unlike a map's, the names of its fields are known, so that a
+// selector with another one is found wrong.
+func structOf(fields map[string]any) any {
+	names := slices.Sorted(maps.Keys(fields))
+	types := make([]reflect.StructField, len(names))
+	for i, name := range names {
+		types[i] = reflect.StructField{Name: "F" + strconv.Itoa(i), Type: reflect.TypeOf(fields[name]), Tag: reflect.StructTag(`bexpr:"` + name + `"`)}
+	}
+	s := reflect.New(reflect.StructOf(types)).Elem()
+	for i, name := range names {
+		s.Field(i).Set(reflect.ValueOf(fields[name]))
+	}
+	return s.Interface()
 }
 
 // find returns a claim, by its name or by a JSON pointer (RFC 6901).

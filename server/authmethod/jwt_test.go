@@ -24,6 +24,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/filter"
 	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/authmethod"
 )
@@ -137,9 +138,22 @@ func TestJWT(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(who.Variables, who.Fields); got != "map[value.name:web value.none: value.unit:u1] &{map[name:web none: unit:u1] map[groups:[a b]]}" {
+	if got := fmt.Sprint(who.Variables, who.Fields); got != "map[value.name:web value.none: value.unit:u1] {{[a b]} {web  u1}}" {
 		t.Error(got)
 	}
+	selects := func(selector string, want, valid bool) {
+		t.Helper()
+		keep, err := filter.Compile(selector)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := keep.Accepts(who.Fields); got != want || (err == nil) != valid {
+			t.Errorf("%s: %v, %v", selector, got, err)
+		}
+	}
+	selects("value.name == web and b in list.groups", true, true)
+	selects("value.unit == u2", false, true)
+	selects("value.nane == web", false, false) // no such claim is mapped
 	now := time.Now()
 	f := func(says string, other claims) {
 		t.Helper()
