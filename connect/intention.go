@@ -78,6 +78,7 @@ type Policy struct {
 	rules    map[Caller]*rule // the one that counts for each caller that is named; Wildcard for the others
 	shadows  map[Caller]*rule // by folded caller: that refuses other spellings of one that is refused something
 	fallback Verdict
+	headers  []string
 }
 
 // rule is one intention, ready to be asked.
@@ -120,6 +121,7 @@ func NewPolicy(named, all *catalog.ServiceIntentions, defaultAllow bool, members
 			if err != nil {
 				return nil, err
 			}
+			p.note(r)
 			peers := []string{source.Peer}
 			if source.SamenessGroup != "" && members != nil {
 				peers = members(source.SamenessGroup)
@@ -135,6 +137,20 @@ func NewPolicy(named, all *catalog.ServiceIntentions, defaultAllow bool, members
 	}
 	return p, nil
 }
+
+// note takes note of the headers that a rule looks at.
+func (p *Policy) note(r *rule) {
+	for i := range r.permissions {
+		for _, h := range r.permissions[i].headers {
+			if !slices.Contains(p.headers, h.name) {
+				p.headers = append(p.headers, h.name)
+			}
+		}
+	}
+}
+
+// Headers are the names, in canonical form, of all that Request looks at in the header of a request.
+func (p *Policy) Headers() []string { return p.headers }
 
 func newRule(entry *catalog.ServiceIntentions, source *catalog.SourceIntention) (*rule, error) {
 	r := &rule{destination: entry, source: source, verdict: verdictOf(source.Action), jwt: entry.JWT}

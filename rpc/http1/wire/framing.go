@@ -150,3 +150,23 @@ func Same(b []byte, lower string) bool {
 func Unreserved(c byte) bool {
 	return letter(c) || digit(c) || c == '-' || c == '_' || c == '.' || c == '~'
 }
+
+// Fold reports whether b and a name are the same in whatever case.
+func Fold(b []byte, name string) bool {
+	if len(b) != len(name) {
+		return false
+	}
+	for i, c := range b {
+		if lower(c) != lower(name[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c |= 0x20
+	}
+	return c
+}

@@ -1,0 +1,98 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/curia-mesh/curia/connect"
+)
+
+// host is an endpoint as one identity of ours reaches it under one of theirs. It outlives snapshots: connections that
+// are kept for the next exchange are its.
+type host struct {
+	key     hostKey
+	expect  []connect.ID
+	current atomic.Pointer[generation] // of the TLS configuration
+
+	mu      sync.Mutex
+	idle    []*upstream // the last one that was used is the last
+	retired bool
+}
+
+// hostKey tells hosts apart. Connections of different callers do not mix where the endpoint is told about them.
+type hostKey struct {
+	Endpoint
+	certs      Certs
+	identities string
+	serverName string
+	keepIdle   time.Duration
+	maxIdle    int
+}
+
+func keyOf(t *Target, e Endpoint) hostKey {
+	var ids strings.Builder
+	for _, id := range t.Identities {
+		ids.WriteString(id.String())
+		ids.WriteByte('\n')
+	}
+	return hostKey{e, t.Certs, ids.String(), t.ServerName, or(t.KeepIdle, defaultKeepIdle), or(t.MaxIdle, defaultMaxIdle)}
+}
+
+func newHost(t *Target, key hostKey) *host { return &host{key: key, expect: t.Identities} }
+
+// generation is that of what is shown and believed, 0 without TLS.
+func (h *host) generation() uint64 {
+	if h.key.certs == nil {
+		return 0
+	}
+	return h.key.certs.Generation()
+}
+
+// sessions is how many sessions can be gone on with. One is used once.
+const sessions = 16
+
+func (h *host) tls() *tls.Config {
+	n := h.generation()
+	if g := h.current.Load(); g != nil && g.number == n {
+		return g.config
+	}
+	config := modern(connect.ClientTLS(h.key.certs, h.expect...))
+	config.ServerName = h.key.serverName
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(sessions)
+	h.current.Store(&generation{n, config})
+	return config
+}
+
+// dial makes a connection for a caller, with all that comes before its first byte.
+func (h *host) dial(t *Target, c *client) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), or(t.ConnectTimeout, defaultConnectTimeout))
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, h.key.Network, h.key.Address)
+	if err != nil {
+		return nil, err
+	}
+	if t.SendProxy > 0 {
+		by, _ := ctx.Deadline()
+		conn.SetWriteDeadline(by)
+		if _, err := conn.Write(appendProxy(nil, t.SendProxy, c.remote, c.local)); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		conn.SetWriteDeadline(time.Time{})
+	}
+	if h.key.certs == nil {
+		return conn, nil
+	}
+	secure := tls.Client(newRecords(conn), h.tls())
+	if err := c.listening.proxy.shake(ctx, secure); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secure, nil
+}

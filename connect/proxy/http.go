@@ -1,0 +1,228 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/curia-mesh/curia/rpc/http1/wire"
+)
+
+// downstream is a client's connection for requests over HTTP/1.1, one after the other.
+type downstream struct {
+	client *client
+	reader
+	writer
+	probe *probe
+	*work // borrowed for an exchange
+	close bool
+}
+
+// work is what an exchange needs and the time between two does not.
+type work struct {
+	room *buffer
+	head wire.Head
+	text []byte // of the head
+	exchange
+}
+
+var works = sync.Pool{New: func() any { return new(work) }}
+
+// idleSize is how many bytes a connection without a request holds.
+const idleSize = 4 << 10
+
+// serveHTTP serves a connection until it ends.
+func serveHTTP(c *client) {
+	d := &downstream{client: c, reader: reader{conn: c.conn, in: make([]byte, idleSize)}, writer: writer{conn: c.conn}, probe: newProbe(c.raw)}
+	defer d.shrink(nil)
+	for first := true; d.serve(first); first = false {
+	}
+}
+
+// serve serves one request. It reports whether another may follow.
+func (d *downstream) serve(first bool) bool {
+	c := d.client
+	conf := c.listening.config.Load()
+	if !d.wait(conf, first) {
+		return false
+	}
+	d.borrow(conf)
+	defer d.release()
+	text, err := d.reader.readHead(or(conf.MaxHead, defaultHead))
+	if err == nil {
+		d.text = append(d.text[:0], text...)
+		err = d.head.Parse(d.text)
+	}
+	if err != nil {
+		d.refuse(err)
+		return false
+	}
+	d.exchange.run(d, c.listening.config.Load())
+	if d.close {
+		d.linger()
+	}
+	return !d.close
+}
+
+// wait waits for the first byte of a request.
+func (d *downstream) wait(conf *Listener, first bool) bool {
+	if d.reader.r < d.reader.w {
+		d.patience(time.Now(), or(conf.HeadTime, defaultHeadTime))
+		return true
+	}
+	if len(d.in) != idleSize {
+		d.shrink(make([]byte, idleSize))
+	}
+	idle := or(conf.IdleTime, defaultIdle)
+	if first {
+		idle = or(conf.HeadTime, defaultHeadTime)
+	}
+	l := d.client.listening
+	d.client.state.Store(waiting)
+	if l.stopping.Load() {
+		return false
+	}
+	d.patience(time.Now(), idle)
+	if d.fill() != nil || !d.client.state.CompareAndSwap(waiting, busy) {
+		return false
+	}
+	if text := d.in[d.reader.r:d.reader.w]; len(text) < 4 || string(text[len(text)-4:]) != "\r\n\r\n" { // there is more to wait for
+		d.patience(time.Now(), or(conf.HeadTime, defaultHeadTime))
+	}
+	return true
+}
+
+func (d *downstream) borrow(conf *Listener) {
+	d.work = works.Get().(*work)
+	d.room = outs.Get().(*buffer)
+	d.out, d.sent, d.close = d.room.b[:0], 0, false
+	d.writer.part, d.writer.time = or(conf.Part, defaultPart), or(conf.PartTime, defaultPartTime)
+}
+
+func (d *downstream) release() {
+	d.room.give(d.out)
+	d.out, d.room = nil, nil
+	w := d.work
+	d.work = nil
+	if cap(w.text) <= maxRoom {
+		w.exchange.clear()
+		works.Put(w)
+	}
+}
+
+// refuse answers what is no request.
+func (d *downstream) refuse(err error) {
+	var e *wire.Error
+	if errors.As(err, &e) {
+		d.answer(e.Status, e.Reason, "", false, false)
+		d.linger()
+	}
+}
+
+// answer answers a request in place of an endpoint. It reports whether the caller got it.
+func (d *downstream) answer(status int, reason, fields string, headOnly, stay bool) bool {
+	text := strconv.Itoa(status) + " " + http.StatusText(status) + ": " + reason + "\n"
+	d.out = append(d.out[:0], "HTTP/1.1 "...)
+	d.out = strconv.AppendInt(d.out, int64(status), 10)
+	d.out = append(append(append(d.out, ' '), http.StatusText(status)...), "\r\n"...)
+	d.out = append(append(d.out, "Content-Type: text/plain; charset=utf-8\r\n"...), fields...)
+	d.out = appendLength(d.out, int64(len(text)))
+	if !stay {
+		d.out = append(d.out, "Connection: close\r\n"...)
+	}
+	d.out = append(d.out, "\r\n"...)
+	if !headOnly {
+		d.out = append(d.out, text...)
+	}
+	return d.flush() == nil
+}
+
+// Bounds of what is read from a client that is not listened to any more: closing over unread bytes would take the
+// answer back.
+const (
+	lingerTime  = 2 * time.Second
+	lingerBytes = 16 << 20
+)
+
+func (d *downstream) linger() {
+	half, ok := d.client.conn.(halfCloser)
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	d.client.raw.SetReadDeadline(time.Now().Add(lingerTime))
+	io.CopyN(io.Discard, d.client.raw, lingerBytes)
+}
+
+// upload passes the body of a request on while its response is being read.
+type upload struct {
+	done   chan struct{}
+	err    error // why it is not complete
+	client bool  // the client is why
+	over   atomic.Bool
+}
+
+// start passes on what is left of a body, in a goroutine that ends with it, or when stop is called.
+func (u *upload) start(d *downstream, to *upstream) {
+	u.done = make(chan struct{})
+	u.err, u.client = nil, false
+	u.over.Store(false)
+	go func() {
+		defer close(u.done)
+		u.err = u.pass(d, to)
+		u.over.Store(u.err == nil)
+		if u.client { // no response can come to half a request
+			abort(to.raw)
+		}
+	}()
+}
+
+func (u *upload) pass(d *downstream, to stream) error {
+	for {
+		part, err := d.reader.next()
+		if err == io.EOF {
+			return to.finish(trailersOf(d.reader.rear()))
+		}
+		if err != nil {
+			u.client = true
+			return err
+		}
+		if err := to.more(part); err != nil {
+			return err
+		}
+	}
+}
+
+// settle is how long the end of an upload is waited for when its response has come: the last bytes of it may just have
+// been written.
+const settle = 5 * time.Millisecond
+
+// finished reports whether everything was passed on, or will be at once.
+func (u *upload) finished() bool {
+	if u.over.Load() {
+		return true
+	}
+	late := time.NewTimer(settle)
+	defer late.Stop()
+	select {
+	case <-u.done:
+	case <-late.C:
+	}
+	return u.over.Load()
+}
+
+var past = time.Unix(1, 0)
+
+// stop ends the upload, wherever it is, and reports whether it was complete.
+func (u *upload) stop(d *downstream, up *upstream) bool {
+	if !u.over.Load() {
+		d.client.raw.SetReadDeadline(past)
+		up.raw.SetWriteDeadline(past)
+	}
+	<-u.done
+	d.readBy, up.writeBy = time.Time{}, time.Time{}
+	return u.over.Load()
+}

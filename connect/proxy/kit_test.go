@@ -1,0 +1,283 @@
+package proxy_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"math/big"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect"
+	"github.com/curia-mesh/curia/connect/proxy"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const domain = "11111111-2222-3333-4444-555555555555.consul"
+
+// authority signs certificates, also such as no authority should.
+type authority struct {
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &authority{key, cert}
+}
+
+var serial atomic.Int64
+
+// leaf signs a certificate for an identity, as change wants it.
+func (a *authority) leaf(t testing.TB, id connect.ID, change func(*x509.Certificate)) *tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial.Add(1) + 1), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		URIs: []*url.URL{id.URL()},
+	}
+	if change != nil {
+		change(template)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// certs is what a service shows and believes, and can be changed.
+type certs struct {
+	mu         sync.Mutex
+	leaf       *tls.Certificate
+	trust      *connect.Trust
+	generation uint64
+}
+
+func (c *certs) Certificate() (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leaf, nil
+}
+
+func (c *certs) Trust() (*connect.Trust, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.trust, nil
+}
+
+func (c *certs) Generation() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.generation
+}
+
+func (c *certs) change(do func(c *certs)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	do(c)
+	c.generation++
+}
+
+func trustOf(all ...*authority) *connect.Trust {
+	t := &connect.Trust{Domain: domain, Roots: x509.NewCertPool()}
+	for _, a := range all {
+		t.Roots.AddCert(a.cert)
+	}
+	return t
+}
+
+func service(name string) connect.ID { return connect.Service(domain, "dc1", name) }
+
+func (a *authority) certs(t testing.TB, name string) *certs {
+	return &certs{leaf: a.leaf(t, service(name), nil), trust: trustOf(a), generation: 1}
+}
+
+// turns picks endpoints in turn, and counts what it is told.
+type turns struct {
+	n       int
+	next    atomic.Uint64
+	results [8]atomic.Int64
+	busy    atomic.Int64
+}
+
+func (b *turns) Pick(_ uint64, not int) int {
+	if b.n == 0 {
+		return -1
+	}
+	b.busy.Add(1)
+	i := int(b.next.Add(1) % uint64(b.n))
+	if i == not {
+		i = (i + 1) % b.n
+	}
+	return i
+}
+
+func (b *turns) Done(_ int, r proxy.Result, _ time.Duration) {
+	b.busy.Add(-1)
+	b.results[r].Add(1)
+}
+
+func target(name string, addrs ...string) *proxy.Target {
+	t := &proxy.Target{Name: name, Balancer: &turns{n: len(addrs)}}
+	for _, a := range addrs {
+		t.Endpoints = append(t.Endpoints, proxy.Endpoint{Network: "tcp", Address: a})
+	}
+	return t
+}
+
+// run runs a proxy until the test ends.
+func run(t testing.TB, s *proxy.Snapshot, o proxy.Options) *proxy.Proxy {
+	t.Helper()
+	if o.DrainTime == 0 {
+		o.DrainTime = time.Second
+	}
+	p := proxy.New(o)
+	if err := p.Update(s); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }() // ends with the test
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// pair is a mesh of two services: what web says to its proxy arrives at api's, and from there at the application.
+type pair struct {
+	ca       *authority
+	out, in  *proxy.Proxy
+	outgoing *proxy.Listener
+	incoming *proxy.Listener
+	addr     string // at which web reaches api
+}
+
+// mesh runs a pair for an application, as change wants it.
+func mesh(t testing.TB, kind proxy.Protocol, app string, change func(p *pair)) *pair {
+	t.Helper()
+	p := &pair{ca: newAuthority(t)}
+	p.incoming = &proxy.Listener{
+		Name: "public", Network: "tcp", Address: "127.0.0.1:0", Protocol: kind, Certs: p.ca.certs(t, "api"), TrustForwarded: true,
+		Routes: proxy.Direct(target("local", app)), Policy: policy(t, true),
+	}
+	p.outgoing = &proxy.Listener{Name: "upstream", Network: "tcp", Address: "127.0.0.1:0", Protocol: kind, TrustForwarded: true}
+	if change != nil {
+		change(p)
+	}
+	p.in = run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{p.incoming}}, proxy.Options{})
+	if p.outgoing.Routes == nil {
+		p.outgoing.Routes = proxy.Direct(p.target(t))
+	}
+	p.out = run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{p.outgoing}}, proxy.Options{})
+	p.addr = p.out.Addr("upstream").String()
+	return p
+}
+
+func (p *pair) target(t testing.TB) *proxy.Target {
+	to := target("api", p.in.Addr("public").String())
+	to.Certs, to.Identities, to.ServerName = p.ca.certs(t, "web"), []connect.ID{service("api")}, "api.default.dc1.internal."+domain
+	return to
+}
+
+// policy allows or denies everything but what intentions say.
+func policy(t testing.TB, allow bool, sources ...*catalog.SourceIntention) *connect.Policy {
+	t.Helper()
+	entry := &catalog.ServiceIntentions{Sources: sources}
+	entry.Kind, entry.Name = catalog.EntryServiceIntentions, "api"
+	entry.Normalize()
+	p, err := connect.NewPolicy(entry, nil, allow, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// listen serves connections with do until the test ends.
+func listen(t testing.TB, do func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Add(1)
+	go func() { // ends with the listener
+		defer all.Done()
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Add(1)
+			go func() { // ends with the connection
+				defer all.Done()
+				defer c.Close()
+				do(c)
+			}()
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		all.Wait()
+	})
+	return l.Addr().String()
+}
+
+// dial connects, for as long as the test.
+func dial(t testing.TB, addr string) *net.TCPConn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	return c.(*net.TCPConn)
+}
+
+// say sends text and returns all that comes back until the end.
+func say(t testing.TB, addr, text string) string {
+	t.Helper()
+	c := dial(t, addr)
+	io.WriteString(c, text)
+	said, _ := io.ReadAll(c)
+	return string(said)
+}

@@ -1,0 +1,231 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/curia-mesh/curia/connect"
+)
+
+// listening is an open listener and its connections.
+type listening struct {
+	net.Listener
+	proxy    *Proxy
+	config   atomic.Pointer[Listener]
+	server   *serverTLS
+	stopping atomic.Bool
+
+	refused atomic.Uint64 // connections above the limit
+	own     *edge         // of requests that went to no target
+
+	mu    sync.Mutex
+	conns map[*client]struct{}
+}
+
+// client is a connection that was accepted.
+type client struct {
+	listening *listening
+	raw       net.Conn // under TLS
+	conn      net.Conn // what the peer says
+	local     net.Addr
+	remote    net.Addr // the peer's, or what the PROXY protocol says
+	shard     uint32
+
+	caller connect.Caller // when known
+	peer   connect.ID
+	known  atomic.Bool
+	state  atomic.Uint32
+	cutBy  atomic.Bool
+	lines  []byte // fields that say who the caller is, as it proved
+
+	forwarded []byte // fields that say for whom a request is, where the caller is not trusted to
+
+	mu    sync.Mutex
+	other net.Conn // what it is passed on to, where that has no exchanges
+}
+
+// States of a connection.
+const (
+	busy    uint32 = iota
+	waiting        // for a request
+	closing
+)
+
+func newListening(p *Proxy, l net.Listener, c *Listener) *listening {
+	n := &listening{Listener: l, proxy: p, own: p.edge(c.Name, ""), conns: map[*client]struct{}{}}
+	n.configure(c)
+	return n
+}
+
+func (l *listening) configure(c *Listener) {
+	if c.Certs != nil && (l.server == nil || l.server.certs != c.Certs) {
+		l.server = &serverTLS{certs: c.Certs}
+	}
+	l.config.Store(c)
+}
+
+// replace goes on with another configuration, and cuts the connections that it denies.
+func (l *listening) replace(c *Listener) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.configure(c)
+	for peer := range l.conns {
+		if peer.known.Load() && !peer.allowed(c) {
+			l.proxy.Log.Info("connection cut: it is denied now", "listener", c.Name, "from", peer.caller.Service)
+			peer.cut()
+		}
+	}
+}
+
+// stop takes no more connections, and those without an exchange are ended.
+func (l *listening) stop() {
+	l.stopping.Store(true)
+	l.Listener.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		if c.state.CompareAndSwap(waiting, closing) {
+			c.raw.Close()
+		}
+	}
+}
+
+// accept serves the connections that come, until the listener is closed. Running out of files or memory delays it.
+func (l *listening) accept() {
+	var pause time.Duration
+	for {
+		raw, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			l.admit(raw)
+		case l.stopping.Load() || errors.Is(err, net.ErrClosed):
+			return
+		default:
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			l.proxy.Log.Warn("accepting a connection", "listener", l.config.Load().Name, "err", err, "again", pause)
+			time.Sleep(pause)
+		}
+	}
+}
+
+// admit takes a connection in, unless there are too many.
+func (l *listening) admit(raw net.Conn) {
+	c := &client{listening: l, raw: raw, conn: raw, local: raw.LocalAddr(), remote: raw.RemoteAddr(), shard: l.proxy.seq.next()}
+	conf := l.config.Load()
+	l.mu.Lock()
+	full := conf.MaxConns > 0 && len(l.conns) >= conf.MaxConns
+	if full || l.stopping.Load() {
+		l.mu.Unlock()
+		if full {
+			l.refused.Add(1)
+		}
+		raw.Close()
+		return
+	}
+	l.conns[c] = struct{}{}
+	l.proxy.served.Add(1)
+	l.mu.Unlock()
+	go func() { // ends with the connection
+		defer l.proxy.served.Done()
+		c.serve()
+		l.mu.Lock()
+		delete(l.conns, c)
+		l.mu.Unlock()
+	}()
+}
+
+// cut ends a connection and what it is passed on to, from another goroutine.
+func (c *client) cut() {
+	c.cutBy.Store(true)
+	c.raw.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.other != nil {
+		c.other.Close()
+	}
+}
+
+// passOn takes note of the connection that this one is passed on to. It reports whether it may be.
+func (c *client) passOn(to net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.other = to
+	return !c.cutBy.Load()
+}
+
+func (p *Proxy) cutAll(listening []*listening) {
+	for _, l := range listening {
+		l.mu.Lock()
+		for c := range l.conns {
+			c.cut()
+		}
+		l.mu.Unlock()
+	}
+}
+
+// serve serves a connection to its end.
+func (c *client) serve() {
+	defer c.raw.Close()
+	conf := c.listening.config.Load()
+	c.raw.SetDeadline(time.Now().Add(or(conf.HeadTime, defaultHeadTime)))
+	if err := c.greet(conf); err != nil {
+		c.listening.proxy.Log.Debug("connection refused", "listener", conf.Name, "from", c.remote.String(), "err", err)
+		return
+	}
+	c.raw.SetDeadline(time.Time{})
+	c.describe()
+	c.known.Store(true)
+	conf = c.listening.config.Load() // the one that is replaced from here on asks what is known
+	if !c.allowed(conf) {
+		c.listening.proxy.Log.Info("connection denied", "listener", conf.Name, "from", c.caller.Service, "by", conf.Policy.Connection(c.caller).String())
+		return
+	}
+	if conf.Protocol == HTTP {
+		serveHTTP(c)
+		return
+	}
+	c.passThrough(conf)
+}
+
+// greet does what comes before the first byte of either side: who is it?
+func (c *client) greet(conf *Listener) error {
+	if conf.TakesProxy {
+		if err := c.readProxy(); err != nil {
+			return err
+		}
+	}
+	if conf.Certs == nil {
+		return nil
+	}
+	return c.handshake()
+}
+
+// describe makes the fields that say who is calling.
+func (c *client) describe() {
+	scheme := "http"
+	if c.conn != c.raw {
+		scheme = "https"
+	}
+	if from := hostOf(c.remote); from != "" {
+		c.forwarded = appendField(c.forwarded, "X-Forwarded-For", from)
+	}
+	c.forwarded = appendField(c.forwarded, "X-Forwarded-Proto", scheme)
+}
+
+// allowed reports whether who connected may, as far as can be said without a request.
+func (c *client) allowed(conf *Listener) bool {
+	if conf.Policy == nil {
+		return true
+	}
+	switch conf.Policy.Connection(c.caller).Verdict {
+	case connect.Allow:
+		return true
+	case connect.ByRequest: // there are none where bytes are all there is
+		return conf.Protocol == HTTP
+	}
+	return false
+}

@@ -1,0 +1,167 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// passThrough passes bytes on in both directions until both have ended.
+func (c *client) passThrough(conf *Listener) {
+	begun := time.Now()
+	t, place, up, err := c.connect(conf)
+	if err != nil {
+		c.listening.proxy.Log.Info("no connection to an endpoint", "listener", conf.Name, "err", err)
+		abort(c.raw)
+		return
+	}
+	defer up.Close()
+	if !c.passOn(up) {
+		t.done(place, Abandoned, 0)
+		return
+	}
+	e := t.stats.of(c.shard)
+	e.opened(time.Since(begun))
+	r := relay{idle: or(conf.IdleTime, defaultTCPIdle)}
+	r.run(c.conn, up)
+	e.closed(r.there.Load(), r.back.Load())
+	t.done(place, Answered, 0)
+}
+
+// connect makes a connection to an endpoint: of the targets in their order the first that has one which can be reached.
+func (c *client) connect(conf *Listener) (*Target, int, net.Conn, error) {
+	var last error = errNoEndpoint
+	for _, t := range conf.Routes.connection().pick().targets {
+		not := -1
+		for range maxAttempts {
+			place := t.Balancer.Pick(0, not)
+			if place < 0 || place >= len(t.hosts) {
+				break
+			}
+			begun := time.Now()
+			up, err := t.hosts[place].dial(t, c)
+			if err == nil {
+				return t, place, up, nil
+			}
+			t.done(place, Refused, time.Since(begun))
+			t.stats.of(c.shard).refused.Add(1)
+			last, not = err, place
+		}
+	}
+	return nil, 0, nil, last
+}
+
+// maxAttempts is how many endpoints of a target are tried when no connection can be made.
+const maxAttempts = 3
+
+var errNoEndpoint = errors.New("the target has no endpoint that can be used")
+
+func (t *Target) done(place int, r Result, took time.Duration) { t.Balancer.Done(place, r, took) }
+
+// relay passes bytes on between two connections.
+type relay struct {
+	idle        time.Duration // 0 for ever
+	there, back atomic.Int64  // bytes
+}
+
+// run passes bytes on until each side has ended its own, one has broken, or nothing came for too long. The end of what
+// one side says is passed on to the other, which may go on.
+func (r *relay) run(a, b net.Conn) {
+	var both sync.WaitGroup
+	both.Add(1)
+	go func() { // ends with the other direction, at the latest
+		defer both.Done()
+		if !r.way(a, b, &r.back, &r.there) {
+			abort(a)
+			abort(b)
+		}
+	}()
+	if !r.way(b, a, &r.there, &r.back) {
+		abort(a)
+		abort(b)
+	}
+	both.Wait()
+}
+
+// by is when either side has to have said or taken something.
+func (r *relay) by() time.Time {
+	if r.idle == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(r.idle)
+}
+
+// step is how many bytes go between looks at the clock.
+const step = 1 << 20
+
+// way passes on what from says until it ends, and then that. It reports whether the end was an orderly one.
+func (r *relay) way(to, from net.Conn, moved, other *atomic.Int64) bool {
+	plain := spliced(to, from)
+	var buf *buffer
+	if !plain {
+		buf = buffers.Get().(*buffer)
+		defer buffers.Put(buf)
+	}
+	for {
+		before := other.Load()
+		from.SetReadDeadline(r.by())
+		var n int64
+		var err error
+		if plain {
+			n, err = to.(io.ReaderFrom).ReadFrom(&io.LimitedReader{R: from, N: step})
+			if n == 0 && err == nil {
+				err = io.EOF
+			}
+		} else {
+			var k int
+			if k, err = from.Read(buf.b); k > 0 {
+				to.SetWriteDeadline(r.by())
+				if _, failed := to.Write(buf.b[:k]); failed != nil {
+					return false
+				}
+			}
+			n = int64(k)
+		}
+		moved.Add(n)
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			half, ok := to.(halfCloser)
+			return ok && half.CloseWrite() == nil
+		case errors.Is(err, os.ErrDeadlineExceeded) && (n > 0 || other.Load() != before):
+		default:
+			return false
+		}
+	}
+}
+
+// spliced reports whether the kernel can pass bytes on by itself: between sockets that nothing encrypts.
+func spliced(to, from net.Conn) bool {
+	_, a := to.(*net.TCPConn)
+	switch from.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return a
+	}
+	return false
+}
+
+// abort ends a connection as broken, so that the peer does not take what came for all there is.
+func abort(c net.Conn) {
+	if n, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = n.NetConn()
+	}
+	if t, ok := c.(*net.TCPConn); ok {
+		t.SetLinger(0)
+	}
+	c.Close()
+}
+
+// gone reports whether an error says that the other end is not there.
+func gone(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
+}

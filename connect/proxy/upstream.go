@@ -1,0 +1,247 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"github.com/curia-mesh/curia/rpc/http1/wire"
+)
+
+// stream is the far end of one exchange. HTTP/1.1 takes a connection for each. Its methods are called by one goroutine,
+// but for more and finish, which another may call while the response is being read.
+type stream interface {
+	// send writes the head of a request with what there is of its body, all of it or not, at once.
+	send(q *request, part []byte, whole bool) error
+	// more writes more of the body, finish its end.
+	more(part []byte) error
+	finish(trailers []byte) error
+
+	// receive waits for the head of a response, interim or not, until a time. When that takes a while it asks now and
+	// then whether anybody still waits. The head and its text are valid until the body is read.
+	receive(headOnly bool, by time.Time, waited func() bool) (*wire.Head, []byte, error)
+	// next is the next part of the response's body, io.EOF at its end, and buffered whether there is one without waiting.
+	next() ([]byte, error)
+	buffered() bool
+	trailers() []byte
+}
+
+// upstream is a connection to an endpoint, which carries one exchange after the other.
+type upstream struct {
+	host       *host
+	generation uint64
+	raw        net.Conn
+	records    *records // nil without TLS
+	probe      *probe
+	reader
+	writer
+	head   wire.Head
+	since  time.Time // it is idle
+	used   bool      // by an exchange before this one
+	begun  bool      // something of the response has come
+	framed int64     // how the body of the request is framed
+	room   *buffer   // of out
+}
+
+// take is a connection that is idle and can be used, or nil.
+func (h *host) take(now time.Time) *upstream {
+	for {
+		h.mu.Lock()
+		n := len(h.idle)
+		if n == 0 {
+			h.mu.Unlock()
+			return nil
+		}
+		u := h.idle[n-1]
+		h.idle[n-1] = nil
+		h.idle = h.idle[:n-1]
+		h.mu.Unlock()
+		if u.generation == h.generation() && now.Sub(u.since) < h.key.keepIdle && u.quiet() {
+			u.borrow()
+			return u
+		}
+		u.raw.Close()
+	}
+}
+
+// put keeps a connection for the next exchange.
+func (h *host) put(u *upstream, now time.Time) {
+	u.since = now
+	h.mu.Lock()
+	if keep := !h.retired && len(h.idle) < h.key.maxIdle && u.generation == h.generation(); keep {
+		h.idle = append(h.idle, u)
+		u = nil
+	}
+	h.mu.Unlock()
+	if u != nil {
+		u.raw.Close()
+	}
+}
+
+// sweep closes the connections that were idle too long, or whose endpoint has closed them.
+func (h *host) sweep(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	kept := h.idle[:0]
+	n := h.generation()
+	for _, u := range h.idle {
+		if now.Sub(u.since) < h.key.keepIdle && u.generation == n {
+			kept = append(kept, u)
+			continue
+		}
+		u.raw.Close()
+	}
+	clear(h.idle[len(kept):])
+	h.idle = kept
+}
+
+// retire keeps no connection any more.
+func (h *host) retire() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.retired = true
+	for _, u := range h.idle {
+		u.raw.Close()
+	}
+	h.idle = nil
+}
+
+func (h *host) revive() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.retired = false
+}
+
+// connect makes a new connection for exchanges.
+func (h *host) connect(t *Target, c *client) (*upstream, error) {
+	n := h.generation()
+	conn, err := h.dial(t, c)
+	if err != nil {
+		return nil, err
+	}
+	u := &upstream{host: h, generation: n, raw: conn, reader: reader{conn: conn}, writer: writer{conn: conn, part: defaultPart, time: defaultPartTime}}
+	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		u.records = t.NetConn().(*records)
+		u.raw = u.records.Conn
+	}
+	u.probe = newProbe(u.raw)
+	u.borrow()
+	return u, nil
+}
+
+// borrow takes the memory that an exchange needs.
+func (u *upstream) borrow() {
+	u.begun, u.sent = false, 0
+	b := buffers.Get().(*buffer)
+	u.in, u.big = b.b, b
+	u.room = outs.Get().(*buffer)
+	u.out = u.room.b[:0]
+}
+
+// release ends an exchange. The connection is kept when it is fit for another.
+func (u *upstream) release(fit bool, now time.Time) {
+	fit = fit && u.reader.ended && u.r == u.w
+	u.r, u.w = 0, 0
+	u.shrink(nil)
+	u.room.give(u.out)
+	u.out, u.room = nil, nil
+	if !fit {
+		u.raw.Close()
+		return
+	}
+	u.used = true
+	u.limit = time.Time{}
+	u.host.put(u, now)
+}
+
+// quiet reports whether the connection is open and nothing has come over it that nobody asked for.
+func (u *upstream) quiet() bool {
+	if u.records != nil && u.records.pending() {
+		return false
+	}
+	quiet, _ := u.probe.state()
+	return quiet
+}
+
+// send implements stream.
+func (u *upstream) send(q *request, part []byte, whole bool) error {
+	u.framed = q.length
+	u.out = q.append(u.out[:0])
+	if err := u.writer.body(q.length, part); err != nil {
+		return err
+	}
+	if whole {
+		u.writer.end(q.length, q.trailers)
+	}
+	return u.flush()
+}
+
+// more implements stream.
+func (u *upstream) more(part []byte) error {
+	if err := u.writer.body(u.framed, part); err != nil {
+		return err
+	}
+	return u.flush()
+}
+
+// finish implements stream.
+func (u *upstream) finish(trailers []byte) error {
+	u.writer.end(u.framed, trailers)
+	return u.flush()
+}
+
+// Why there is no response.
+var (
+	errLate      = errors.New("no response in time")
+	errAbandoned = errors.New("the caller is gone")
+)
+
+// How often it is asked whether the caller still waits for a response: at first, and at most.
+const (
+	firstLook = 50 * time.Millisecond
+	lastLook  = time.Second
+)
+
+// receive implements stream.
+func (u *upstream) receive(headOnly bool, by time.Time, waited func() bool) (*wire.Head, []byte, error) {
+	for look := firstLook; ; look = min(2*look, lastLook) {
+		u.limit = by
+		u.patience(time.Now(), look)
+		text, err := u.reader.readHead(defaultHead)
+		u.begun = u.begun || u.r < u.w || err == nil
+		switch {
+		case err == nil:
+			if err := u.head.ParseResponse(text, headOnly); err != nil {
+				return nil, nil, err
+			}
+			return &u.head, text, nil
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, nil, err
+		case !time.Now().Before(by):
+			return nil, nil, errLate
+		case !waited():
+			return nil, nil, errAbandoned
+		}
+	}
+}
+
+// next implements stream.
+func (u *upstream) next() ([]byte, error) { return u.reader.next() }
+
+// trailers implements stream.
+func (u *upstream) trailers() []byte {
+	if u.reader.length != wire.Chunked {
+		return nil
+	}
+	return u.chunks.Trailers
+}
+
+// rest is what came behind a response, which is another protocol's.
+func (u *upstream) rest() []byte {
+	b := u.in[u.r:u.w]
+	u.r = u.w
+	return b
+}
+
+var _ stream = (*upstream)(nil)

@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/curia-mesh/curia/rpc/http1/wire"
+)
+
+// writer writes messages of HTTP/1.1 to a connection, as much as there is at once.
+type writer struct {
+	conn    net.Conn
+	out     []byte // not written yet
+	writeBy time.Time
+	part    int // bytes that the peer has to take
+	time    time.Duration
+	sent    int64
+}
+
+// Sizes in bytes.
+const (
+	maxJoined = 32 << 10 // how much is worth copying so that it leaves in one write
+	maxRoom   = 64 << 10 // how much room is kept for the next message
+)
+
+// flush writes what there is.
+func (w *writer) flush() error {
+	if len(w.out) == 0 {
+		return nil
+	}
+	err := w.pass(w.out)
+	w.out = w.out[:0]
+	return err
+}
+
+// pass writes in parts, each of which the peer has to take in time.
+func (w *writer) pass(b []byte) error {
+	for len(b) > 0 {
+		n := min(len(b), w.part)
+		if by := time.Now().Add(w.time); w.writeBy.Before(by) {
+			w.writeBy = by.Add(slack)
+			w.conn.SetWriteDeadline(w.writeBy)
+		}
+		k, err := w.conn.Write(b[:n])
+		if w.sent += int64(k); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// body adds a part of a body.
+func (w *writer) body(length int64, part []byte) error {
+	if len(part) == 0 {
+		return nil
+	}
+	if length == wire.Chunked {
+		w.out = strconv.AppendUint(w.out, uint64(len(part)), 16)
+		w.out = append(append(append(w.out, '\r', '\n'), part...), '\r', '\n')
+	} else if len(w.out) == 0 && len(part) >= maxJoined/2 {
+		return w.pass(part)
+	} else {
+		w.out = append(w.out, part...)
+	}
+	if len(w.out) >= maxJoined {
+		return w.flush()
+	}
+	return nil
+}
+
+// end ends a body.
+func (w *writer) end(length int64, trailers []byte) {
+	if length == wire.Chunked {
+		w.out = append(append(append(w.out, '0', '\r', '\n'), trailers...), '\r', '\n')
+	}
+}
