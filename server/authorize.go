@@ -1,7 +1,9 @@
 package server
 
 import (
+	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,9 +25,10 @@ type authorizers struct {
 	known atomic.Pointer[map[string]*holder]
 
 	mu     sync.Mutex
-	fresh  map[string]*holder // not in known yet
-	missed int                // look-ups that fresh answered
-	rules  map[string]parsed  // by the id of a policy
+	fresh  map[string]*holder        // not in known yet
+	missed int                       // look-ups that fresh answered
+	rules  map[string]parsed         // by the id of a policy
+	made   map[string]acl.Authorizer // of a set of policies, by their ids and hashes: many tokens share one
 }
 
 // holder is what one secret stands for.
@@ -42,14 +45,15 @@ type parsed struct {
 	rules *acl.Rules
 }
 
-// maxHolders bounds how many secrets are remembered, and maxParsed how many policies. Above that all are forgotten.
+// maxHolders bounds how many secrets are remembered, and maxParsed how many policies and sets of them. Above that all are
+// forgotten.
 const (
 	maxHolders = 1 << 17
 	maxParsed  = 1 << 14
 )
 
 func newAuthorizers(store *state.Store, datacenter string, def acl.Effect) *authorizers {
-	a := &authorizers{store: store, datacenter: datacenter, def: def, fresh: map[string]*holder{}, rules: map[string]parsed{}}
+	a := &authorizers{store: store, datacenter: datacenter, def: def, fresh: map[string]*holder{}, rules: map[string]parsed{}, made: map[string]acl.Authorizer{}}
 	a.known.Store(&map[string]*holder{})
 	return a
 }
@@ -129,16 +133,37 @@ func (a *authorizers) look(secret string) (*holder, error) {
 		h.az = acl.As(t.AccessorID, acl.ManageAll())
 		return h, nil
 	}
+	az, err := a.compile(list)
+	if err != nil {
+		return nil, catalog.Errorf(catalog.Denied, "token %s: %w", t.AccessorID, err)
+	}
+	h.az = acl.As(t.AccessorID, az)
+	return h, nil
+}
+
+// compile returns what policies allow together. The lock is held.
+func (a *authorizers) compile(list []*catalog.Policy) (acl.Authorizer, error) {
+	var key strings.Builder
+	for _, p := range list {
+		fmt.Fprintf(&key, "%s %x\n", p.ID, p.Hash)
+	}
+	if az := a.made[key.String()]; az != nil {
+		return az, nil
+	}
 	sets := make([]*acl.Rules, 0, len(list))
 	for _, p := range list {
 		rules, err := a.parse(p)
 		if err != nil { // it was checked when it was written: only another version can have stored it
-			return nil, catalog.Errorf(catalog.Denied, "policy %s of token %s cannot be read: write it anew: %w", p.Name, t.AccessorID, err)
+			return nil, fmt.Errorf("policy %s cannot be read: write it anew: %w", p.Name, err)
 		}
 		sets = append(sets, rules)
 	}
-	h.az = acl.As(t.AccessorID, acl.Compile(a.def, sets...))
-	return h, nil
+	if len(a.made) >= maxParsed {
+		clear(a.made)
+	}
+	az := acl.Compile(a.def, sets...)
+	a.made[key.String()] = az
+	return az, nil
 }
 
 // parse reads the rules of a policy, which many tokens share. The lock is held.

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -149,4 +150,34 @@ func TestAuthorizersCost(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { b.authorize("s7") }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// TestAuthorizersTogether: whoever asks after a change sees it, however many others ask at the time.
+func TestAuthorizersTogether(t *testing.T) {
+	b := newBook(t)
+	b.policy("p", "")
+	for i := range 20 {
+		b.token(&catalog.Token{AccessorID: fmt.Sprint(i), SecretID: catalog.SecretID(fmt.Sprint("s", i)), Policies: []catalog.Link{{ID: "p"}}})
+	}
+	var others sync.WaitGroup
+	ended := make(chan struct{})
+	for g := range 4 {
+		others.Go(func() {
+			for i := g; ; i++ {
+				select {
+				case <-ended:
+					return
+				default:
+					b.authorize(fmt.Sprint("s", i%25)) // some are none
+				}
+			}
+		})
+	}
+	for i := range 200 {
+		b.policy("p", fmt.Sprintf(`key "%d" { policy = "read" }`, i))
+		b.reads(fmt.Sprint("s", i%20), fmt.Sprint(i), true)
+		b.reads(fmt.Sprint("s", i%20), fmt.Sprint(i-1), false)
+	}
+	close(ended)
+	others.Wait()
 }
