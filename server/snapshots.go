@@ -116,6 +116,7 @@ func (s *Snapshots) RestoreSnapshot(ctx context.Context, h rpc.Header, req *api.
 		return err
 	}
 	s.sessions.restart(s.store.Read)
+	s.leadership.seedACL(ctx) // the archive may be of a time before there were tokens
 	s.Observe()
 	select {
 	case s.restored <- struct{}{}:

@@ -125,3 +125,33 @@ func TestTokensKept(t *testing.T) {
 		}
 	}
 }
+
+// TestTokensRestored: a snapshot brings back the tokens of its time, and takes away those made since; what is built in is
+// there afterwards in any case.
+func TestTokensRestored(t *testing.T) {
+	plain := testkit.New(t, testkit.Settings{"acl": testkit.Settings{"enabled": false}}).Start(t)
+	before := plain.Do(t, "GET", "/v1/snapshot", "").Want(t, http.StatusOK).Body
+	plain.Stop(t)
+	a := testkit.New(t, tokens(nil)).Start(t)
+	old := create(t, a.Client, `{}`)
+	archive := a.Do(t, "GET", "/v1/snapshot", "", as(management)...).Want(t, http.StatusOK).Body
+	a.Do(t, "DELETE", "/v1/acl/token/"+old.AccessorID, "", as(management)...).Want(t, http.StatusOK)
+	later := create(t, a.Client, `{}`)
+	self := func(secret string, status int) {
+		t.Helper()
+		a.Do(t, "GET", "/v1/acl/token/self", "", as(secret)...).Want(t, status)
+	}
+	a.Do(t, "PUT", "/v1/snapshot", archive, as(later.SecretID)...).Want(t, http.StatusForbidden)
+	a.Do(t, "PUT", "/v1/snapshot", archive).Want(t, http.StatusForbidden)
+	a.Do(t, "PUT", "/v1/snapshot", archive, as(management)...).Want(t, http.StatusOK)
+	self(old.SecretID, http.StatusOK)
+	self(later.SecretID, http.StatusForbidden)
+	a.Do(t, "PUT", "/v1/snapshot?force", before, as(management)...).Want(t, http.StatusOK)
+	self(old.SecretID, http.StatusForbidden)
+	self(management, http.StatusOK)
+	var policies []any
+	a.Do(t, "GET", "/v1/acl/policies", "", as(management)...).Want(t, http.StatusOK).JSON(t, &policies)
+	if len(policies) != 2 {
+		t.Errorf("%d policies, want the 2 that are built in", len(policies))
+	}
+}

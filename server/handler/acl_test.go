@@ -237,3 +237,31 @@ func TestTokensReap(t *testing.T) {
 		}
 	})
 }
+
+// FuzzIdentities: whatever names identities have, what is let through comes to the rules of those identities and to no
+// others.
+func FuzzIdentities(f *testing.F) {
+	for _, name := range []string{"web", "", "Web", `x" { policy = "write" } acl = "write" service "y`, "a\nb", "-a", "a-", "ä", "{{.Name}}", "${x}"} {
+		f.Add(name, name, "builtin/service", name)
+	}
+	f.Fuzz(func(t *testing.T, service, node, template, value string) {
+		token := &catalog.Token{
+			AccessorID: "aaaaaaaa-0000-4000-8000-000000000001", ServiceIdentities: []*catalog.ServiceIdentity{{ServiceName: service}},
+			NodeIdentities:    []*catalog.NodeIdentity{{NodeName: node, Datacenter: "dc1"}},
+			TemplatedPolicies: []*catalog.TemplatedPolicy{{TemplateName: template, TemplateVariables: &catalog.TemplateVariables{Name: value}}},
+		}
+		if token.Normalize() != nil || token.Validate() != nil {
+			return
+		}
+		for _, p := range token.Grants().Synthetic() {
+			rules, err := acl.Parse(p.Rules)
+			if err != nil {
+				t.Fatalf("%v in\n%s", err, p.Rules)
+			}
+			az := acl.Compile(acl.Deny, rules)
+			if az.Allows(acl.Need{Resource: acl.Operator, Access: acl.Read}) || az.Allows(acl.Need{Resource: acl.Key, Name: "a", Access: acl.Write}) {
+				t.Fatalf("%q %q %q %q allow too much:\n%s", service, node, template, value, p.Rules)
+			}
+		}
+	})
+}
