@@ -23,12 +23,12 @@ import (
 
 // options are what scripts/bench hands over.
 type options struct {
-	curia, etcd, unbound, dnsmasq, consul string // paths, "" when missing
-	dir, commit, command, profiles        string
-	rows                                  *regexp.Regexp
-	runs                                  int
-	warm, length                          time.Duration
-	quick                                 bool
+	curia, etcd, unbound, dnsmasq, consul, haproxy, nginx string // paths, "" when missing
+	dir, commit, command, profiles                        string
+	rows                                                  *regexp.Regexp
+	runs                                                  int
+	warm, length                                          time.Duration
+	quick                                                 bool
 }
 
 // wanted says whether a row was asked for.
@@ -38,6 +38,10 @@ func (o options) wanted(name string) bool { return o.rows.MatchString(name) }
 func progress(format string, a ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", a...) }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "hop" {
+		hopMain(os.Args[2:])
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	o, what, file := parse()
@@ -62,6 +66,8 @@ func parse() (o options, what, file string) {
 	flag.StringVar(&o.etcd, "etcd", "", "path of etcd")
 	flag.StringVar(&o.unbound, "unbound", "", "path of unbound")
 	flag.StringVar(&o.dnsmasq, "dnsmasq", "", "path of dnsmasq")
+	flag.StringVar(&o.haproxy, "haproxy", "", "path of haproxy")
+	flag.StringVar(&o.nginx, "nginx", "", "path of nginx")
 	flag.StringVar(&o.consul, "consul", "", "path of consul")
 	flag.StringVar(&o.dir, "dir", "", "directory for data, on a disk")
 	flag.StringVar(&o.commit, "commit", "unknown", "commit of curia")
@@ -78,7 +84,7 @@ func parse() (o options, what, file string) {
 		os.Exit(2)
 	}
 	what = flag.Arg(0)
-	if flag.NArg() != 1 || what != "control" && what != "dns" || o.curia == "" || o.dir == "" || o.runs < 1 || o.runs > 99 {
+	if flag.NArg() != 1 || what != "control" && what != "dns" && what != "mesh" || o.curia == "" || o.dir == "" || o.runs < 1 || o.runs > 99 {
 		fmt.Fprintln(os.Stderr, "bench: use scripts/bench")
 		os.Exit(2)
 	}
@@ -89,13 +95,16 @@ func parse() (o options, what, file string) {
 }
 
 func run(ctx context.Context, r report.Report, o options, what string) error {
-	r.Line("# Curia: %s", map[string]string{"control": "the control plane of one server", "dns": "DNS of one server"}[what])
+	r.Line("# Curia: %s", map[string]string{"control": "the control plane of one server", "dns": "DNS of one server", "mesh": "the data plane"}[what])
 	r.Line("")
 	if err := machine(ctx, r, o); err != nil {
 		return err
 	}
-	if what == "dns" {
+	switch what {
+	case "dns":
 		return benchDNS(ctx, r, o)
+	case "mesh":
+		return benchMesh(ctx, r, o)
 	}
 	return benchControl(ctx, r, o)
 }

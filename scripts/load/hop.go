@@ -1,0 +1,151 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+	spiffe "github.com/curia-mesh/curia/connect"
+	"github.com/curia-mesh/curia/connect/chain"
+	"github.com/curia-mesh/curia/connect/proxy"
+)
+
+// hopConfig is what a hop of the mesh is started with: this program again, as a sidecar by itself.
+type hopConfig struct {
+	Listen, To string
+	TCP        bool
+	Domain     string
+	Root       string // PEM
+	Cert, Key  string // of the service this is the sidecar of
+	SecureIn   bool   // callers have to prove themselves
+	SecureOut  string // the service that the endpoint has to prove to be; empty without TLS
+}
+
+// identity is what the service shows and believes, for as long as the process runs.
+type identity struct {
+	leaf  tls.Certificate
+	trust *spiffe.Trust
+}
+
+func (k *identity) Certificate() (*tls.Certificate, error) { return &k.leaf, nil }
+func (k *identity) Trust() (*spiffe.Trust, error)          { return k.trust, nil }
+func (k *identity) Generation() uint64                     { return 1 }
+
+// only picks the only endpoint, and counts as balancers do.
+type only struct{ busy atomic.Int64 }
+
+func (b *only) Pick(uint64, int) int                  { b.busy.Add(1); return 0 }
+func (b *only) Done(int, proxy.Result, time.Duration) { b.busy.Add(-1) }
+
+// hop runs a sidecar until it is told to end. Routes, intentions, metrics and timeouts are those of any sidecar.
+func hop(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var c hopConfig
+	if err := json.Unmarshal(text, &c); err != nil {
+		return err
+	}
+	pair, err := tls.X509KeyPair([]byte(c.Cert), []byte(c.Key))
+	if err != nil {
+		return err
+	}
+	trust, err := spiffe.NewTrust(c.Domain, c.Root)
+	if err != nil {
+		return err
+	}
+	own := &identity{pair, trust}
+	l := &proxy.Listener{Name: "hop", Network: "tcp", Address: c.Listen, Protocol: proxy.HTTP, TrustForwarded: true}
+	if c.TCP {
+		l.Protocol = proxy.TCP
+	}
+	to := &proxy.Target{Name: "next", Endpoints: []proxy.Endpoint{{Network: "tcp", Address: c.To}}, Balancer: new(only), KeepIdle: time.Minute}
+	if c.SecureOut != "" {
+		to.Certs, to.Identities, to.ServerName = own, []spiffe.ID{spiffe.Service(c.Domain, "dc1", c.SecureOut)}, c.SecureOut
+	}
+	l.Routes = proxy.Direct(to)
+	if c.SecureIn {
+		l.Certs = own
+		if l.Policy, err = hopPolicy(c.TCP); err != nil {
+			return err
+		}
+	} else if !c.TCP {
+		if l.Routes, err = hopRoutes(to); err != nil {
+			return err
+		}
+	}
+	p := proxy.New(proxy.Options{DrainTime: time.Second})
+	if err := p.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{l}}); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return p.Run(ctx)
+}
+
+// hopPolicy denies a path and allows the rest to one caller, of whom each request is judged.
+func hopPolicy(tcp bool) (*spiffe.Policy, error) {
+	source := &catalog.SourceIntention{Name: "web", Type: "consul", Action: catalog.IntentionAllow}
+	if !tcp {
+		source.Action = ""
+		source.Permissions = []*catalog.IntentionPermission{
+			{Action: catalog.IntentionDeny, HTTP: &catalog.IntentionHTTPPermission{PathPrefix: "/admin"}},
+			{Action: catalog.IntentionAllow, HTTP: &catalog.IntentionHTTPPermission{PathPrefix: "/"}},
+		}
+	}
+	entry := &catalog.ServiceIntentions{Sources: []*catalog.SourceIntention{source}}
+	entry.Kind, entry.Name = catalog.EntryServiceIntentions, "api"
+	entry.Normalize()
+	return spiffe.NewPolicy(entry, nil, false, nil)
+}
+
+// hopRoutes are a router's with two routes that do not match, and one that does.
+func hopRoutes(to *proxy.Target) (*proxy.Routes, error) {
+	route := func(m catalog.HTTPRequestMatch) catalog.ServiceRoute {
+		return catalog.ServiceRoute{Match: &catalog.ServiceRouteMatch{HTTP: &m}, Destination: &catalog.ServiceRouteDestination{RequestTimeout: catalog.Duration(15 * time.Second)}}
+	}
+	entries := []catalog.ConfigEntry{
+		&catalog.ProxyDefaults{EntryHead: catalog.EntryHead{Kind: catalog.EntryProxyDefaults, Name: catalog.GlobalName}, Config: map[string]any{"protocol": "http"}},
+		&catalog.ServiceRouter{EntryHead: catalog.EntryHead{Kind: catalog.EntryServiceRouter, Name: "api"}, Routes: []catalog.ServiceRoute{
+			route(catalog.HTTPRequestMatch{PathPrefix: "/other/"}),
+			route(catalog.HTTPRequestMatch{Header: []catalog.HeaderMatch{{Name: "x-beta", Present: true}}}),
+		}},
+	}
+	for _, e := range entries {
+		e.Normalize()
+	}
+	c, err := chain.Compile(chain.Request{Service: "api", Datacenter: "dc1", TrustDomain: "x.consul"}, chain.SetOf(entries...))
+	if err != nil {
+		return nil, err
+	}
+	targets := map[string]*proxy.Target{}
+	for id := range c.Targets {
+		targets[id] = to
+	}
+	return proxy.NewRoutes(c, targets)
+}
+
+// hopMain is what this program does when it is a hop.
+func hopMain(args []string) {
+	err := errors.New("want the file of its configuration")
+	if len(args) == 1 {
+		err = hop(args[0])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "hop:", err)
+		os.Exit(1)
+	}
+}
+
+var _ proxy.Certs = (*identity)(nil)
