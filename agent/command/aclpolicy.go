@@ -170,6 +170,7 @@ func roleRead(f *flag.FlagSet) action {
 
 func roleUpdate(f *flag.FlagSet) action {
 	format, grants, more := aclFormatVar(f), grantVars(f, false, "", "Instead of its own ones give the role"), grantVars(f, false, "append-", "Also give the role")
+	merge := mergeVars(f)
 	id := f.String("id", "", "The `id` of the role, or the beginning of it.")
 	name := f.String("name", "", "The role's new `name`; without -id the role that has it is changed.")
 	description := f.String("description", "", "What the role is for, in `words`.")
@@ -191,7 +192,7 @@ func roleUpdate(f *flag.FlagSet) action {
 		if *bare {
 			was, r = &granted{}, &catalog.Role{ID: whole, Name: r.Name}
 		}
-		if was, err = changed(was, grants, more); err != nil {
+		if was, err = changed(was, grants, more, merge); err != nil {
 			return err
 		}
 		setRole(r, was)

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"flag"
+	"strings"
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -87,6 +88,7 @@ func accessorVar(f *flag.FlagSet) *string {
 
 func tokenUpdate(f *flag.FlagSet) action {
 	format, grants, more := aclFormatVar(f), grantVars(f, true, "", "Instead of its own ones give the token"), grantVars(f, true, "append-", "Also give the token")
+	merge := mergeVars(f)
 	accessor, id := accessorVar(f), f.String("id", "", "Another name of -accessor-id.")
 	description := f.String("description", "", "What the token is for, in `words`.")
 	return aclAction(format, func(ctx context.Context, c *call) error {
@@ -99,7 +101,7 @@ func tokenUpdate(f *flag.FlagSet) action {
 			return err
 		}
 		was := &granted{*t.Grants(), t.Roles}
-		if was, err = changed(was, grants, more); err != nil {
+		if was, err = changed(was, grants, more, merge); err != nil {
 			return err
 		}
 		setToken(t, was)
@@ -114,8 +116,21 @@ func tokenUpdate(f *flag.FlagSet) action {
 	})
 }
 
+// merged are the kinds that are given besides what there was, as older command lines say it.
+type merged struct{ policies, roles, services, nodes, templated *bool }
+
+func mergeVars(f *flag.FlagSet) *merged {
+	of := func(kind, option string) *bool {
+		return f.Bool("merge-"+kind, false, "Give what -"+option+" says besides what there is, as -append-"+option+" does.")
+	}
+	return &merged{of("policies", "policy-name"), of("roles", "role-name"), of("service-identities", "service-identity"), of("node-identities", "node-identity"), of("templated-policies", "templated-policy")}
+}
+
+// move moves a list to the end of another one.
+func move[T any](from, to *[]T) { *to, *from = append(*to, *from...), nil }
+
 // changed is what there was, with what options give in its place or besides.
-func changed(was *granted, instead, more *grantOptions) (*granted, error) {
+func changed(was *granted, instead, more *grantOptions, merge *merged) (*granted, error) {
 	g, err := instead.read(*instead.vars)
 	if err != nil {
 		return nil, err
@@ -123,6 +138,21 @@ func changed(was *granted, instead, more *grantOptions) (*granted, error) {
 	extra, err := more.read(*instead.vars)
 	if err != nil {
 		return nil, err
+	}
+	if *merge.policies {
+		move(&g.Policies, &extra.Policies)
+	}
+	if *merge.roles {
+		move(&g.Roles, &extra.Roles)
+	}
+	if *merge.services {
+		move(&g.Services, &extra.Services)
+	}
+	if *merge.nodes {
+		move(&g.Nodes, &extra.Nodes)
+	}
+	if *merge.templated {
+		move(&g.Templated, &extra.Templated)
 	}
 	return extra.added(g.instead(was)), nil
 }
@@ -176,6 +206,7 @@ func setAgentToken(*flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
+		secret = strings.TrimSpace(secret) // a file ends with a line break
 		if err := c.api.ACL().SetAgentToken(ctx, c.args[0], catalog.SecretID(secret), c.q); err != nil {
 			return err
 		}
