@@ -149,8 +149,8 @@ const (
 )
 
 func (d *downstream) linger() {
-	half, ok := d.client.conn.(halfCloser)
-	if !ok || half.CloseWrite() != nil {
+	half, ok := d.client.conn.(halfCloser) // over TLS this says that nothing is missing
+	if !ok || half.CloseWrite() != nil || d.reader.ended && d.reader.r == d.reader.w {
 		return
 	}
 	d.client.raw.SetReadDeadline(time.Now().Add(lingerTime))

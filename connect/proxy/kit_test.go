@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -187,7 +188,9 @@ type pair struct {
 	out, in  *proxy.Proxy
 	outgoing *proxy.Listener
 	incoming *proxy.Listener
-	addr     string // at which web reaches api
+	api      *proxy.Target    // as web knows it
+	leaf     *tls.Certificate // that web shows; nil for a good one
+	addr     string           // at which web reaches api
 }
 
 // mesh runs a pair for an application, as change wants it.
@@ -204,7 +207,11 @@ func mesh(t testing.TB, kind proxy.Protocol, app string, change func(p *pair)) *
 	}
 	p.in = run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{p.incoming}}, proxy.Options{})
 	if p.outgoing.Routes == nil {
-		p.outgoing.Routes = proxy.Direct(p.target(t))
+		p.api = p.target(t)
+		if p.leaf != nil {
+			p.api.Certs.(*certs).leaf = p.leaf
+		}
+		p.outgoing.Routes = proxy.Direct(p.api)
 	}
 	p.out = run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{p.outgoing}}, proxy.Options{})
 	p.addr = p.out.Addr("upstream").String()
@@ -280,4 +287,18 @@ func say(t testing.TB, addr, text string) string {
 	io.WriteString(c, text)
 	said, _ := io.ReadAll(c)
 	return string(said)
+}
+
+// readHead reads a head, a buffer at a time, where nothing comes behind it.
+func readHead(c net.Conn) (string, error) {
+	b := make([]byte, 4096)
+	n := 0
+	for !bytes.HasSuffix(b[:n], []byte("\r\n\r\n")) {
+		k, err := c.Read(b[n:])
+		if err != nil {
+			return "", err
+		}
+		n += k
+	}
+	return string(b[:n]), nil
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -167,9 +168,14 @@ func (p *Proxy) cutAll(listening []*listening) {
 	}
 }
 
-// serve serves a connection to its end.
+// serve serves a connection to its end. What goes wrong with one does not end the others.
 func (c *client) serve() {
-	defer c.raw.Close()
+	defer func() {
+		c.cut()
+		if v := recover(); v != nil {
+			c.listening.proxy.Log.Error("serving a connection panicked", "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
 	conf := c.listening.config.Load()
 	c.raw.SetDeadline(time.Now().Add(or(conf.HeadTime, defaultHeadTime)))
 	if err := c.greet(conf); err != nil {

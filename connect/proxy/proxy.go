@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -118,7 +120,7 @@ func (p *Proxy) open(s *Snapshot) (map[Endpoint]net.Listener, error) {
 		if p.listening[c.at()] != nil {
 			continue
 		}
-		l, err := net.Listen(c.Network, c.Address)
+		l, err := listen(c.Network, c.Address)
 		if err != nil {
 			for _, l := range opened {
 				l.Close()
@@ -128,6 +130,25 @@ func (p *Proxy) open(s *Snapshot) (map[Endpoint]net.Listener, error) {
 		opened[c.at()] = l
 	}
 	return opened, nil
+}
+
+// listen opens a listener. The file of a socket that nobody listens at, which a process leaves that did not end in order,
+// is in nobody's way.
+func listen(network, address string) (net.Listener, error) {
+	l, err := net.Listen(network, address)
+	if network != "unix" || !errors.Is(err, syscall.EADDRINUSE) {
+		return l, err
+	}
+	if c, refused := net.Dial(network, address); !errors.Is(refused, syscall.ECONNREFUSED) {
+		if refused == nil {
+			c.Close()
+		}
+		return nil, err
+	}
+	if err := os.Remove(address); err != nil {
+		return nil, err
+	}
+	return net.Listen(network, address)
 }
 
 // bind gives the targets of a snapshot what is kept of their endpoints, and lets go what no target has any more.

@@ -67,15 +67,26 @@ func (c *client) handshake() error {
 // Source: https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers#x-forwarded-client-cert
 func (c *client) clientCert(leaf *x509.Certificate) []byte {
 	value := ""
-	if own, err := c.listening.config.Load().Certs.Certificate(); err == nil && len(own.Certificate) > 0 {
-		if cert, err := x509.ParseCertificate(own.Certificate[0]); err == nil {
-			if id, err := connect.IDOf(cert); err == nil {
-				value = "By=" + id.String() + ";"
-			}
-		}
+	if id, err := ownID(c.listening.config.Load().Certs); err == nil {
+		value = "By=" + id.String() + ";"
 	}
 	sum := sha256.Sum256(leaf.Raw)
 	return appendField(nil, "X-Forwarded-Client-Cert", value+"Hash="+hex.EncodeToString(sum[:])+";URI="+c.peer.String())
+}
+
+// ownID is the identity that is shown.
+func ownID(certs Certs) (connect.ID, error) {
+	own, err := certs.Certificate()
+	if err != nil {
+		return connect.ID{}, err
+	}
+	leaf := own.Leaf
+	if leaf == nil {
+		if leaf, err = x509.ParseCertificate(own.Certificate[0]); err != nil {
+			return connect.ID{}, err
+		}
+	}
+	return connect.IDOf(leaf)
 }
 
 func (l *listening) tlsConfig() *tls.Config {
