@@ -45,6 +45,8 @@ func TestStaleConnections(t *testing.T) {
 			t.Errorf("%s %d: %s, %q", method, i, r.Status, body)
 		}
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	for what, n := range seen {
 		if strings.HasPrefix(what, "POST") && n != 1 {
 			t.Errorf("%s arrived %d times", what, n)
@@ -227,6 +229,9 @@ func TestDrainOfRequests(t *testing.T) {
 
 // What passes takes no memory of the proxy's. Through TLS it is package tls that takes some.
 func TestAllocations(t *testing.T) {
+	if raced {
+		t.Skip("the race detector takes memory of its own")
+	}
 	answer := []byte(ok(strings.Repeat("x", 1024)))
 	app := listen(t, func(c net.Conn) {
 		b := make([]byte, 4096)

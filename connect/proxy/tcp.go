@@ -88,12 +88,21 @@ func (r *relay) run(a, b net.Conn) {
 	both.Wait()
 }
 
-// by is when either side has to have said or taken something.
-func (r *relay) by() time.Time {
-	if r.idle == 0 {
-		return time.Time{}
+// patience is the deadline of one direction of a connection, moved only when an eighth of the time has passed.
+type patience struct {
+	set  func(time.Time) error
+	from time.Time
+}
+
+// renew gives the peer an eighth more than idle from now, or from when that was last done.
+func (p *patience) renew(idle time.Duration) {
+	if idle == 0 {
+		return
 	}
-	return time.Now().Add(r.idle)
+	if now := time.Now(); now.Sub(p.from) > idle/8 {
+		p.from = now
+		p.set(now.Add(idle + idle/8))
+	}
 }
 
 // step is how many bytes go between looks at the clock.
@@ -107,9 +116,10 @@ func (r *relay) way(to, from net.Conn, moved, other *atomic.Int64) bool {
 		buf = buffers.Get().(*buffer)
 		defer buffers.Put(buf)
 	}
+	reads, writes := patience{set: from.SetReadDeadline}, patience{set: to.SetWriteDeadline}
 	for {
 		before := other.Load()
-		from.SetReadDeadline(r.by())
+		reads.renew(r.idle)
 		var n int64
 		var err error
 		if plain {
@@ -120,7 +130,7 @@ func (r *relay) way(to, from net.Conn, moved, other *atomic.Int64) bool {
 		} else {
 			var k int
 			if k, err = from.Read(buf.b); k > 0 {
-				to.SetWriteDeadline(r.by())
+				writes.renew(r.idle)
 				if _, failed := to.Write(buf.b[:k]); failed != nil {
 					return false
 				}
@@ -134,6 +144,7 @@ func (r *relay) way(to, from net.Conn, moved, other *atomic.Int64) bool {
 			half, ok := to.(halfCloser)
 			return ok && half.CloseWrite() == nil
 		case errors.Is(err, os.ErrDeadlineExceeded) && (n > 0 || other.Load() != before):
+			reads.from = time.Time{}
 		default:
 			return false
 		}
