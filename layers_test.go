@@ -59,7 +59,7 @@ var may = map[string][]string{
 	"agent/leaf":                 {"catalog", "connect", "rpc", "server/api", "agent/watch"},
 	"agent/dns":                  {"catalog"},
 	"agent/trust":                {"agent/config", "connect", "rpc"},
-	"agent/httpapi": {"catalog", "connect", "catalog/filter", "rpc", "rpc/gossip", "rpc/http1", "server/api", "agent/check", "agent/decode", "agent/event", "agent/leaf", "agent/local",
+	"agent/httpapi": {"catalog", "connect", "catalog/acl", "catalog/filter", "rpc", "rpc/gossip", "rpc/http1", "server/api", "agent/check", "agent/decode", "agent/event", "agent/leaf", "agent/local",
 		"agent/logging", "agent/telemetry", "agent/watch"},
 	"agent":           {"catalog", "catalog/...", "rpc", "rpc/...", "server", "server/...", "agent/..."},
 	"agent/command":   {"catalog", "agent", "agent/client", "agent/config", "agent/decode", "agent/backup", "agent/logging", "server/fsm", "server/snapshot"},

@@ -17,7 +17,6 @@ type ACLs struct {
 
 func aclRoutes() []Route {
 	const read, write = "acl:read", "acl:write"
-	both := read + ", " + write
 	return acls([]Route{
 		{Path: "/v1/acl/bootstrap", Doc: "make the first management token", ACL: "none", Methods: put(aclBootstrap)},
 		{Path: "/v1/acl/login", Doc: "trade a bearer token for an ACL token", ACL: "none", Methods: post(aclLogin)},
@@ -30,30 +29,30 @@ func aclRoutes() []Route {
 		{Path: "/v1/acl/token", Doc: "create a token", ACL: write, Methods: put(tokenCreate)},
 		{Path: "/v1/acl/token/self", Doc: "show the token of the request", ACL: "none", Methods: get(tokenSelf)},
 		{Path: "/v1/acl/token/{id}/clone", Doc: "copy a token", ACL: write, Methods: put(tokenClone)},
-		{Path: "/v1/acl/token/{id...}", Doc: "show, change or delete a token", ACL: both, Methods: three(tokenRead, tokenUpdate, tokenDelete)},
+		{Path: "/v1/acl/token/{id...}", Doc: "show, change or delete a token", ACL: write, Methods: three(tokenRead, tokenUpdate, tokenDelete)},
 		{Path: "/v1/acl/policies", Doc: "list the policies", ACL: read, Methods: get(policyList)},
 		{Path: "/v1/acl/policy", Doc: "create a policy", ACL: write, Methods: put(policyCreate)},
 		{Path: "/v1/acl/policy/name/{name...}", Doc: "show a policy by its name", ACL: read, Methods: get(policyRead)},
-		{Path: "/v1/acl/policy/{id...}", Doc: "show, change or delete a policy", ACL: both, Methods: three(policyRead, policyUpdate, policyDelete)},
+		{Path: "/v1/acl/policy/{id...}", Doc: "show, change or delete a policy", ACL: write, Methods: three(policyRead, policyUpdate, policyDelete)},
 		{Path: "/v1/acl/roles", Doc: "list the roles", ACL: read, Methods: get(roleList)},
 		{Path: "/v1/acl/role", Doc: "create a role", ACL: write, Methods: put(roleCreate)},
 		{Path: "/v1/acl/role/name/{name...}", Doc: "show a role by its name", ACL: read, Methods: get(roleRead)},
-		{Path: "/v1/acl/role/{id...}", Doc: "show, change or delete a role", ACL: both, Methods: three(roleRead, roleUpdate, roleDelete)},
+		{Path: "/v1/acl/role/{id...}", Doc: "show, change or delete a role", ACL: write, Methods: three(roleRead, roleUpdate, roleDelete)},
 		{Path: "/v1/acl/auth-methods", Doc: "list the auth methods", ACL: read, Methods: get(authMethodList)},
 		{Path: "/v1/acl/auth-method", Doc: "create an auth method", ACL: write, Methods: put(authMethodCreate)},
-		{Path: "/v1/acl/auth-method/{id...}", Doc: "show, change or delete an auth method", ACL: both, Methods: three(authMethodRead, authMethodUpdate, authMethodDelete)},
+		{Path: "/v1/acl/auth-method/{id...}", Doc: "show, change or delete an auth method", ACL: write, Methods: three(authMethodRead, authMethodUpdate, authMethodDelete)},
 		{Path: "/v1/acl/binding-rules", Doc: "list the binding rules", ACL: read, Methods: get(bindingRuleList)},
 		{Path: "/v1/acl/binding-rule", Doc: "create a binding rule", ACL: write, Methods: put(bindingRuleCreate)},
-		{Path: "/v1/acl/binding-rule/{id...}", Doc: "show, change or delete a binding rule", ACL: both, Methods: three(bindingRuleRead, bindingRuleUpdate, bindingRuleDelete)},
+		{Path: "/v1/acl/binding-rule/{id...}", Doc: "show, change or delete a binding rule", ACL: write, Methods: three(bindingRuleRead, bindingRuleUpdate, bindingRuleDelete)},
 		{Path: "/v1/acl/templated-policies", Doc: "list the templated policies", ACL: read, Methods: get(templateList)},
 		{Path: "/v1/acl/templated-policy/name/{name...}", Doc: "show a templated policy", ACL: read, Methods: get(templateRead)},
 		{Path: "/v1/acl/templated-policy/preview/{name...}", Doc: "render a templated policy", ACL: read, Methods: post(templatePreview)},
 	})
 }
 
-// three are the methods of one thing.
+// three are the methods of one thing, of which reading it needs less.
 func three(read, write, remove Handler) []Method {
-	return []Method{{http.MethodGet, read}, {http.MethodPut, write}, {http.MethodDelete, remove}}
+	return []Method{{Name: http.MethodGet, Handle: read, ACL: "acl:read"}, {Name: http.MethodPut, Handle: write}, {Name: http.MethodDelete, Handle: remove}}
 }
 
 // acls refuses what is asked of the ACL system where there is none.

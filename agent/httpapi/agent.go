@@ -10,25 +10,26 @@ import (
 
 	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/agent/telemetry"
+	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/filter"
 	"github.com/curia-mesh/curia/rpc/gossip"
 )
 
 func agentRoutes() []Route {
 	return []Route{
-		{Path: "/v1/agent/self", Doc: "show the agent's configuration and figures", ACL: "agent:read", Methods: get(agentSelf)},
-		{Path: "/v1/agent/host", Doc: "show the machine's processor, memory and disk", ACL: "operator:read", Methods: get(agentHost)},
-		{Path: "/v1/agent/version", Doc: "show the agent's version", ACL: "agent:read", Methods: get(agentVersion)},
+		{Path: "/v1/agent/self", Doc: "show the agent's configuration and figures", ACL: "agent:read", Local: true, Methods: get(agentSelf)},
+		{Path: "/v1/agent/host", Doc: "show the machine's processor, memory and disk", ACL: "operator:read", Local: true, Methods: get(agentHost)},
+		{Path: "/v1/agent/version", Doc: "show the agent's version", ACL: "agent:read", Local: true, Methods: get(agentVersion)},
 		{Path: "/v1/agent/members", Doc: "list the members of the pool", ACL: "node:read", Methods: get(agentMembers)},
-		{Path: "/v1/agent/monitor", Doc: "stream the agent's log", ACL: "agent:read", Methods: get(agentMonitor)},
-		{Path: "/v1/agent/metrics", Doc: "show the agent's metrics", ACL: "agent:read", Methods: get(agentMetrics)},
-		{Path: "/v1/agent/metrics/stream", Doc: "stream the agent's metrics", ACL: "agent:read", Methods: get(agentMetricsStream)},
-		{Path: "/v1/agent/reload", Doc: "read the configuration anew", ACL: "agent:write", Methods: put(agentReload)},
-		{Path: "/v1/agent/maintenance", Doc: "take the node out of service, or back", ACL: "node:write", Methods: put(agentMaintenance)},
-		{Path: "/v1/agent/join/{address...}", Doc: "join the pool of another agent", ACL: "agent:write", Methods: put(agentJoin)},
-		{Path: "/v1/agent/leave", Doc: "leave the pool and end the agent", ACL: "agent:write", Methods: put(agentLeave)},
-		{Path: "/v1/agent/force-leave/{node...}", Doc: "take a failed member for one that left", ACL: "operator:write", Methods: put(agentForceLeave)},
-		{Path: "/v1/agent/token/{kind}", Doc: "replace one of the agent's tokens", ACL: "agent:write", Methods: put(agentToken)},
+		{Path: "/v1/agent/monitor", Doc: "stream the agent's log", ACL: "agent:read", Local: true, Methods: get(agentMonitor)},
+		{Path: "/v1/agent/metrics", Doc: "show the agent's metrics", ACL: "agent:read", Local: true, Methods: get(agentMetrics)},
+		{Path: "/v1/agent/metrics/stream", Doc: "stream the agent's metrics", ACL: "agent:read", Local: true, Methods: get(agentMetricsStream)},
+		{Path: "/v1/agent/reload", Doc: "read the configuration anew", ACL: "agent:write", Local: true, Methods: put(agentReload)},
+		{Path: "/v1/agent/maintenance", Doc: "take the node out of service, or back", ACL: "node:write", Local: true, Methods: put(agentMaintenance)},
+		{Path: "/v1/agent/join/{address...}", Doc: "join the pool of another agent", ACL: "agent:write", Local: true, Methods: put(agentJoin)},
+		{Path: "/v1/agent/leave", Doc: "leave the pool and end the agent", ACL: "agent:write", Local: true, Methods: put(agentLeave)},
+		{Path: "/v1/agent/force-leave/{node...}", Doc: "take a failed member for one that left", ACL: "operator:write", Local: true, Methods: put(agentForceLeave)},
+		{Path: "/v1/agent/token/{kind}", Doc: "replace one of the agent's tokens", ACL: "agent:write", Local: true, Methods: put(agentToken)},
 	}
 }
 
@@ -60,6 +61,13 @@ func agentMembers(c *call) error {
 	if segment := c.param("segment"); segment != "" && segment != "_all" {
 		members = slices.DeleteFunc(slices.Clone(members), func(m gossip.Member) bool { return m.Tags["segment"] != segment })
 	}
+	sees, err := c.visible(acl.Node)
+	if err != nil {
+		return err
+	}
+	shown := slices.DeleteFunc(slices.Clone(members), func(m gossip.Member) bool { return !sees(m.Name) })
+	c.filtered(len(shown) < len(members))
+	members = shown
 	keep, err := filter.Compile(c.param("filter"))
 	if err != nil {
 		return err
@@ -158,7 +166,8 @@ func agentMonitor(c *call) error {
 	c.w.WriteHeader(http.StatusOK)
 	c.w.Write([]byte{})
 	flusher.Flush()
-	ctx := c.untilEnd()
+	ctx, stop := c.whileAllowed(c.untilEnd())
+	defer stop()
 	for {
 		line, err := m.Next(ctx)
 		if err != nil {
@@ -192,7 +201,9 @@ func agentMetricsStream(c *call) error {
 	c.w.Header()["Content-Type"] = valueJSON
 	c.w.WriteHeader(http.StatusOK)
 	flusher.Flush()
-	err := c.api.Telemetry.Stream(c.untilEnd(), func(s *telemetry.Summary) error {
+	ctx, stop := c.whileAllowed(c.untilEnd())
+	defer stop()
+	err := c.api.Telemetry.Stream(ctx, func(s *telemetry.Summary) error {
 		body, err := encodeJSON(s)
 		if err != nil {
 			return err

@@ -51,9 +51,7 @@ func (c *call) meta(m rpc.Meta) {
 	if c.route.Effective {
 		h[headerEffective] = effective[m.Consistency]
 	}
-	if m.Filtered && c.token() != "" { // who shows no token hears of nothing, as with Consul
-		h[headerFiltered] = valueTrue
-	}
+	c.filtered(m.Filtered)
 }
 
 // contact writes what is known about the leader into the answer's header.

@@ -184,7 +184,12 @@ func (a *API) serve(c *call) {
 		c.fail(err)
 		return
 	}
-	err = handle(c)
+	if c.route.Local {
+		err = c.need(c.route.Rights(c.r.Method).needs(a.Node.NodeName())...)
+	}
+	if err == nil {
+		err = handle(c)
+	}
 	if wait := (*rpc.Parked)(nil); err != nil && errors.As(err, &wait) {
 		err = c.park(wait)
 	}
@@ -243,6 +248,9 @@ func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// profilerRoute is what the profiler needs.
+var profilerRoute = Route{Path: "/debug/pprof/", ACL: "operator:read"}
+
 // profiler serves Go's profiler, under the same restrictions as everything else.
 func (a *API) profiler() {
 	for path, serve := range map[string]http.HandlerFunc{
@@ -253,7 +261,12 @@ func (a *API) profiler() {
 		},
 	} {
 		a.mux.HandleFunc("/debug/pprof/"+path, func(w http.ResponseWriter, r *http.Request) {
-			if err := a.admit(a.config.Load(), r); err != nil {
+			c := &call{api: a, route: &profilerRoute, w: w, r: r, query: r.URL.Query()}
+			err := a.admit(a.config.Load(), r)
+			if err == nil {
+				err = c.need(profilerRoute.ACL.needs("")...)
+			}
+			if err != nil {
 				http.Error(w, err.Error(), statusOf(err))
 				return
 			}

@@ -286,6 +286,9 @@ func cached[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) error {
 	if err != nil {
 		return badRequest("%w", err)
 	}
+	if policy.View, err = c.view(); err != nil {
+		return err
+	}
 	ctx := c.ctx()
 	if h.MinIndex != 0 {
 		ctx = c.untilEnd()
@@ -293,6 +296,18 @@ func cached[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) error {
 	answer, state, err := watch.GetWith(ctx, c.api.Cache, policy, m, h, req)
 	if err != nil {
 		return err
+	}
+	if h.MinIndex != 0 {
+		if now, err := c.view(); err != nil || now != policy.View { // while it waited
+			if err != nil {
+				return err
+			}
+			h.MinIndex = 0
+			if answer, err = m.Ask(ctx, c.api.Caller, h, req); err != nil {
+				return err
+			}
+			state = watch.State{}
+		}
 	}
 	c.w.Header()[headerCache] = valueMiss
 	if state.Hit {

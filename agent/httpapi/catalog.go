@@ -10,7 +10,7 @@ import (
 func catalogRoutes() []Route {
 	return []Route{
 		{Path: "/v1/catalog/register", Doc: "register a node, its services and checks", ACL: "node:write, service:write", Methods: put(catalogRegister)},
-		{Path: "/v1/catalog/deregister", Doc: "remove a node, a service or a check", ACL: "node:write, service:write", Methods: put(catalogDeregister)},
+		{Path: "/v1/catalog/deregister", Doc: "remove a node, a service or a check", ACL: "node:write | service:write", Methods: put(catalogDeregister)},
 		{Path: "/v1/catalog/datacenters", Doc: "list the datacenters, nearest first", ACL: "none", Methods: get(catalogDatacenters)},
 		{Path: "/v1/catalog/nodes", Doc: "list the nodes", ACL: "node:read", Methods: get(catalogNodes), Effective: true},
 		{Path: "/v1/catalog/services", Doc: "list the services with their tags", ACL: "service:read", Methods: get(catalogServices), Effective: true},

@@ -11,7 +11,7 @@ import (
 func chainRoutes() []Route {
 	return []Route{
 		{Path: "/v1/discovery-chain/{service...}", Doc: "show how a service is reached: its router, splitters and resolvers as one graph", ACL: "service:read",
-			Methods: []Method{{http.MethodGet, chainGet}, {http.MethodPost, chainGet}}, Effective: true},
+			Methods: []Method{{Name: http.MethodGet, Handle: chainGet}, {Name: http.MethodPost, Handle: chainGet}}, Effective: true},
 	}
 }
 

@@ -11,11 +11,12 @@ import (
 )
 
 func configRoutes() []Route {
+	const entryWrite = "service:write | intentions:write | mesh:write | operator:write" // by kind
 	return []Route{
-		{Path: "/v1/config", Doc: "write a config entry", ACL: "service:write, intentions:write, mesh:write or operator:write, by kind", Methods: put(configPut)},
+		{Path: "/v1/config", Doc: "write a config entry", ACL: entryWrite, Methods: put(configPut)},
 		{
-			Path: "/v1/config/{entry...}", Doc: "read or delete a config entry, list those of a kind", ACL: "as for writing, or service:read, intentions:read, mesh:read or none, by kind",
-			Methods: []Method{{http.MethodGet, configGet}, {http.MethodDelete, configDelete}},
+			Path: "/v1/config/{entry...}", Doc: "read or delete a config entry, list those of a kind", ACL: entryWrite,
+			Methods: []Method{{Name: http.MethodGet, Handle: configGet, ACL: "service:read | intentions:read | mesh:read | operator:read | none"}, {Name: http.MethodDelete, Handle: configDelete}},
 		},
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/curia-mesh/curia/agent/watch"
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/connect"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
@@ -20,8 +21,8 @@ const typePEM = "application/pem-certificate-chain"
 func connectRoutes() []Route {
 	return []Route{
 		{Path: "/v1/connect/ca/roots", Doc: "list the mesh's trusted root certificates, with `pem` as one file", ACL: "none", Methods: get(caRoots)},
-		{Path: "/v1/connect/ca/configuration", Doc: "read and change who signs the mesh's certificates, and how", ACL: "operator:read, operator:write",
-			Methods: []Method{{http.MethodGet, caConfiguration}, {http.MethodPut, caConfigure}}},
+		{Path: "/v1/connect/ca/configuration", Doc: "read and change who signs the mesh's certificates, and how", ACL: "operator:write",
+			Methods: []Method{{Name: http.MethodGet, Handle: caConfiguration, ACL: "operator:read"}, {Name: http.MethodPut, Handle: caConfigure}}},
 		{Path: "/v1/agent/connect/ca/roots", Doc: "list the trusted root certificates, from the agent's cache", ACL: "none", Methods: get(agentRoots)},
 		{Path: "/v1/agent/connect/ca/leaf/{service...}", Doc: "get the certificate of a service, with its key", ACL: "service:write", Methods: get(agentLeaf)},
 		{Path: "/v1/agent/connect/authorize", Doc: "decide whether a client may connect to a service", ACL: "service:write", Methods: post(agentAuthorize)},
@@ -88,6 +89,9 @@ func agentLeaf(c *call) error {
 	if err := connect.Service("consul", "dc1", service).Validate(); err != nil { // of any cluster
 		return badRequest("service: %w", err)
 	}
+	if err := c.needService(service, acl.Write); err != nil { // each time, whoever the certificate was made for
+		return err
+	}
 	cert, err := c.api.Leaves.Get(c.ctx(), service, h.Token, h.MinIndex, cmp.Or(h.MaxWait, leafWait))
 	if err != nil {
 		return err
@@ -128,6 +132,9 @@ func agentAuthorize(c *call) error {
 	}
 	if id.Kind != connect.KindService {
 		return badRequest("ClientCertURI: %s is a %s, want a service", id, id.Kind)
+	}
+	if err := c.needService(req.Target, acl.Write); err != nil {
+		return err
 	}
 	reply, err := c.mayConnect(id.Name, req.Target)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/curia-mesh/curia/agent/telemetry"
 	"github.com/curia-mesh/curia/agent/watch"
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/rpc/gossip"
 	"github.com/curia-mesh/curia/server/api"
@@ -24,7 +25,10 @@ type Deps struct {
 	Cache *watch.Cache
 	// Shared is whether those who wait for one change share a query through Cache: the servers are across the
 	// network, and what they answered last is kept for when they cannot be reached.
-	Shared    bool
+	Shared bool
+	// Authorize tells what a token may do: on its own the agent must not answer for more. An error with code denied
+	// says that it is none. Nil lets everybody do everything.
+	Authorize func(ctx context.Context, token string) (acl.Authorizer, error)
 	Node      Node
 	Local     *local.State
 	Snapshots Snapshots

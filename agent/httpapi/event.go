@@ -1,11 +1,13 @@
 package httpapi
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/curia-mesh/curia/agent/event"
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -26,6 +28,9 @@ func eventFire(c *call) error {
 	}
 	payload, err := c.body(maxEvent)
 	if err != nil {
+		return err
+	}
+	if err := c.need(acl.Need{Resource: acl.Event, Name: name, Access: acl.Write}); err != nil {
 		return err
 	}
 	e := &catalog.Event{Name: name, NodeFilter: c.param("node"), ServiceFilter: c.param("service"), TagFilter: c.param("tag")}
@@ -70,8 +75,17 @@ func eventList(c *call) error {
 			break
 		}
 	}
+	sees, err := c.visible(acl.Event)
+	if err != nil {
+		return err
+	}
+	shown := slices.DeleteFunc(slices.Clone(found), func(e *catalog.Event) bool { return !sees(e.Name) })
+	c.filtered(len(shown) < len(found))
+	if shown == nil {
+		shown = []*catalog.Event{}
+	}
 	c.w.Header()[headerIndex] = []string{strconv.FormatUint(max(index, 1), 10)}
-	return c.json(found)
+	return c.json(shown)
 }
 
 // Bounds of a blocking request that the agent answers itself.

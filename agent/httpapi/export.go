@@ -11,8 +11,8 @@ import (
 func exportRoutes() []Route {
 	return []Route{
 		{Path: "/api/multicluster/v2/exportedservices", Doc: "list the sets of exported services", ACL: "mesh:read", Methods: get(exportSets)},
-		{Path: "/api/multicluster/v2/exportedservices/{name...}", Doc: "write, show or delete a set of exported services", ACL: "mesh:read, mesh:write", Methods: []Method{
-			{http.MethodGet, exportSet}, {http.MethodPut, exportSetPut}, {http.MethodDelete, exportSetDelete},
+		{Path: "/api/multicluster/v2/exportedservices/{name...}", Doc: "write, show or delete a set of exported services", ACL: "mesh:write", Methods: []Method{
+			{Name: http.MethodGet, ACL: "mesh:read", Handle: exportSet}, {Name: http.MethodPut, Handle: exportSetPut}, {Name: http.MethodDelete, Handle: exportSetDelete},
 		}},
 	}
 }

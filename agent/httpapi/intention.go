@@ -9,16 +9,16 @@ import (
 )
 
 func intentionRoutes() []Route {
-	const write, read = "intentions:write on the destination", "intentions:read on source or destination"
+	const write, read = "intentions:write", "intentions:read" // on the destination, and on either end
 	return []Route{
-		{Path: "/v1/connect/intentions", Doc: "list intentions; create one that has an id, as older clients do", ACL: read + "; " + write,
-			Methods: []Method{{http.MethodGet, intentionList}, {http.MethodPost, intentionCreate}}},
-		{Path: "/v1/connect/intentions/exact", Doc: "read, write and delete an intention by its source and destination", ACL: read + "; " + write,
-			Methods: []Method{{http.MethodGet, intentionExact}, {http.MethodPut, intentionUpsert}, {http.MethodDelete, intentionDelete}}},
-		{Path: "/v1/connect/intentions/match", Doc: "list the intentions that count for services, in the order in which they do", ACL: "intentions:read on each service", Methods: get(intentionMatch), Effective: true},
-		{Path: "/v1/connect/intentions/check", Doc: "whether a service may connect to another", ACL: "service:read on the destination", Methods: get(intentionCheck)},
-		{Path: "/v1/connect/intentions/{id...}", Doc: "read, change and delete an intention by its id", ACL: read + "; " + write,
-			Methods: []Method{{http.MethodGet, intentionRead}, {http.MethodPut, intentionUpdate}, {http.MethodDelete, intentionDeleteID}}},
+		{Path: "/v1/connect/intentions", Doc: "list intentions; create one that has an id, as older clients do", ACL: write,
+			Methods: []Method{{Name: http.MethodGet, Handle: intentionList, ACL: read}, {Name: http.MethodPost, Handle: intentionCreate}}},
+		{Path: "/v1/connect/intentions/exact", Doc: "read, write and delete an intention by its source and destination", ACL: write,
+			Methods: []Method{{Name: http.MethodGet, Handle: intentionExact, ACL: read}, {Name: http.MethodPut, Handle: intentionUpsert}, {Name: http.MethodDelete, Handle: intentionDelete}}},
+		{Path: "/v1/connect/intentions/match", Doc: "list the intentions that count for services, in the order in which they do", ACL: read, Methods: get(intentionMatch), Effective: true},
+		{Path: "/v1/connect/intentions/check", Doc: "whether a service may connect to another", ACL: "service:read", Methods: get(intentionCheck)},
+		{Path: "/v1/connect/intentions/{id...}", Doc: "read, change and delete an intention by its id", ACL: write,
+			Methods: []Method{{Name: http.MethodGet, Handle: intentionRead, ACL: read}, {Name: http.MethodPut, Handle: intentionUpdate}, {Name: http.MethodDelete, Handle: intentionDeleteID}}},
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 
 func keyringRoutes() []Route {
 	return []Route{{
-		Path: "/v1/operator/keyring", Doc: "list, install, use and remove gossip encryption keys", ACL: "keyring:read, keyring:write",
-		Methods: []Method{{http.MethodGet, keyringList}, {http.MethodPost, keyringInstall}, {http.MethodPut, keyringUse}, {http.MethodDelete, keyringRemove}},
+		Path: "/v1/operator/keyring", Doc: "list, install, use and remove gossip encryption keys", ACL: "keyring:write", Local: true,
+		Methods: []Method{{Name: http.MethodGet, Handle: keyringList, ACL: "keyring:read"}, {Name: http.MethodPost, Handle: keyringInstall}, {Name: http.MethodPut, Handle: keyringUse}, {Name: http.MethodDelete, Handle: keyringRemove}},
 	}}
 }
 

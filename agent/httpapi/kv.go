@@ -12,8 +12,8 @@ const kvPath = "/v1/kv/"
 
 func kvRoutes() []Route {
 	return []Route{{
-		Path: kvPath + "{key...}", Doc: "read, write and delete keys", ACL: "key:read, key:list, key:write",
-		Methods: []Method{{http.MethodGet, kvGet}, {http.MethodPut, kvPut}, {http.MethodDelete, kvDelete}},
+		Path: kvPath + "{key...}", Doc: "read, write and delete keys", ACL: "key:write",
+		Methods: []Method{{Name: http.MethodGet, Handle: kvGet, ACL: "key:read"}, {Name: http.MethodPut, Handle: kvPut}, {Name: http.MethodDelete, Handle: kvDelete}},
 	}}
 }
 

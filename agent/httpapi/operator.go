@@ -11,10 +11,10 @@ import (
 func operatorRoutes() []Route {
 	return []Route{
 		{Path: "/v1/operator/raft/configuration", Doc: "show the Raft configuration", ACL: "operator:read", Methods: get(raftConfiguration)},
-		{Path: "/v1/operator/raft/peer", Doc: "remove a server from the Raft configuration", ACL: "operator:write", Methods: []Method{{http.MethodDelete, raftRemovePeer}}},
+		{Path: "/v1/operator/raft/peer", Doc: "remove a server from the Raft configuration", ACL: "operator:write", Methods: []Method{{Name: http.MethodDelete, Handle: raftRemovePeer}}},
 		{Path: "/v1/operator/raft/transfer-leader", Doc: "hand the leadership to another server", ACL: "operator:write", Methods: post(raftTransfer)},
-		{Path: "/v1/operator/autopilot/configuration", Doc: "read and change autopilot's configuration", ACL: "operator:read, operator:write",
-			Methods: []Method{{http.MethodGet, autopilotRead}, {http.MethodPut, autopilotSet}}},
+		{Path: "/v1/operator/autopilot/configuration", Doc: "read and change autopilot's configuration", ACL: "operator:write",
+			Methods: []Method{{Name: http.MethodGet, ACL: "operator:read", Handle: autopilotRead}, {Name: http.MethodPut, Handle: autopilotSet}}},
 		{Path: "/v1/operator/autopilot/health", Doc: "show the health of the servers", ACL: "operator:read", Methods: get(autopilotHealth)},
 		{Path: "/v1/operator/autopilot/state", Doc: "show what autopilot knows of the servers", ACL: "operator:read", Methods: get(autopilotState)},
 		{Path: "/v1/operator/usage", Doc: "count what the datacenter holds", ACL: "operator:read", Methods: get(usage), Effective: true},

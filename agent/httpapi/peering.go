@@ -12,8 +12,8 @@ func peeringRoutes() []Route {
 		{Path: "/v1/peerings", Doc: "list the cluster peerings", ACL: "peering:read", Methods: get(peeringList)},
 		{Path: "/v1/peering/token", Doc: "make a token for another cluster to peer with this one", ACL: "peering:write", Methods: post(peeringToken)},
 		{Path: "/v1/peering/establish", Doc: "peer with the cluster that made a token", ACL: "peering:write", Methods: post(peeringEstablish)},
-		{Path: "/v1/peering/{name...}", Doc: "show or delete a cluster peering", ACL: "peering:read, peering:write", Methods: []Method{
-			{http.MethodGet, peeringRead}, {http.MethodDelete, peeringDelete},
+		{Path: "/v1/peering/{name...}", Doc: "show or delete a cluster peering", ACL: "peering:write", Methods: []Method{
+			{Name: http.MethodGet, ACL: "peering:read", Handle: peeringRead}, {Name: http.MethodDelete, Handle: peeringDelete},
 		}},
 		{Path: "/v1/exported-services", Doc: "list the services that other clusters may reach", ACL: "service:read", Methods: get(exportedServices)},
 	}

@@ -14,9 +14,12 @@ type Handler func(c *call) error
 type Route struct {
 	// Path is a pattern of net/http.ServeMux without the method.
 	Path string
-	// Doc says in a few words what it is for, and ACL what it needs of the token; both are for the
-	// reference page.
-	Doc, ACL string
+	// Doc says in a few words what it is for.
+	Doc string
+	// ACL is what its methods need of the token that do not say it themselves.
+	ACL Rights
+	// Local routes are answered by the agent itself, which enforces their ACL before anything else.
+	Local bool
 	// Methods in the order of the Allow header.
 	Methods []Method
 	// Effective answers tell the consistency they really have in a header.
@@ -29,11 +32,12 @@ type Route struct {
 type Method struct {
 	Name   string
 	Handle Handler
+	ACL    Rights // in place of the route's
 }
 
-func get(h Handler) []Method  { return []Method{{http.MethodGet, h}} }
-func put(h Handler) []Method  { return []Method{{http.MethodPut, h}} }
-func post(h Handler) []Method { return []Method{{http.MethodPost, h}} }
+func get(h Handler) []Method  { return []Method{{Name: http.MethodGet, Handle: h}} }
+func put(h Handler) []Method  { return []Method{{Name: http.MethodPut, Handle: h}} }
+func post(h Handler) []Method { return []Method{{Name: http.MethodPost, Handle: h}} }
 
 // allow is the value of the Allow header.
 func (r *Route) allow() string {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/curia-mesh/curia/agent/local"
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/filter"
 )
 
@@ -118,7 +119,16 @@ func agentServices(c *call) error {
 	if err != nil {
 		return err
 	}
+	sees, err := c.visible(acl.Service)
+	if err != nil {
+		return err
+	}
+	fewer := false
 	for id, s := range c.api.Local.Services() {
+		if !sees(s.Service) {
+			fewer = true
+			continue
+		}
 		shown := agentService(s, c.api.config.Load().Datacenter)
 		ok, err := keep.Accepts(shown)
 		if err != nil {
@@ -128,6 +138,7 @@ func agentServices(c *call) error {
 			all[id] = shown
 		}
 	}
+	c.filtered(fewer)
 	return c.json(all)
 }
 
@@ -148,6 +159,9 @@ func agentServiceOne(c *call) error {
 		s, ok := c.api.Local.Service(id)
 		if !ok {
 			return notFound("unknown service ID %q: this agent has no such service", id)
+		}
+		if err := c.needService(s.Service, acl.Read); err != nil { // each time: it may wait long
+			return err
 		}
 		shown := agentService(s, c.api.config.Load().Datacenter)
 		if shown.ContentHash, err = shown.hash(); err != nil {
@@ -234,12 +248,18 @@ func agentHealthByID(c *call) error {
 	if !ok {
 		return c.healthAnswer(http.StatusNotFound, "ServiceId "+id+" not found", healthInfo{AggregatedStatus: catalog.Critical})
 	}
+	if err := c.needService(h.Service.Service, acl.Read); err != nil {
+		return err
+	}
 	return c.healthAnswer(statusCode(h.Status), string(h.Status), c.shown(h))
 }
 
 func agentHealthByName(c *call) error {
 	name, err := c.path("name", "service name")
 	if err != nil {
+		return err
+	}
+	if err := c.needService(name, acl.Read); err != nil {
 		return err
 	}
 	found, worst := c.api.Local.HealthByName(name)

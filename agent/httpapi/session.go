@@ -130,7 +130,7 @@ func sessionNode(c *call) error {
 func sessionList(c *call) error { return query(c, api.SessionList, &api.SessionQuery{}) }
 
 func txnRoutes() []Route {
-	return []Route{{Path: "/v1/txn", Doc: "run operations of which either all take effect or none", ACL: "that of each operation", Methods: put(txn)}}
+	return []Route{{Path: "/v1/txn", Doc: "run operations of which either all take effect or none", ACL: "key:read | key:write | node:read | node:write | service:read | service:write | session:write", Methods: put(txn)}}
 }
 
 func txn(c *call) error {

@@ -27,9 +27,22 @@ func shared[Req, Rep any](c *call, m rpc.Method[Req, Rep], h rpc.Header, req *Re
 	if h.MinIndex > 0 {
 		policy, ctx = watch.Policy{}, c.untilEnd()
 	}
+	var err error
+	if policy.View, err = c.view(); err != nil {
+		return rpc.Answer{}, err
+	}
 	answer, state, err := watch.GetWith(ctx, c.api.Cache, policy, m, h, req)
 	if catalog.CodeOf(err) == catalog.Unavailable && ctx.Err() == nil {
 		return m.Ask(ctx, c.api.Caller, h, req) // with more patience than the cache has
+	}
+	if err == nil && h.MinIndex > 0 {
+		if now, err := c.view(); err != nil || now != policy.View { // while it waited
+			if err == nil {
+				h.MinIndex = 0
+				return m.Ask(ctx, c.api.Caller, h, req)
+			}
+			return rpc.Answer{}, err
+		}
 	}
 	if err == nil && state.Err != nil {
 		c.hit(state.Age)

@@ -38,8 +38,8 @@ func statusPeers(c *call) error {
 
 func snapshotRoutes() []Route {
 	return []Route{{
-		Path: "/v1/snapshot", Doc: "save and restore the state of the servers", ACL: "management",
-		Methods: []Method{{http.MethodGet, snapshotSave}, {http.MethodPut, snapshotRestore}},
+		Path: "/v1/snapshot", Doc: "save and restore the state of the servers", ACL: "acl:write",
+		Methods: []Method{{Name: http.MethodGet, Handle: snapshotSave}, {Name: http.MethodPut, Handle: snapshotRestore}},
 	}}
 }
 

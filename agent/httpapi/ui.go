@@ -18,11 +18,11 @@ func internalRoutes() []Route {
 		{Path: "/v1/internal/ui/service-topology/{service...}", Doc: "show what a service reaches in the mesh, and what reaches it", ACL: "node:read, service:read", Methods: get(uiTopology)},
 		{Path: "/v1/internal/ui/gateway-services-nodes/{gateway...}", Doc: "list the services of a gateway with a summary of their health", ACL: "node:read, service:read", Methods: get(uiGatewayServices)},
 		{Path: "/v1/internal/ui/gateway-intentions/{gateway...}", Doc: "list the intentions about the services of a gateway", ACL: "service:read, intentions:read", Methods: get(uiGatewayIntentions)},
-		{Path: "/v1/internal/ui/metrics-proxy/{path...}", Doc: "query the metrics store of `ui_config.metrics_proxy`", ACL: "node:read, service:read", Methods: get(metricsProxy)},
+		{Path: "/v1/internal/ui/metrics-proxy/{path...}", Doc: "query the metrics store of `ui_config.metrics_proxy`", ACL: "node:read-all, service:read-all", Local: true, Methods: get(metricsProxy)},
 		{Path: "/v1/internal/federation-states", Doc: "list what datacenters tell the others", ACL: "operator:read", Methods: get(federationList)},
 		{Path: "/v1/internal/federation-states/mesh-gateways", Doc: "list the mesh gateways of all datacenters", ACL: "operator:read", Methods: get(federationGateways)},
 		{Path: "/v1/internal/federation-state/{dc}", Doc: "show what a datacenter tells the others", ACL: "operator:read", Methods: get(federationRead)},
-		{Path: "/v1/internal/service-virtual-ip", Doc: "give a service of the mesh virtual addresses beside its own", ACL: "mesh:write", Methods: []Method{{http.MethodPut, virtualAssign}}},
+		{Path: "/v1/internal/service-virtual-ip", Doc: "give a service of the mesh virtual addresses beside its own", ACL: "mesh:write", Methods: []Method{{Name: http.MethodPut, Handle: virtualAssign}}},
 	}
 }
 

@@ -44,7 +44,7 @@ func (s *State) prepareConfig(services []*catalog.ServiceDefinition) (next map[s
 		id := cmp.Or(def.ID, def.Name)
 		ids := []string{id}
 		if def.Connect != nil && def.Connect.SidecarService != nil {
-			ids = append(ids, id+sidecarSuffix)
+			ids = append(ids, id+SidecarSuffix)
 		}
 		for _, id := range ids {
 			if defined[id] {

@@ -148,8 +148,8 @@ func (r *registry) sidecarPort(first, last int, taken map[int]bool) (int, error)
 
 // sidecarOf returns the id of a service's sidecar, and whether one came with its definition.
 func (r *registry) sidecarOf(id string) (string, bool) {
-	child := r.services[id+sidecarSuffix]
-	return id + sidecarSuffix, child != nil && child.parent == id
+	child := r.services[id+SidecarSuffix]
+	return id + SidecarSuffix, child != nil && child.parent == id
 }
 
 // checksOf returns the checks of a service, and those of its node when node is set, by id.

@@ -8,8 +8,8 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 )
 
-// sidecarSuffix makes the id and name of a sidecar from those of its service.
-const sidecarSuffix = "-sidecar-proxy"
+// SidecarSuffix makes the id and name of a sidecar from those of its service.
+const SidecarSuffix = "-sidecar-proxy"
 
 const loopback = "127.0.0.1"
 
@@ -17,7 +17,7 @@ const loopback = "127.0.0.1"
 // Source: https://developer.hashicorp.com/consul/docs/connect/proxies/deploy-sidecar-services
 func sidecarDefinition(def *catalog.ServiceDefinition, parent *catalog.Service, free ports) (*catalog.ServiceDefinition, error) {
 	side := *def.Connect.SidecarService
-	id := parent.ID + sidecarSuffix
+	id := parent.ID + SidecarSuffix
 	switch {
 	case side.ID != "" && side.ID != id:
 		return nil, catalog.Errorf(catalog.Invalid, "its id is always %q: leave ID out", id)
@@ -30,7 +30,7 @@ func sidecarDefinition(def *catalog.ServiceDefinition, parent *catalog.Service, 
 	}
 	side.ID, side.Kind = id, catalog.KindConnectProxy
 	if side.Name == "" {
-		side.Name = parent.Service + sidecarSuffix
+		side.Name = parent.Service + SidecarSuffix
 	}
 	if side.Tags == nil {
 		side.Tags = parent.Tags

@@ -50,7 +50,7 @@ func GetWith[Req, Rep any](ctx context.Context, c *Cache, p Policy, m rpc.Method
 	key := c.keys.get()
 	defer c.keys.put(key)
 	var err error
-	if *key, err = c.appendKey(*key, m.Name, &h, req); err != nil {
+	if *key, err = c.appendKey(*key, p.View, m.Name, &h, req); err != nil {
 		return rpc.Answer{}, State{}, err
 	}
 	if v := c.find(*key); v != nil {

@@ -20,7 +20,7 @@ type View[T any] struct {
 // Open returns the view of a query, which must be one whose answers have an index. It is shared with all who
 // ask the same; it costs nothing until it is read. It must be closed.
 func Open[Req, Rep any](c *Cache, m rpc.Method[Req, Rep], h rpc.Header, req *Req) (*View[Rep], error) {
-	key, err := c.appendKey(nil, m.Name, &h, req)
+	key, err := c.appendKey(nil, "", m.Name, &h, req)
 	if err != nil {
 		return nil, err
 	}

@@ -37,12 +37,12 @@ func appendPart(key []byte, s string) []byte {
 
 // appendKey writes what tells one view from another. Lengths go in front, so that no token or filter can
 // be chosen to look like another query's.
-func (c *Cache) appendKey(key []byte, method string, h *rpc.Header, req any) ([]byte, error) {
+func (c *Cache) appendKey(key []byte, view, method string, h *rpc.Header, req any) ([]byte, error) {
 	dc := h.Datacenter
 	if dc == c.o.Datacenter {
 		dc = ""
 	}
-	key = appendPart(appendPart(key, method), dc)
+	key = appendPart(appendPart(appendPart(key, view), method), dc)
 	key = append(appendPart(appendPart(key, h.Token), h.Filter), byte(h.Consistency))
 	if k, ok := req.(keyed); ok {
 		return k.AppendKey(key), nil

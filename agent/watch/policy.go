@@ -20,6 +20,8 @@ type Policy struct {
 	// StaleIfError bounds the age of an answer that is served because asking anew failed. With neither
 	// MaxAge nor Revalidate it means nothing.
 	StaleIfError time.Duration
+	// View tells apart readers who may see different things, beside their tokens: what a token may do changes.
+	View string
 }
 
 // strict policies take an old answer after a failure only as far as StaleIfError goes.
