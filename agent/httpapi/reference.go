@@ -22,7 +22,7 @@ Every route takes ` + "`dc`, `token` (better: the header `X-Consul-Token`), `pre
 The last column is what the token must be allowed, and a test holds it to what is enforced. Rights joined by a comma are
 all needed; between those joined by "or" decides what is asked for: the kind of config entry, the operation of the
 transaction, whose check it is. Lists leave out what the token may not see, and say so in the header
-` + "`X-Consul-Results-Filtered-By-ACLs`" + `. [ACL rules](../security/rules.md) says how rules are written.
+` + "`X-Consul-Results-Filtered-By-ACLs`" + `. [ACL rules](../acl-rules.md) says how rules are written.
 
 | path | methods | what it does | ACL |
 |---|---|---|---|
