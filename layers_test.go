@@ -54,6 +54,7 @@ var may = map[string][]string{
 	"agent/check":                {"catalog"},
 	"agent/local":                {"catalog", "rpc", "server/api", "agent/check", "agent/decode"},
 	"agent/external":             {"catalog", "rpc", "server/api", "agent/check"},
+	"agent/authz":                {"catalog", "catalog/acl", "server/api"},
 	"agent/event":                {"catalog", "rpc"},
 	"agent/watch":                {"catalog", "catalog/filter", "rpc", "server/api", "agent/config"},
 	"agent/leaf":                 {"catalog", "connect", "rpc", "server/api", "agent/watch"},

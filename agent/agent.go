@@ -187,10 +187,10 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 	}
 	a.api = httpapi.New(apiConfig(cfg), httpapi.Deps{
 		Caller: caller, Cache: a.cache, Shared: !cfg.Server, Node: &node{a}, Local: a.local, Snapshots: a.backend.snapshots(), Events: a.events, Telemetry: a.telemetry, Logs: a.logs,
-		Leaves: a.leaves,
+		Leaves: a.leaves, Authorize: a.authorizer(cfg),
 	}, logging.Named(a.log, "http"))
 	a.external = external.New(external.Deps{
-		Caller: caller, Node: cfg.NodeName, Token: func() string { return a.config.tokens.Load().Agent },
+		Caller: caller, Node: cfg.NodeName, Token: a.config.agentToken,
 		Checks: check.Deps{TLS: a.checkTLS.current.Load, OutputMaxSize: cfg.CheckOutputMaxSize, FlapHalfLife: cfg.CheckFlapHalfLife}, Log: logging.Named(a.log, "external"),
 	})
 	a.plans = watch.NewPlans(watch.Deps{

@@ -11,11 +11,13 @@ import (
 	"github.com/hashicorp/raft"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/curia-mesh/curia/agent/authz"
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/agent/httpapi"
 	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/agent/trust"
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/rpc/gossip"
 	"github.com/curia-mesh/curia/rpc/router"
@@ -30,6 +32,8 @@ type backend interface {
 	caller() rpc.Caller
 	quick() rpc.Caller
 	snapshots() httpapi.Snapshots
+	// authorizer tells what tokens may do.
+	authorizer(*config.Config, func() *config.Tokens, *slog.Logger) authorize
 	// observe hears of each change of members in the LAN pool. It does not block.
 	observe(gossip.Event)
 	// run works until ctx ends.
@@ -200,4 +204,35 @@ func aclState(cfg *config.Config) string {
 		return "enabled"
 	}
 	return "disabled"
+}
+
+// authorize tells what a token may do, see httpapi.Deps.
+type authorize func(ctx context.Context, secret string) (acl.Authorizer, error)
+
+// authorizer is nil where tokens are not checked.
+func (a *Agent) authorizer(cfg *config.Config) authorize {
+	if !cfg.ACL.Enabled {
+		return nil
+	}
+	return a.backend.authorizer(cfg, a.config.tokens.Load, logging.Named(a.log, "acl"))
+}
+
+func (h *hosted) authorizer(cfg *config.Config, tokens func() *config.Tokens, _ *slog.Logger) authorize {
+	return func(ctx context.Context, secret string) (acl.Authorizer, error) {
+		if az := authz.Recovers(secret, tokens().AgentRecovery, cfg.NodeName); az != nil {
+			return az, nil
+		}
+		return h.Authorize(ctx, secret)
+	}
+}
+
+func (r *remote) authorizer(cfg *config.Config, tokens func() *config.Tokens, log *slog.Logger) authorize {
+	return authz.New(authz.Options{
+		TTL: min(cfg.ACL.TokenTTL, cfg.ACL.PolicyTTL, cfg.ACL.RoleTTL), Down: authz.DownPolicy(cfg.ACL.DownPolicy),
+		Node: cfg.NodeName, Recovery: func() string { return tokens().AgentRecovery }, Log: log,
+		Resolve: func(ctx context.Context, secret string) (*api.Resolved, error) {
+			found, _, err := api.ACLResolve.Call(ctx, r.quick(), rpc.Header{Consistency: rpc.Stale}, &api.SecretQuery{Secret: catalog.SecretID(secret)})
+			return found, err
+		},
+	}).Authorize
 }

@@ -65,7 +65,7 @@ func (a *Agent) sendCoordinates(ctx context.Context, cfg *config.Config) error {
 	}
 	p := &place{
 		pool: a.pools.lan, caller: a.backend.caller(), node: cfg.NodeName, segment: cfg.Segment, log: a.log,
-		token: func() string { return a.config.tokens.Load().Agent },
+		token: a.config.agentToken,
 	}
 	return p.run(ctx)
 }

@@ -79,7 +79,7 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		DisableUpgradeMigration: ap.DisableUpgradeMigration, UpgradeVersionTag: ap.UpgradeVersionTag,
 	}
 	out.Entries = bootstrapEntries(cfg)
-	out.ACL = server.ACLConfig{Enabled: cfg.ACL.Enabled, Management: catalog.SecretID(cfg.ACL.Tokens.InitialManagement), TTL: cfg.ACL.TokenTTL}
+	out.ACL = server.ACLConfig{Enabled: cfg.ACL.Enabled, Management: catalog.SecretID(cfg.ACL.Tokens.InitialManagement), KeyList: cfg.ACL.EnableKeyListPolicy, TTL: cfg.ACL.TokenTTL}
 	if cfg.ACL.DefaultPolicy == "allow" {
 		out.ACL.Default = acl.Allow
 	}

@@ -27,6 +27,8 @@ type ACLConfig struct {
 	Default acl.Effect
 	// Management is the secret of the management token that a leader makes if it is missing; empty makes none.
 	Management catalog.SecretID
+	// KeyList is whether it takes the access list to read the keys under a prefix.
+	KeyList bool
 	// TTL is how long agents may remember what a token stands for.
 	TTL time.Duration
 }

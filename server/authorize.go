@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"strings"
@@ -180,4 +181,9 @@ func (a *authorizers) parse(p *catalog.Policy) (*acl.Rules, error) {
 	}
 	a.rules[p.ID] = parsed{p.Rules, rules}
 	return rules, nil
+}
+
+// Authorize returns what a token may do, as this server knows it; an error with code denied says that it is none.
+func (s *Server) Authorize(ctx context.Context, token string) (acl.Authorizer, error) {
+	return s.host.Authorize(ctx, token)
 }

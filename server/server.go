@@ -192,6 +192,7 @@ func (s *Server) register() {
 	handler.Register(s.registry, handler.Deps{
 		Datacenter: s.cfg.Datacenter, Store: s.store, Sessions: s.sessions, MinSessionTTL: s.cfg.MinSessionTTL, Remote: s.host.Remote, Abroad: s.abroad, Log: s.cfg.Log,
 		DenyIntentions: s.cfg.DenyIntentions,
+		KeyListPolicy:  s.cfg.ACL.Enabled && s.cfg.ACL.KeyList,
 		Mesh:           s.cfg.Mesh,
 		ACL:            s.aclDeps(),
 	})

@@ -1,6 +1,8 @@
 package config
 
-import "time"
+import (
+	"time"
+)
 
 // Gossip tunes a gossip pool.
 type Gossip struct {

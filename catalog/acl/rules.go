@@ -110,3 +110,11 @@ func merge(sets []*Rules) []rule {
 	}
 	return merged
 }
+
+// AgentRecovery is what the recovery token of an agent may do: everything with the agent itself, and see nodes.
+func AgentRecovery(node string) *Rules {
+	return &Rules{list: []rule{
+		{place: place{resource: Agent, name: node}, level: levelWrite},
+		{place: place{resource: Node, prefix: true}, level: levelRead},
+	}}
+}
