@@ -177,8 +177,9 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 		return err
 	}
 	a.events = event.NewRing(eventLocal{a})
+	authorizer := a.authorizer(cfg)
 	a.cache = watch.New(watch.Options{Caller: a.backend.quick(), Datacenter: cfg.Datacenter, Log: logging.Named(a.log, "cache")})
-	a.dns, err = dns.New(dnsConfig(cfg), &source{cache: a.cache, caller: caller, node: cfg.NodeName, header: a.dnsHeader}, logging.Named(a.log, "dns"))
+	a.dns, err = dns.New(dnsConfig(cfg), &source{cache: a.cache, caller: caller, node: cfg.NodeName, header: a.dnsHeader, authorize: authorizer, ttl: aclTTL(cfg)}, logging.Named(a.log, "dns"))
 	if err != nil {
 		return err
 	}
@@ -187,7 +188,7 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 	}
 	a.api = httpapi.New(apiConfig(cfg), httpapi.Deps{
 		Caller: caller, Cache: a.cache, Shared: !cfg.Server, Node: &node{a}, Local: a.local, Snapshots: a.backend.snapshots(), Events: a.events, Telemetry: a.telemetry, Logs: a.logs,
-		Leaves: a.leaves, Authorize: a.authorizer(cfg),
+		Leaves: a.leaves, Authorize: authorizer,
 	}, logging.Named(a.log, "http"))
 	a.external = external.New(external.Deps{
 		Caller: caller, Node: cfg.NodeName, Token: a.config.agentToken,

@@ -217,6 +217,11 @@ func (a *Agent) authorizer(cfg *config.Config) authorize {
 	return a.backend.authorizer(cfg, a.config.tokens.Load, logging.Named(a.log, "acl"))
 }
 
+// aclTTL is how long it may be remembered what a token may do.
+func aclTTL(cfg *config.Config) time.Duration {
+	return min(cfg.ACL.TokenTTL, cfg.ACL.PolicyTTL, cfg.ACL.RoleTTL)
+}
+
 func (h *hosted) authorizer(cfg *config.Config, tokens func() *config.Tokens, _ *slog.Logger) authorize {
 	return func(ctx context.Context, secret string) (acl.Authorizer, error) {
 		if az := authz.Recovers(secret, tokens().AgentRecovery, cfg.NodeName); az != nil {
@@ -228,7 +233,7 @@ func (h *hosted) authorizer(cfg *config.Config, tokens func() *config.Tokens, _ 
 
 func (r *remote) authorizer(cfg *config.Config, tokens func() *config.Tokens, log *slog.Logger) authorize {
 	return authz.New(authz.Options{
-		TTL: min(cfg.ACL.TokenTTL, cfg.ACL.PolicyTTL, cfg.ACL.RoleTTL), Down: authz.DownPolicy(cfg.ACL.DownPolicy),
+		TTL: aclTTL(cfg), Down: authz.DownPolicy(cfg.ACL.DownPolicy),
 		Node: cfg.NodeName, Recovery: func() string { return tokens().AgentRecovery }, Log: log,
 		Resolve: func(ctx context.Context, secret string) (*api.Resolved, error) {
 			found, _, err := api.ACLResolve.Call(ctx, r.quick(), rpc.Header{Consistency: rpc.Stale}, &api.SecretQuery{Secret: catalog.SecretID(secret)})

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/curia-mesh/curia/agent/dns"
 	"github.com/curia-mesh/curia/agent/watch"
@@ -18,14 +19,36 @@ type source struct {
 	node   string // the agent's own
 	// header gives the consistency and the token of DNS questions.
 	header func(datacenter string) rpc.Header
+	// authorize tells what a token may do, and ttl for how long that may be remembered; nil where nobody asks.
+	authorize authorize
+	ttl       time.Duration
 }
 
-// freshness tells whether an answer for a token still holds: not when the agent has another token by now.
+// freshness tells whether an answer for a token still holds: not when the agent has another token by now, and no
+// longer than what the token may see is remembered.
 func (s *source) freshness(a rpc.Answer, token string) dns.Freshness {
 	if !a.Watched() {
 		return dns.Freshness{}
 	}
-	return dns.Freshness{Stale: func() bool { return a.Stale() || s.header("").Token != token }}
+	if s.authorize == nil {
+		return dns.Freshness{Stale: a.Stale}
+	}
+	until := time.Now().Add(s.ttl)
+	return dns.Freshness{Stale: func() bool { return a.Stale() || s.header("").Token != token || time.Now().After(until) }}
+}
+
+// lookUp asks by way of the agent's cache, for what the token sees now.
+func lookUp[Req, Rep any](ctx context.Context, s *source, m rpc.Method[Req, Rep], h rpc.Header, req *Req) (rpc.Answer, error) {
+	policy := watch.Policy{}
+	if s.authorize != nil {
+		az, err := s.authorize(ctx, h.Token)
+		if err != nil {
+			return rpc.Answer{}, err
+		}
+		policy.View = az.View()
+	}
+	answer, _, err := watch.GetWith(ctx, s.cache, policy, m, h, req)
+	return answer, err
 }
 
 // Service implements dns.Source.
@@ -35,7 +58,7 @@ func (s *source) Service(ctx context.Context, q dns.ServiceQuery) (dns.Instances
 	}
 	req := &api.ServiceQuery{Service: q.Name, Connect: q.Mesh == dns.Connect, Ingress: q.Mesh == dns.Ingress}
 	h := s.header(q.Datacenter)
-	answer, _, err := watch.Get(ctx, s.cache, api.HealthService, h, req)
+	answer, err := lookUp(ctx, s, api.HealthService, h, req)
 	if err != nil {
 		return dns.Instances{}, err
 	}
@@ -47,7 +70,7 @@ func (s *source) Service(ctx context.Context, q dns.ServiceQuery) (dns.Instances
 func (s *source) PreparedQuery(ctx context.Context, q dns.PreparedQuery) (dns.Instances, error) {
 	run := api.QueryRun{Name: q.Name, Agent: s.node}
 	h := s.header(q.Datacenter)
-	answer, _, err := watch.Get(ctx, s.cache, api.QueryExecute, h, &run)
+	answer, err := lookUp(ctx, s, api.QueryExecute, h, &run)
 	if err != nil {
 		return dns.Instances{}, err
 	}
@@ -77,7 +100,7 @@ func (s *source) Node(ctx context.Context, q dns.NodeQuery) (dns.Node, error) {
 		return dns.Node{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.Peer)
 	}
 	h := s.header(q.Datacenter)
-	answer, _, err := watch.Get(ctx, s.cache, api.Nodes, h, &api.NodeQuery{Node: q.Name})
+	answer, err := lookUp(ctx, s, api.Nodes, h, &api.NodeQuery{Node: q.Name})
 	if err != nil {
 		return dns.Node{}, err
 	}
@@ -91,7 +114,7 @@ func (s *source) Node(ctx context.Context, q dns.NodeQuery) (dns.Node, error) {
 // Address implements dns.Source.
 func (s *source) Address(ctx context.Context, addr netip.Addr) (dns.Owners, error) {
 	h := s.header("")
-	answer, _, err := watch.Get(ctx, s.cache, api.AddressOwners, h, &api.AddressQuery{Address: addr.String()})
+	answer, err := lookUp(ctx, s, api.AddressOwners, h, &api.AddressQuery{Address: addr.String()})
 	if err != nil {
 		return dns.Owners{}, err
 	}
@@ -105,7 +128,7 @@ func (s *source) VirtualIP(ctx context.Context, q dns.VirtualQuery) (dns.Virtual
 		return dns.Virtual{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.Peer)
 	}
 	h := s.header(q.Datacenter)
-	answer, _, err := watch.Get(ctx, s.cache, api.VirtualRead, h, &api.VirtualQuery{Service: q.Service, Port: q.Port})
+	answer, err := lookUp(ctx, s, api.VirtualRead, h, &api.VirtualQuery{Service: q.Service, Port: q.Port})
 	if err != nil {
 		return dns.Virtual{}, err
 	}
