@@ -100,12 +100,12 @@ func (r *Runner) save(ctx context.Context, alive *presence) error {
 			return context.Cause(ctx)
 		case err == nil:
 			failures = 0
-			r.report(saved)
 			alive.saved(ctx, catalog.Passing, fmt.Sprintf("%s of index %d was saved and restored on trial at %s", saved.Path, saved.Index, time.Now().Format(time.RFC3339)))
+			r.report(saved)
 		default:
 			failures++
-			r.log.Error("no snapshot was saved", "err", err, "failures", failures)
 			alive.saved(ctx, catalog.Critical, err.Error())
+			r.log.Error("no snapshot was saved", "err", err, "failures", failures)
 			if r.cfg.MaxFailures > 0 && failures >= r.cfg.MaxFailures {
 				return fmt.Errorf("%d snapshots in a row could not be saved, the last one because: %w", failures, err)
 			}
@@ -183,9 +183,9 @@ func (p *presence) keep(ctx context.Context) (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
-	go func() { // ends with ctx
+	registered := p.register(ctx) == nil // before anything is said of the service; else it is tried again below
+	go func() {                          // ends with ctx
 		defer close(done)
-		registered := false
 		for {
 			err := p.update(ctx, p.aliveID(), catalog.Passing, "")
 			if client.IsStatus(err, http.StatusNotFound) || !registered { // the agent may have been made anew

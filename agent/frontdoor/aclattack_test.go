@@ -186,7 +186,7 @@ func TestACLAgent(t *testing.T) {
 	f(403, "lacks permission 'service:write' on \"web\"; the rule service \"web\" with policy read decides", "PUT", "/v1/agent/service/deregister/web", "")
 	f(403, "Permission denied", "PUT", "/v1/agent/service/register", `{"Name":"web"}`)
 	f(403, "Permission denied", "PUT", "/v1/agent/check/pass/webcheck", "")
-	f(403, "Permission denied", "PUT", "/v1/agent/check/pass/absent", "")
+	f(404, "absent", "PUT", "/v1/agent/check/pass/absent", "") // who keeps a check alive has to register it again
 	token = m.token(`service "web" { policy = "write" } service "other" { policy = "write" }`)
 	f(403, "Permission denied", "PUT", "/v1/agent/service/register", `{"Name":"web","ID":"db"}`)                                 // the id of another service
 	f(403, "Permission denied", "PUT", "/v1/agent/service/register", `{"Name":"web","Connect":{"SidecarService":{"Name":"x"}}}`) // a sidecar of another name

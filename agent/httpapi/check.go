@@ -87,22 +87,18 @@ func (c *call) mayChange(serviceID string) error {
 	if serviceID == "" {
 		return c.needNode(acl.Write)
 	}
-	s, ok := c.api.Local.Service(serviceID)
-	if !ok {
-		if err := c.needNode(acl.Write); err != nil {
-			return err
-		}
-		return nil // it is told that there is none
+	if s, ok := c.api.Local.Service(serviceID); ok {
+		return c.needService(s.Service, acl.Write)
 	}
-	return c.needService(s.Service, acl.Write)
+	return nil // everybody is told that there is none, as with Consul: who registered it has to do so again
 }
 
-// mayChangeCheck is mayChange for a check. Whoever may not write the node learns of no check that is not there.
+// mayChangeCheck is mayChange for a check.
 func (c *call) mayChangeCheck(id string) error {
 	if k, ok := c.api.Local.Check(id); ok {
 		return c.mayChange(k.ServiceID)
 	}
-	return c.needNode(acl.Write)
+	return nil
 }
 
 func serviceDeregister(c *call) error {
