@@ -76,7 +76,7 @@ func benchRequests(ctx context.Context, r report.Report, o options) error {
 		return err
 	}
 	shown := map[string]figure{}
-	var table, generator [][]string
+	var table, generator, checked [][]string
 	var drift []string
 	var crowd []float64
 	var failed error
@@ -105,11 +105,17 @@ func benchRequests(ctx context.Context, r report.Report, o options) error {
 		}
 		table = append(table, []string{q.name, fmt.Sprint(q.clients), ours.String(), etcd.String(), times(over(ours, etcd)), consul,
 			times(over(ours, got["Consul"])), q.goal.text, q.goal.verdict(ours, got, shown)})
+		if o.acl {
+			checked = append(checked, costOfACL(q, got))
+		}
 		crowd = append(crowd, ours.others)
 		generator = append(generator, []string{q.key(), busy(ours), busy(etcd)})
 	}
 	r.Heading("Requests: a persistent server, fsync of every write")
 	r.Table([]string{"request", "clients", "Curia", "etcd", "× etcd", "Consul", "× Consul", "goal", "met"}, table)
+	if o.acl {
+		showACL(r, checked)
+	}
 	if len(drift) > 0 {
 		r.Line("\nThis machine in this run against the recorded one, by etcd: %s. The ratios to recorded figures are off by as much.", strings.Join(drift, "; "))
 	}
@@ -142,11 +148,18 @@ func startServers(ctx context.Context, o options) (servers []server, curia *agen
 		}
 	}
 	onAgent := func(q request) func(i, n int) wire { return q.agent }
-	for _, b := range []struct{ name, path string }{{"Curia", o.curia}, {"Consul", o.consul}} {
+	checks := ""
+	if o.acl {
+		checks = o.curia
+	}
+	for _, b := range []struct {
+		name, path string
+		more       map[string]any
+	}{{"Curia", o.curia, nil}, {withACL, checks, checking()}, {"Consul", o.consul, nil}} {
 		if b.path == "" {
 			continue
 		}
-		a, err := newAgent(b.name, b.path, o.dir, true, o.profiles != "")
+		a, err := newAgent(b.name, b.path, o.dir, true, o.profiles != "", b.more)
 		if err != nil {
 			return nil, nil, stop, err
 		}
@@ -155,6 +168,9 @@ func startServers(ctx context.Context, o options) (servers []server, curia *agen
 		}
 		if err == nil {
 			err = prepare(ctx, a)
+		}
+		if err == nil && b.name == withACL {
+			err = confine(ctx, a)
 		}
 		if err != nil {
 			return nil, nil, stop, err

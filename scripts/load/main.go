@@ -29,6 +29,7 @@ type options struct {
 	runs                                                  int
 	warm, length                                          time.Duration
 	quick                                                 bool
+	acl                                                   bool // measure Curia with ACLs too
 }
 
 // wanted says whether a row was asked for.
@@ -77,6 +78,7 @@ func parse() (o options, what, file string) {
 	rows := flag.String("rows", "", "regular expression")
 	flag.IntVar(&o.runs, "runs", 3, "runs of each row")
 	flag.BoolVar(&o.quick, "quick", false, "short runs")
+	flag.BoolVar(&o.acl, "acl", false, "measure Curia with ACLs too")
 	flag.Parse()
 	var err error
 	if o.rows, err = regexp.Compile("(?i)" + *rows); err != nil {

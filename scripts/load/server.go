@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -31,8 +32,8 @@ type agent struct {
 }
 
 // newAgent writes the configuration of an agent that is not started yet. A persistent one keeps its data
-// below dir, on a disk where fsync counts; another runs with -dev.
-func newAgent(name, binary, dir string, persistent, debug bool) (*agent, error) {
+// below dir, on a disk where fsync counts; another runs with -dev. more goes into the configuration.
+func newAgent(name, binary, dir string, persistent, debug bool, more ...map[string]any) (*agent, error) {
 	ports, err := freePorts(8)
 	if err != nil {
 		return nil, err
@@ -49,6 +50,9 @@ func newAgent(name, binary, dir string, persistent, debug bool) (*agent, error) 
 	}
 	if debug {
 		settings["enable_debug"] = true
+	}
+	for _, m := range more {
+		maps.Copy(settings, m)
 	}
 	text, err := json.Marshal(settings)
 	if err != nil {

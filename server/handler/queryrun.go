@@ -135,7 +135,8 @@ func order(tx *state.Txn, rep *api.QueryResult, near string, run *api.QueryRun) 
 
 func visibleResult(az acl.Authorizer, rep *api.QueryResult) (*api.QueryResult, bool) {
 	kept, filtered := visible(func(az acl.Authorizer, i *catalog.Instance) bool {
-		return seesNode(az, i.Node.Node) && seesService(az, i.Service.Service)
+		// the proxies of a service have other names: who may not see the service may not see what leads to it
+		return seesNode(az, i.Node.Node) && seesService(az, i.Service.Service) && seesService(az, rep.Service)
 	})(az, &rep.Nodes)
 	if !filtered {
 		return rep, false
