@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/curia-mesh/curia/agent/audit"
 	"github.com/curia-mesh/curia/agent/check"
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/agent/dns"
@@ -74,6 +75,7 @@ type Agent struct {
 	events    *event.Ring
 	dns       *dns.Server
 	api       *httpapi.API
+	audit     *audit.Log // nil when requests are not recorded
 
 	leave  chan struct{} // closed when the agent is to leave and end
 	asked  sync.Once     // closes leave
@@ -109,6 +111,9 @@ func Open(opts Options) (*Agent, error) {
 		return nil, err
 	}
 	a.config.set(cfg)
+	if err := a.openAudit(cfg); err != nil {
+		return nil, err
+	}
 	if a.id, err = cfg.ResolveNodeID(); err != nil {
 		return nil, err
 	}
@@ -188,7 +193,7 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 	}
 	a.api = httpapi.New(apiConfig(cfg), httpapi.Deps{
 		Caller: caller, Cache: a.cache, Shared: !cfg.Server, Node: &node{a}, Local: a.local, Snapshots: a.backend.snapshots(), Events: a.events, Telemetry: a.telemetry, Logs: a.logs,
-		Leaves: a.leaves, Authorize: authorizer,
+		Leaves: a.leaves, Authorize: authorizer, Audit: a.auditor(authorizer), Admit: a.backend.admit(),
 	}, logging.Named(a.log, "http"))
 	a.external = external.New(external.Deps{
 		Caller: caller, Node: cfg.NodeName, Token: a.config.agentToken,
@@ -232,6 +237,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	core.Go(guard(a.handleEvents))
 	core.Go(guard(a.cache.Run))
 	core.Go(guard(a.leaves.Run))
+	if a.audit != nil {
+		core.Go(guard(a.audit.Run))
+	}
 
 	edge, inner := errgroup.WithContext(ctx)
 	edge.Go(func() error { return a.local.Run(inner) })

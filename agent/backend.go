@@ -23,6 +23,7 @@ import (
 	"github.com/curia-mesh/curia/rpc/router"
 	"github.com/curia-mesh/curia/server"
 	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/limit"
 )
 
 // backend is how an agent reaches the servers. Its two kinds are all that a server agent and a client agent
@@ -34,6 +35,8 @@ type backend interface {
 	snapshots() httpapi.Snapshots
 	// authorizer tells what tokens may do.
 	authorizer(*config.Config, func() *config.Tokens, *slog.Logger) authorize
+	// admit bounds how quickly clients of this agent may ask a server in it; nil where there is none.
+	admit() func(from, method string) error
 	// observe hears of each change of members in the LAN pool. It does not block.
 	observe(gossip.Event)
 	// run works until ctx ends.
@@ -62,7 +65,9 @@ func (a *Agent) openBackend(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	a.backend = &hosted{s, cfg.NodeName}
+	h := &hosted{s, cfg.NodeName}
+	h.bound(cfg)
+	a.backend = h
 	a.nodes.Store(s.Store())
 	return nil
 }
@@ -82,7 +87,16 @@ func (h *hosted) close()                        { h.Close() }
 
 func (h *hosted) recheck(believed func([]*x509.Certificate) error) int { return h.Recheck(believed) }
 
+func (h *hosted) admit() func(from, method string) error { return h.Limits().Admit }
+
+// bound bounds how quickly the server is asked.
+func (h *hosted) bound(cfg *config.Config) {
+	r := cfg.Limits.RequestLimits
+	h.Limits().Global(r.Mode, limit.Rates{Read: r.ReadRate, Write: r.WriteRate})
+}
+
 func (h *hosted) reload(cfg *config.Config) error {
+	h.bound(cfg)
 	return h.Reload(snapshotPace(cfg), bootstrapEntries(cfg))
 }
 
@@ -109,6 +123,8 @@ type remote struct {
 	pool    *rpc.Pool
 	members func() []gossip.Member
 }
+
+func (r *remote) admit() func(from, method string) error { return nil }
 
 func newRemote(cfg *config.Config, peers *trust.Peers, lan *gossip.Pool, reached func(), log *slog.Logger) *remote {
 	pool := rpc.NewPool(rpc.PoolOptions{Dialer: rpc.Dialer{TLS: peers.Dial, Plain: peers.PlainOut}, Decode: server.DecodeError})

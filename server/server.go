@@ -26,6 +26,7 @@ import (
 	"github.com/curia-mesh/curia/server/endpoint"
 	"github.com/curia-mesh/curia/server/fsm"
 	"github.com/curia-mesh/curia/server/handler"
+	"github.com/curia-mesh/curia/server/limit"
 )
 
 // Config says what a server is and where it keeps what it knows.
@@ -126,6 +127,7 @@ type Server struct {
 	founder    *founder
 	doctor     *doctor
 	succession *succession
+	limits     *limit.Limiter
 	ending     chan struct{} // closed when it takes no more calls
 	restored   chan struct{} // the store was replaced, for the leader
 	snapshots  Snapshots
@@ -140,7 +142,7 @@ func Open(cfg Config) (*Server, error) {
 	if cfg.HoldTimeout == 0 {
 		cfg.HoldTimeout = defaultHold
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), ending: make(chan struct{}), restored: make(chan struct{}, 1), since: time.Now()}
+	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), limits: limit.New(cfg.Log), ending: make(chan struct{}), restored: make(chan struct{}, 1), since: time.Now()}
 	s.snapshots.Server, s.leadership.Server, s.operator.Server = s, s, s
 	s.entries.Store(&cfg.Entries)
 	s.host = &host{datacenter: cfg.Datacenter, first: make(chan struct{})}
@@ -251,6 +253,7 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	group.Go(func() error { return (&gauges{s}).gauge(inner) })
 	group.Go(func() error { return s.verifyLog(inner) })
+	group.Go(func() error { return s.followLimits(inner) })
 	s.raft.electSelf()
 	err := group.Wait()
 	s.succession.handOver()
@@ -333,6 +336,9 @@ func parks(call *rpc.Call) bool { return call.Header.MinIndex > 0 && api.Reads(c
 // serve answers a call that came over the network, if its peer may make it.
 func (s *Server) serve(ctx context.Context, peer rpc.Peer, call *rpc.Call) (rpc.Answer, error) {
 	if err := s.registry.Admit(s.demands(), peer, call.Method); err != nil {
+		return rpc.Answer{}, err
+	}
+	if err := s.limit(peer, call); err != nil {
 		return rpc.Answer{}, err
 	}
 	return s.registry.Call(ctx, call)

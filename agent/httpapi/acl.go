@@ -79,6 +79,9 @@ func (c *call) tokenless() (rpc.Header, error) {
 
 // sendAnyway makes a request that counts whatever token it carries, and answers with the reply.
 func sendAnyway[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) (*Rep, error) {
+	if err := c.admitted(m.Name); err != nil {
+		return nil, err
+	}
 	h, err := c.tokenless()
 	if err != nil {
 		return nil, err

@@ -106,6 +106,14 @@ func (a *API) Reconfigure(cfg Config) { a.config.Store(&cfg) }
 // ServeHTTP implements http.Handler. Keys are taken as they are: the mux would send who asks for a//b or
 // a/../b to another key.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if a.Audit != nil {
+		a.audited(w, r)
+		return
+	}
+	a.route(w, r)
+}
+
+func (a *API) route(w http.ResponseWriter, r *http.Request) {
 	if key, ok := strings.CutPrefix(r.URL.Path, kvPath); ok {
 		r.SetPathValue("key", key)
 		a.kv(w, r)

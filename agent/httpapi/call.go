@@ -212,6 +212,9 @@ func (c *call) near() string {
 
 // ask makes a request to a server with the header that the parameters give.
 func ask[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) (rpc.Answer, error) {
+	if err := c.admitted(m.Name); err != nil {
+		return rpc.Answer{}, err
+	}
 	h, err := c.header()
 	if err != nil {
 		return rpc.Answer{}, err
@@ -221,6 +224,14 @@ func ask[Req, Rep any](c *call, m rpc.Method[Req, Rep], req *Req) (rpc.Answer, e
 	}
 	ctx := c.blocking(&h)
 	return m.Ask(ctx, c.api.Caller, h, req)
+}
+
+// admitted refuses a request to a server that comes too quickly. One that has waited for its answer is not asked anew.
+func (c *call) admitted(method string) error {
+	if c.api.Admit == nil || c.ctx().Value(parkedKey{}) != nil {
+		return nil
+	}
+	return c.api.Admit(c.r.RemoteAddr, method)
 }
 
 // blocking is the context for a request whose header may say that it blocks.

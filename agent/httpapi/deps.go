@@ -21,6 +21,11 @@ import (
 type Deps struct {
 	// Caller reaches the servers.
 	Caller rpc.Caller
+	// Admit bounds how quickly clients ask a server in this agent: from is the client's address, method the verb. It
+	// refuses with an error of code limited. Nil bounds nothing.
+	Admit func(from, method string) error
+	// Audit records all requests; nil records none.
+	Audit Auditor
 	// Cache answers those who ask for cached results.
 	Cache *watch.Cache
 	// Shared is whether those who wait for one change share a query through Cache: the servers are across the

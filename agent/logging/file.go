@@ -25,6 +25,7 @@ type file struct {
 	maxBytes int64         // 0: no limit
 	maxAge   time.Duration // counted from when this process began the file
 	keep     int           // rotated files to keep: 0 all, -1 none
+	mode     os.FileMode
 
 	f       *os.File
 	size    int64
@@ -41,10 +42,7 @@ func openFile(cfg Config) (*file, error) {
 	case cfg.RotateMaxFiles < -1:
 		return nil, fmt.Errorf("log_rotate_max_files is %d: use 0 to keep all, -1 to keep none, or a number of files", cfg.RotateMaxFiles)
 	}
-	w := &file{path: filePath(cfg.File), maxBytes: cfg.RotateBytes, maxAge: cfg.RotateDuration, keep: cfg.RotateMaxFiles}
-	if w.maxAge == 0 {
-		w.maxAge = 24 * time.Hour
-	}
+	w := newFile(Rotation{Path: filePath(cfg.File), Bytes: cfg.RotateBytes, Duration: cfg.RotateDuration, MaxFiles: cfg.RotateMaxFiles, Mode: fileMode})
 	if err := w.open(time.Now()); err != nil {
 		if dir := filepath.Dir(w.path); errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("log_file: directory %s does not exist: create it, or name another file", dir)
@@ -53,6 +51,38 @@ func openFile(cfg Config) (*file, error) {
 	}
 	return w, nil
 }
+
+// Rotation says where a file of lines is and when it is begun anew.
+type Rotation struct {
+	Path     string
+	Bytes    int64         // no file grows past it; 0 is no limit
+	Duration time.Duration // no file is written to for longer; 0 is 24h
+	MaxFiles int           // rotated files to keep: 0 all, -1 none
+	Mode     os.FileMode
+}
+
+func newFile(r Rotation) *file {
+	w := &file{path: r.Path, maxBytes: r.Bytes, maxAge: r.Duration, keep: r.MaxFiles, mode: r.Mode}
+	if w.maxAge == 0 {
+		w.maxAge = 24 * time.Hour
+	}
+	return w
+}
+
+// File is a file of lines for others than the log. Its owner serialises calls.
+type File struct{ file }
+
+// OpenFile opens or makes a file, whose directory must exist.
+func OpenFile(r Rotation) (*File, error) {
+	f := &File{*newFile(r)}
+	if err := f.open(time.Now()); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Write appends a line, which goes to a new file when it is time for one.
+func (f *File) Write(line []byte) error { return f.write(line, time.Now()) }
 
 // filePath completes the log_file setting to the path of a file.
 func filePath(setting string) string {
@@ -66,7 +96,7 @@ func filePath(setting string) string {
 }
 
 func (w *file) open(now time.Time) error {
-	f, err := os.OpenFile(w.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, fileMode)
+	f, err := os.OpenFile(w.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, w.mode)
 	if err != nil {
 		return err
 	}
