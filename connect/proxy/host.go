@@ -89,7 +89,7 @@ func (h *host) dial(t *Target, c *client) (net.Conn, error) {
 	if h.key.certs == nil {
 		return conn, nil
 	}
-	secure := tls.Client(newRecords(conn), h.tls())
+	secure := tls.Client(&cork{Conn: newRecords(conn)}, h.tls())
 	if err := c.listening.proxy.shake(ctx, secure); err != nil {
 		conn.Close()
 		return nil, err

@@ -37,7 +37,7 @@ const idleSize = 4 << 10
 
 // serveHTTP serves a connection until it ends.
 func serveHTTP(c *client) {
-	d := &downstream{client: c, reader: reader{conn: c.conn, in: make([]byte, idleSize)}, writer: writer{conn: c.conn}, probe: newProbe(c.raw)}
+	d := &downstream{client: c, reader: reader{conn: c.conn, in: make([]byte, idleSize)}, writer: writer{conn: c.conn, cork: corkOf(c.conn)}, probe: newProbe(c.raw)}
 	defer d.shrink(nil)
 	for first := true; d.serve(first); first = false {
 	}

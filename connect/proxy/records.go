@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/binary"
 	"net"
+	"os"
 )
 
 // records is a connection under TLS that hands over one record at a time. So what came beyond the one that is being read
@@ -13,8 +14,9 @@ type records struct {
 	r, w int
 
 	header [recordHeader]byte
-	seen   int // bytes of the header
-	left   int // bytes of the record behind it
+	seen   int  // bytes of the header
+	left   int  // bytes of the record behind it
+	dry    bool // what is here has to do: else reading times out, which package tls takes for passing
 }
 
 const recordHeader = 5
@@ -27,12 +29,27 @@ func (c *records) NetConn() net.Conn { return c.Conn }
 // pending reports whether something came that was not asked for.
 func (c *records) pending() bool { return c.r < c.w || c.seen > 0 }
 
+// whole reports whether all of a record is here.
+func (c *records) whole() bool {
+	n := c.w - c.r
+	switch c.seen {
+	case 0:
+		return n >= recordHeader && n >= recordHeader+int(binary.BigEndian.Uint16(c.buf.b[c.r+3:]))
+	case recordHeader:
+		return n > 0 && n >= c.left
+	}
+	return false
+}
+
 // Read implements net.Conn. It returns no bytes of more than one record.
 func (c *records) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	if c.r == c.w {
+		if c.dry {
+			return 0, os.ErrDeadlineExceeded
+		}
 		if c.buf == nil {
 			c.buf = buffers.Get().(*buffer)
 		}

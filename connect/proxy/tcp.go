@@ -116,6 +116,7 @@ func (r *relay) way(to, from net.Conn, moved, other *atomic.Int64) bool {
 		buf = buffers.Get().(*buffer)
 		defer buffers.Put(buf)
 	}
+	under := corkOf(to)
 	reads, writes := patience{set: from.SetReadDeadline}, patience{set: to.SetWriteDeadline}
 	for {
 		before := other.Load()
@@ -131,7 +132,7 @@ func (r *relay) way(to, from net.Conn, moved, other *atomic.Int64) bool {
 			var k int
 			if k, err = from.Read(buf.b); k > 0 {
 				writes.renew(r.idle)
-				if _, failed := to.Write(buf.b[:k]); failed != nil {
+				if _, failed := under.through(to, buf.b[:k]); failed != nil {
 					return false
 				}
 			}
@@ -163,8 +164,8 @@ func spliced(to, from net.Conn) bool {
 
 // abort ends a connection as broken, so that the peer does not take what came for all there is.
 func abort(c net.Conn) {
-	if n, ok := c.(interface{ NetConn() net.Conn }); ok {
-		c = n.NetConn()
+	for under, ok := c.(interface{ NetConn() net.Conn }); ok; under, ok = c.(interface{ NetConn() net.Conn }) {
+		c = under.NetConn()
 	}
 	if t, ok := c.(*net.TCPConn); ok {
 		t.SetLinger(0)

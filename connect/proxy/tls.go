@@ -47,7 +47,7 @@ func modern(c *tls.Config) *tls.Config {
 // handshake has the caller prove its identity.
 func (c *client) handshake() error {
 	p := c.listening.proxy
-	conn := tls.Server(c.raw, c.listening.tlsConfig())
+	conn := tls.Server(&cork{Conn: c.raw}, c.listening.tlsConfig())
 	if err := p.shake(context.Background(), conn); err != nil {
 		return err
 	}

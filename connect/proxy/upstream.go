@@ -121,8 +121,8 @@ func (h *host) connect(t *Target, c *client) (*upstream, error) {
 		return nil, err
 	}
 	u := &upstream{host: h, generation: n, raw: conn, reader: reader{conn: conn}, writer: writer{conn: conn, part: defaultPart, time: defaultPartTime}}
-	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		u.records = t.NetConn().(*records)
+	if u.cork = corkOf(conn); u.cork != nil {
+		u.records = u.cork.Conn.(*records)
 		u.raw = u.records.Conn
 	}
 	u.probe = newProbe(u.raw)
@@ -226,8 +226,25 @@ func (u *upstream) receive(headOnly bool, by time.Time, waited func() bool) (*wi
 	}
 }
 
-// next implements stream.
-func (u *upstream) next() ([]byte, error) { return u.reader.next() }
+// next implements stream. A record that is here already may turn out to have no data: nobody waits for the next one then.
+func (u *upstream) next() ([]byte, error) {
+	if u.reader.buffered() || u.records == nil || !u.records.whole() {
+		return u.reader.next()
+	}
+	u.records.dry = true
+	part, err := u.reader.next()
+	u.records.dry = false
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		u.reader.err = nil
+		return nil, nil
+	}
+	return part, err
+}
+
+// buffered implements stream.
+func (u *upstream) buffered() bool {
+	return u.reader.buffered() || u.records != nil && u.records.whole()
+}
 
 // trailers implements stream.
 func (u *upstream) trailers() []byte {

@@ -11,6 +11,7 @@ import (
 // writer writes messages of HTTP/1.1 to a connection, as much as there is at once.
 type writer struct {
 	conn    net.Conn
+	cork    *cork  // under it, with TLS
 	out     []byte // not written yet
 	writeBy time.Time
 	part    int // bytes that the peer has to take
@@ -42,7 +43,7 @@ func (w *writer) pass(b []byte) error {
 			w.writeBy = by.Add(slack)
 			w.conn.SetWriteDeadline(w.writeBy)
 		}
-		k, err := w.conn.Write(b[:n])
+		k, err := w.cork.through(w.conn, b[:n])
 		if w.sent += int64(k); err != nil {
 			return err
 		}
@@ -59,7 +60,7 @@ func (w *writer) body(length int64, part []byte) error {
 	if length == wire.Chunked {
 		w.out = strconv.AppendUint(w.out, uint64(len(part)), 16)
 		w.out = append(append(append(w.out, '\r', '\n'), part...), '\r', '\n')
-	} else if len(w.out) == 0 && len(part) >= maxJoined/2 {
+	} else if len(w.out) == 0 && len(part) >= maxJoined {
 		return w.pass(part)
 	} else {
 		w.out = append(w.out, part...)
