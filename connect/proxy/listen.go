@@ -94,6 +94,12 @@ func (l *listening) stop() {
 	}
 }
 
+func (l *listening) empty() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.conns) == 0
+}
+
 // accept serves the connections that come, until the listener is closed. Running out of files or memory delays it.
 func (l *listening) accept() {
 	var pause time.Duration

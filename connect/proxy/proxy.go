@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -30,6 +31,7 @@ type Proxy struct {
 	mu        sync.Mutex
 	ctx       context.Context // of Run; nil before and after it
 	listening map[Endpoint]*listening
+	leaving   []*listening // whose last connections have not ended
 	hosts     map[hostKey]*host
 	edges     map[edgeKey]*edge
 	ended     bool
@@ -83,10 +85,12 @@ func (p *Proxy) Update(s *Snapshot) error {
 		}
 		l.replace(c)
 	}
+	p.leaving = slices.DeleteFunc(p.leaving, (*listening).empty)
 	for at, l := range p.listening {
 		if now[at] == nil {
 			delete(p.listening, at)
 			l.stop()
+			p.leaving = append(p.leaving, l)
 		}
 	}
 	return nil
@@ -265,7 +269,7 @@ func (p *Proxy) sweep(ctx context.Context) {
 func (p *Proxy) drain() {
 	p.mu.Lock()
 	p.ended, p.ctx = true, nil
-	all := make([]*listening, 0, len(p.listening))
+	all := slices.Clone(p.leaving)
 	for _, l := range p.listening {
 		l.stop()
 		all = append(all, l)

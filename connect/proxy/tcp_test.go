@@ -173,8 +173,31 @@ func TestDeniedConnectionsAreCut(t *testing.T) {
 	}
 }
 
-// A proxy that is told to end lets connections end, and cuts those that do not.
+// A proxy that is told to end lets connections end, and cuts those that do not; those of listeners that are gone too.
 func TestDrain(t *testing.T) {
 	app := listen(t, func(c net.Conn) { io.Copy(c, c) })
-	t.Run("cut", func(t *testing.T) { dial(t, mesh(t, proxy.TCP, app, nil).addr) }) // whose cleanup waits
+	for _, gone := range []bool{false, true} {
+		t.Run(fmt.Sprintf("gone %v", gone), func(t *testing.T) { // whose cleanup waits for the end
+			p := mesh(t, proxy.TCP, app, nil)
+			c := dial(t, p.addr)
+			io.WriteString(c, "x")
+			if _, err := c.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			if !gone {
+				return
+			}
+			if err := p.out.Update(&proxy.Snapshot{}); err != nil {
+				t.Fatal(err)
+			}
+			io.WriteString(c, "x")
+			if _, err := c.Read(make([]byte, 1)); err != nil {
+				t.Errorf("a connection did not outlive its listener: %v", err)
+			}
+			if d, err := net.Dial("tcp", p.addr); err == nil {
+				d.Close()
+				t.Error("a listener that is gone takes connections")
+			}
+		})
+	}
 }
