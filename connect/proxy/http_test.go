@@ -398,7 +398,7 @@ func TestExpectContinue(t *testing.T) {
 			io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
 		}
 		body, _ := io.ReadAll(r.Body)
-		io.WriteString(c, ok(string(body)))
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\n"+string(body))
 	})
 	addr := mesh(t, proxy.HTTP, app, nil).addr
 	c := dial(t, addr)
