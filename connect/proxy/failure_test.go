@@ -84,7 +84,7 @@ func TestUnreachable(t *testing.T) {
 
 // Trap 28: what is in time passes, what is not is answered in time and not before.
 func TestTimeouts(t *testing.T) {
-	const limit = 400 * time.Millisecond
+	const limit = time.Second
 	app := listen(t, func(c net.Conn) {
 		in := bufio.NewReader(c)
 		for {
@@ -114,7 +114,7 @@ func TestTimeouts(t *testing.T) {
 	if r, _ := ask(t, addr, "GET /late HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); r.StatusCode != 504 {
 		t.Errorf("late: %s", r.Status)
 	}
-	if took := time.Since(begun); took < limit || took > limit+2*time.Second {
+	if took := time.Since(begun); took < limit || took > limit+5*time.Second {
 		t.Errorf("the answer came after %s", took)
 	}
 	said := say(t, addr, "GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -142,18 +142,18 @@ func TestSlowClients(t *testing.T) {
 		dripped := make(chan struct{})
 		go func() { // ends with the connection
 			defer close(dripped)
-			for i := 0; i < 100; i++ {
-				time.Sleep(50 * time.Millisecond)
+			for range 100 {
 				if what == "nothing" || what == "after one" {
-					continue
+					return
 				}
+				time.Sleep(50 * time.Millisecond)
 				if _, err := c.Write([]byte("x")); err != nil {
 					return
 				}
 			}
 		}()
 		io.Copy(io.Discard, c)
-		if took := time.Since(begun); took > 2*time.Second {
+		if took := time.Since(begun); took > 5*time.Second {
 			t.Errorf("%s: waited for %s", what, took)
 		}
 		c.Close()
@@ -181,7 +181,7 @@ func TestCallerGone(t *testing.T) {
 	c.Close()
 	select {
 	case at := <-gone:
-		if took := at.Sub(left); took > 2*time.Second {
+		if took := at.Sub(left); took > 5*time.Second {
 			t.Errorf("the application was told after %s", took)
 		}
 	case <-time.After(10 * time.Second):

@@ -111,16 +111,16 @@ func TestUnixSockets(t *testing.T) {
 // The end of a connection on which nothing is said comes, and not while something is said one way.
 func TestIdle(t *testing.T) {
 	app := listen(t, func(c net.Conn) {
-		for range 4 {
-			time.Sleep(100 * time.Millisecond)
+		for range 6 {
+			time.Sleep(300 * time.Millisecond)
 			io.WriteString(c, "x")
 		}
 		io.Copy(io.Discard, c)
 	})
-	p := mesh(t, proxy.TCP, app, func(p *pair) { p.outgoing.IdleTime = 250 * time.Millisecond })
+	p := mesh(t, proxy.TCP, app, func(p *pair) { p.outgoing.IdleTime = time.Second })
 	c := dial(t, p.addr)
 	got, _ := io.ReadAll(c)
-	if string(got) != "xxxx" {
+	if string(got) != "xxxxxx" {
 		t.Errorf("%q came before the end", got)
 	}
 }
