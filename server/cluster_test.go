@@ -13,8 +13,10 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/rpc/gossip"
 	"github.com/curia-mesh/curia/server"
+	"github.com/curia-mesh/curia/server/api"
 )
 
 // cluster is servers over loopback whose LAN pool the test changes.
@@ -201,6 +203,42 @@ func TestThreeServersFoundACluster(t *testing.T) {
 			if got, _ := get(t, n.Server, fmt.Sprint("k", i)); got != nodes[i].cfg.NodeName {
 				t.Errorf("%s: k%d = %q", n.cfg.NodeName, i, got)
 			}
+		}
+	}
+}
+
+// Servers that have applied the same entries have the same digest, also when one of them came by a snapshot.
+func TestDigestsOfAllServers(t *testing.T) {
+	c, nodes := three(t, func(c *server.Config) { c.Pace = server.SnapshotPace{TrailingLogs: 1} })
+	l := leader(t, nodes...)
+	for i := range 20 {
+		put(t, l.Server, fmt.Sprint("k", i), "1")
+	}
+	archive, _ := save(t, l.Server)
+	if err := restore(t, l.Server, archive); err != nil { // which makes a snapshot that the next one is sent
+		t.Fatal(err)
+	}
+	nodes = append(nodes, c.start(t, 4, 0))
+	nodes[3].WaitLeader(t.Context())
+	put(t, nodes[3].Server, "k", "last")
+	digest := func(n *node, h rpc.Header) *api.StateDigest {
+		t.Helper()
+		d, _, err := api.StateDigestRead.Call(t.Context(), n.Caller(), h, &api.Nothing{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	for _, n := range nodes {
+		for { // until it has applied what the leader has, which may go on meanwhile
+			want, got := digest(l, rpc.Header{}), digest(n, rpc.Header{Consistency: rpc.Stale})
+			if got.Node != n.cfg.NodeName || got.Index != want.Index { // one that has not caught up asks the leader
+				continue
+			}
+			if got.Digest != want.Digest || len(got.Digest) != 64 {
+				t.Errorf("%+v of a follower, %+v of the leader", got, want)
+			}
+			break
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/endpoint"
+	"github.com/curia-mesh/curia/server/fsm"
 )
 
 // operator answers what Raft and gossip know rather than the store.
@@ -62,6 +63,13 @@ func (s *operator) registerOwn() {
 			return rep, rpc.Meta{KnownLeader: s.LeaderAddr() != ""}, err
 		},
 	})
+	endpoint.AddAction(s.registry, endpoint.Action[api.Nothing, api.StateDigest]{
+		Method: api.StateDigestRead, Needs: needs(acl.Read), Stale: true,
+		Do: func(context.Context, rpc.Header, *api.Nothing) (*api.StateDigest, rpc.Meta, error) {
+			rep, err := s.digest()
+			return rep, rpc.Meta{KnownLeader: s.LeaderAddr() != ""}, err
+		},
+	})
 	add(s.Server, api.AutopilotHealth, needs(acl.Read), false, func(context.Context, *api.Nothing) (*api.ClusterHealth, error) {
 		return s.health()
 	})
@@ -93,6 +101,16 @@ func plainly[Req, Rep any](s *Server, do func(context.Context, *Req) (*Rep, erro
 		rep, err := do(ctx, req)
 		return rep, rpc.Meta{KnownLeader: s.LeaderAddr() != ""}, err
 	}
+}
+
+// digest says what this server holds.
+func (s *operator) digest() (*api.StateDigest, error) {
+	tx, index := s.fsm.Version()
+	sum, err := fsm.Digest(tx)
+	if err != nil {
+		return nil, err
+	}
+	return &api.StateDigest{Node: s.cfg.NodeName, Index: index, Digest: sum}, nil
 }
 
 func (s *operator) raftServers() ([]raft.Server, uint64, error) {

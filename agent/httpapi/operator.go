@@ -13,6 +13,7 @@ func operatorRoutes() []Route {
 		{Path: "/v1/operator/raft/configuration", Doc: "show the Raft configuration", ACL: "operator:read", Methods: get(raftConfiguration)},
 		{Path: "/v1/operator/raft/peer", Doc: "remove a server from the Raft configuration", ACL: "operator:write", Methods: []Method{{Name: http.MethodDelete, Handle: raftRemovePeer}}},
 		{Path: "/v1/operator/raft/transfer-leader", Doc: "hand the leadership to another server", ACL: "operator:write", Methods: post(raftTransfer)},
+		{Path: "/v1/operator/raft/digest", Doc: "show a digest of all that a server holds", ACL: "operator:read", Methods: get(stateDigest)},
 		{Path: "/v1/operator/autopilot/configuration", Doc: "read and change autopilot's configuration", ACL: "operator:write",
 			Methods: []Method{{Name: http.MethodGet, ACL: "operator:read", Handle: autopilotRead}, {Name: http.MethodPut, Handle: autopilotSet}}},
 		{Path: "/v1/operator/autopilot/health", Doc: "show the health of the servers", ACL: "operator:read", Methods: get(autopilotHealth)},
@@ -46,6 +47,14 @@ func raftTransfer(c *call) error {
 		return err
 	}
 	return c.json(struct{ Success *bool }{done})
+}
+
+func stateDigest(c *call) error {
+	rep, _, err := send(c, api.StateDigestRead, nothing)
+	if err != nil {
+		return err
+	}
+	return c.json(rep)
 }
 
 func autopilotRead(c *call) error {

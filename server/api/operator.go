@@ -30,6 +30,13 @@ type RaftPeer struct {
 	Address string
 }
 
+// StateDigest says what a server holds, so that servers can be compared at one index.
+type StateDigest struct {
+	Node   string // that answers
+	Index  uint64 // of the last entry that it has applied
+	Digest string // SHA-256 of all rows, in hex
+}
+
 // AutopilotWrite stores autopilot's configuration, with CAS only over the version it was made from.
 type AutopilotWrite struct {
 	Config catalog.AutopilotConfig
@@ -73,6 +80,7 @@ type Usage struct {
 // Verbs of the operator.
 var (
 	RaftConfigurationRead = rpc.Method[Nothing, RaftConfiguration]{Name: "Operator.RaftConfiguration", From: rpc.FromAgents}
+	StateDigestRead       = rpc.Method[Nothing, StateDigest]{Name: "Operator.StateDigest", From: rpc.FromAgents}
 	RaftRemovePeer        = rpc.Method[RaftPeer, Nothing]{Name: "Operator.RaftRemovePeer", From: rpc.FromAgents}
 	RaftTransferLeader    = rpc.Method[RaftPeer, bool]{Name: "Operator.RaftTransferLeader", From: rpc.FromAgents}
 	AutopilotRead         = rpc.Method[Nothing, catalog.AutopilotConfig]{Name: "Operator.AutopilotConfiguration", From: rpc.FromAgents}

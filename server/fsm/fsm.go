@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ type FSM struct {
 	log      *slog.Logger
 	applied  atomic.Uint64
 	shown    atomic.Uint64
+	changing sync.Mutex // held while the store goes from one version, and shown, to the next
 }
 
 // New returns a state machine over a store whose commands the registry knows.
@@ -54,6 +56,8 @@ func (f *FSM) ApplyBatch(batch []*raft.Log) []any {
 	out := make([]any, len(batch))
 	// Before the commit: whoever reads an index in an answer must find it applied.
 	f.applied.Store(batch[len(batch)-1].Index)
+	f.changing.Lock()
+	defer f.changing.Unlock()
 	for done := 0; done < len(batch); {
 		done += f.together(batch[done:], out[done:])
 	}
@@ -113,6 +117,8 @@ func (f *FSM) Restore(from io.ReadCloser) error {
 	if err != nil {
 		return err
 	}
+	f.changing.Lock()
+	defer f.changing.Unlock()
 	f.applied.Store(index) // before it can be read, as with entries
 	l.Finish()
 	f.shown.Store(index)

@@ -140,9 +140,52 @@ func TestBatches(t *testing.T) {
 			if c.index > 0 && c.fsm.Applied() != one.fsm.Applied() {
 				t.Fatalf("%s: applied %d, want %d", what, c.fsm.Applied(), one.fsm.Applied())
 			}
+			if c.index > 0 && digest(t, c) != digest(t, one) {
+				t.Fatalf("%s: the same store has another digest", what)
+			}
 			sound(t, c.store)
 		}
 	})
+}
+
+// digest is that of a cluster's store, at the index that it is asked at.
+func digest(t failer, c *cluster) string {
+	t.Helper()
+	tx, index := c.fsm.Version()
+	sum, err := fsm.Digest(tx)
+	if err != nil || index != c.fsm.Applied() {
+		t.Fatalf("digest at index %d of %d: %v", index, c.fsm.Applied(), err)
+	}
+	return sum
+}
+
+// TestDigest: what differs in a single row has another digest.
+func TestDigest(t *testing.T) {
+	c := newCluster()
+	seen := map[string]string{digest(t, c): "nothing"}
+	step := func(what string, entry []byte) {
+		t.Helper()
+		c.batch(t, [][]byte{entry})
+		sum := digest(t, c)
+		if was, ok := seen[sum]; ok {
+			t.Errorf("after %s the digest is that after %s", what, was)
+		}
+		seen[sum] = what
+	}
+	set := func(key, value string) []byte {
+		return c.logged(t, api.KVApply.Name, &api.KVWrite{Op: api.KVSet, Pair: catalog.KVPair{Key: key, Value: []byte(value)}})
+	}
+	step("a key", set("a", "1"))
+	step("another value", set("a", "2"))
+	step("another key", set("b", "2"))
+	step("its deletion", c.logged(t, api.KVApply.Name, &api.KVWrite{Op: api.KVDelete, Pair: catalog.KVPair{Key: "b"}}))
+	step("a node", c.entry(t, api.Register.Name, &api.RegisterRequest{Node: "n", Address: "10.0.0.1", NodeMeta: map[string]string{"a": "1", "b": "2", "c": "3"}}))
+	want := digest(t, c)
+	for range 20 { // maps are of another order each time
+		if got := digest(t, c); got != want {
+			t.Fatal("the digest of one version changes")
+		}
+	}
 }
 
 // TestFailedBatch: only what fails after writing costs its batch another application.

@@ -110,7 +110,7 @@ func TestDamage(t *testing.T) {
 		t.Error("the store has changed")
 	}
 	target.restore(t, good)
-	if dump(t, target.store) != dump(t, source.store) || target.fsm.Applied() != 7 {
+	if dump(t, target.store) != dump(t, source.store) || target.fsm.Applied() != 7 || digest(t, target) != digest(t, source) {
 		t.Error("what was restored is not what was saved")
 	}
 	sound(t, target.store)

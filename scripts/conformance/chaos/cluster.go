@@ -206,6 +206,9 @@ func (c *cluster) same(ctx context.Context, limit time.Duration) error {
 }
 
 func (c *cluster) compare(ctx context.Context) error {
+	if err := c.digests(ctx); err != nil {
+		return err
+	}
 	for _, path := range compared {
 		var first answer
 		for i, s := range c.servers {
@@ -226,6 +229,33 @@ func (c *cluster) compare(ctx context.Context) error {
 				return fmt.Errorf("%s: at index %s %s and %s show different things: %s", path, r.header.Get("X-Consul-Index"), s.host.Name,
 					c.servers[0].host.Name, difference(r.body, first.body))
 			}
+		}
+	}
+	return nil
+}
+
+// digests compares all that the servers hold, at one index.
+func (c *cluster) digests(ctx context.Context) error {
+	type digest struct {
+		Node   string
+		Index  uint64
+		Digest string
+	}
+	var first digest
+	for i, s := range c.servers {
+		var d digest
+		if err := c.api.json(ctx, s, "GET", "/v1/operator/raft/digest?stale", nil, &d); err != nil {
+			return err
+		}
+		switch {
+		case d.Node != s.host.Name:
+			return fmt.Errorf("%s has not caught up", s.host.Name)
+		case i == 0:
+			first = d
+		case d.Index != first.Index:
+			return fmt.Errorf("%s is at index %d, %s at %d", d.Node, d.Index, first.Node, first.Index)
+		case d.Digest != first.Digest:
+			return fmt.Errorf("at index %d %s holds %s and %s holds %s", d.Index, d.Node, d.Digest, first.Node, first.Digest)
 		}
 	}
 	return nil
