@@ -44,7 +44,8 @@ func mountDisk(backing, point string) (*disk, error) {
 	root := &fs.LoopbackRoot{Path: backing, Dev: st.Dev}
 	root.RootNode = &diskNode{&fs.LoopbackNode{RootData: root}, d}
 	var err error
-	d.server, err = fs.Mount(point, root.RootNode, &fs.Options{MountOptions: fuse.MountOptions{
+	known := time.Minute // nobody changes the directory but through this mount; else the kernel asks at each read
+	d.server, err = fs.Mount(point, root.RootNode, &fs.Options{AttrTimeout: &known, EntryTimeout: &known, MountOptions: fuse.MountOptions{
 		DirectMountStrict: true, DirectMountFlags: syscall.MS_NOSUID | syscall.MS_NODEV, FsName: "curia-lab", Name: "lab",
 	}})
 	if err != nil {
