@@ -111,10 +111,10 @@ const proposeTimeout = 30 * time.Second
 
 // Propose implements endpoint.Host.
 func (h *host) Propose(_ context.Context, entry []byte) (any, error) {
-	if !h.server.raft.writes.TryRLock() {
+	if !h.server.raft.writes.enter() {
 		return nil, catalog.Errorf(catalog.NoLeader, "no cluster leader: this server hands the leadership over")
 	}
-	defer h.server.raft.writes.RUnlock()
+	defer h.server.raft.writes.leave()
 	future := h.server.raft.Apply(entry, proposeTimeout)
 	if err := future.Error(); err != nil {
 		return nil, raftError(err)

@@ -33,8 +33,8 @@ type raftNode struct {
 	open      atomic.Bool // Raft is there
 	ending    atomic.Bool
 	port      *raftPort
-	saving    sync.Mutex   // held while a snapshot is taken to be sent
-	writes    sync.RWMutex // held by those under way, and by a transfer of the leadership
+	saving    sync.Mutex // held while a snapshot is taken to be sent
+	writes    *gate      // entered by those under way, and shut by a transfer of the leadership
 }
 
 // quiet keeps to itself that connections break while the server ends.
@@ -65,8 +65,8 @@ const (
 
 // openRaft starts Raft over machine. spare makes another one, for a recovery to read the log with.
 func openRaft(cfg Config, machine *fsm.FSM, spare func() *fsm.FSM, port net.Listener, roster *roster) (*raftNode, error) {
-	n := &raftNode{cfg: cfg, elected: make(chan bool, 8), roster: roster}
-	n.port = newRaftPort(port, cfg.dialer(), cfg.Advertise)
+	n := &raftNode{cfg: cfg, elected: make(chan bool, 8), roster: roster, writes: newGate()}
+	n.port = newRaftPort(port, cfg)
 	n.transport = &raftTransport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: n.port, MaxPool: 3, Timeout: 10 * time.Second, Logger: quiet{cfg.RaftLog, &n.ending},
 		ServerAddressProvider: addresses{roster, n.configured},
@@ -183,8 +183,8 @@ func (n *raftNode) appoint(id raft.ServerID, addr raft.ServerAddress) {
 // transfer runs a transfer of the leadership when no write is under way: a new leader may be elected before the old
 // one knows that the last entries are committed, and whoever wrote them would hear that nobody knows.
 func (n *raftNode) transfer(begin func() raft.Future) raft.Future {
-	n.writes.Lock()
-	defer n.writes.Unlock()
+	n.writes.shut()
+	defer n.writes.open()
 	done := begin()
 	_ = done.Error() // which the caller asks for again
 	return done

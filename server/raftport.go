@@ -36,10 +36,12 @@ const (
 	lostAfter = 3 * time.Second
 )
 
-func newRaftPort(port net.Listener, dialer rpc.Dialer, advertise string) *raftPort {
-	p := &raftPort{Listener: port, dialer: dialer, advertise: advertise, conns: map[*dialedConn]bool{}, hungUp: make(chan struct{}, 1)}
+func newRaftPort(port net.Listener, cfg Config) *raftPort {
+	p := &raftPort{Listener: port, dialer: cfg.dialer(), advertise: cfg.Advertise, conns: map[*dialedConn]bool{}, hungUp: make(chan struct{}, 1)}
 	p.dialing, p.stop = context.WithCancel(context.Background()) // ends with the server
-	p.dialer.Connect = (&net.Dialer{Control: boundLoss(lostAfter)}).DialContext
+	if p.dialer.Connect == nil {
+		p.dialer.Connect = (&net.Dialer{Control: boundLoss(lostAfter)}).DialContext
+	}
 	return p
 }
 
@@ -155,34 +157,3 @@ type advertised string
 
 func (advertised) Network() string  { return "tcp" }
 func (a advertised) String() string { return string(a) }
-
-// raftTransport is Raft's own with one change: a leader that cannot connect to a follower tries again and again, and so
-// meets it as soon as it is back. Raft would pause after each failure, in the end for 10 s.
-type raftTransport struct {
-	*raft.NetworkTransport
-	dialing context.Context
-}
-
-const (
-	redial     = 100 * time.Millisecond
-	redialTime = 10 * time.Second
-)
-
-// AppendEntries implements raft.Transport.
-func (t *raftTransport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
-	ctx, cancel := context.WithTimeout(t.dialing, redialTime)
-	defer cancel()
-	again := time.NewTicker(redial)
-	defer again.Stop()
-	for {
-		err := t.NetworkTransport.AppendEntries(id, target, args, resp)
-		if !errors.Is(err, errDial) {
-			return err
-		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return err
-		}
-	}
-}

@@ -26,9 +26,9 @@ type Security interface {
 // dialer makes the server's connections to others.
 func (c *Config) dialer() rpc.Dialer {
 	if c.Security == nil {
-		return rpc.Dialer{}
+		return rpc.Dialer{Connect: c.Connect}
 	}
-	return rpc.Dialer{TLS: c.Security.Dial, Plain: c.Security.PlainOut}
+	return rpc.Dialer{TLS: c.Security.Dial, Plain: c.Security.PlainOut, Connect: c.Connect}
 }
 
 // demands are what peers have to show: without TLS nothing.

@@ -50,6 +50,9 @@ type Config struct {
 	// is the same.
 	Bind      string
 	Advertise string
+	// Listen and Connect are another network than the machine's, for simulations.
+	Listen  func(network, address string) (net.Listener, error)
+	Connect func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Members lists the LAN pool; Observe must hear of every change in it.
 	Members func() []gossip.Member
@@ -160,7 +163,11 @@ func Open(cfg Config) (*Server, error) {
 		}
 	}
 	s.custody = ca.New(authority, s.store, s.registry.Duties())
-	port, err := net.Listen("tcp", cfg.Bind)
+	listen := cfg.Listen
+	if listen == nil {
+		listen = net.Listen
+	}
+	port, err := listen("tcp", cfg.Bind)
 	if err != nil {
 		return nil, bindError("server (RPC)", "ports.server", cfg.Bind, err)
 	}

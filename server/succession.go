@@ -188,7 +188,7 @@ func (s *succession) knock(ctx context.Context, id raft.ServerID) door {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", string(addr))
+	conn, err := s.raft.port.dialer.Connect(ctx, "tcp", string(addr))
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return doorShut

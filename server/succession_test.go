@@ -36,7 +36,7 @@ func TestKnock(t *testing.T) {
 		return []gossip.Member{{Name: "l", Addr: addr.Addr(), Status: gossip.StatusAlive,
 			Tags: map[string]string{"role": "consul", "dc": "dc1", "id": "l", "port": netip.AddrPortFrom(addr.Addr(), addr.Port()).String()[len("127.0.0.1:"):]}}}
 	}
-	s := &succession{raft: new(raftNode), roster: &roster{datacenter: "dc1", members: members}}
+	s := &succession{raft: &raftNode{port: newRaftPort(port, Config{})}, roster: &roster{datacenter: "dc1", members: members}}
 	s.roster.stale.Store(true)
 	if got := s.knock(t.Context(), "l"); got != doorOpen {
 		t.Errorf("a port that is listened at: %d", got)
