@@ -20,7 +20,7 @@ func TestPlantedFit(t *testing.T) {
 		if _, err := p.overlay(root, t.TempDir()); err != nil {
 			t.Error(err)
 		}
-		if !slices.ContainsFunc(scenarios, func(s scenario) bool { return s.name == p.scenario }) {
+		if p.tests == "" && !slices.ContainsFunc(scenarios, func(s scenario) bool { return s.name == p.scenario }) {
 			t.Errorf("planted bug %q has no scenario %q", p.name, p.scenario)
 		}
 	}

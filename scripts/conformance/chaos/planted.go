@@ -13,39 +13,70 @@ import (
 	"strings"
 )
 
-// planted is a bug that a scenario has to find: a run that does not fail with it could not find such a bug of ours.
+// planted is a bug that a scenario, or the tests of a package, have to find: what does not fail with it could not find
+// such a bug of ours.
 type planted struct {
 	name     string
 	scenario string
+	tests    string // in place of a scenario: arguments of go test
 	edits    []edit
+}
+
+// by is what has to find the bug.
+func (p planted) by() string {
+	if p.tests != "" {
+		return "go test " + p.tests
+	}
+	return p.scenario
 }
 
 // edit replaces the one place in a file of the product that reads so.
 type edit struct{ file, old, new string }
 
 var plants = []planted{
-	{"a server answers default reads by itself", "leader-cut", []edit{
+	{"a server answers default reads by itself", "leader-cut", "", []edit{
 		{"server/endpoint/registry.go", "h.Consistency == rpc.Stale && r.host.CaughtUp() && r.freshEnough(h)", "h.Consistency != rpc.Consistent && r.host.CaughtUp()"},
 		{"server/endpoint/forward.go", "if err != nil || v.kind != query || h.Consistency == rpc.Stale {", "if err != nil || v.kind != query || h.Consistency != rpc.Consistent {"},
 	}},
-	{"an entry is applied twice", "leader-exit", []edit{
+	{"an entry is applied twice", "leader-exit", "", []edit{
 		{"server/fsm/fsm.go", "	return f.registry.Apply(tx, entry.Data)", "	f.registry.Apply(tx, entry.Data)\n	return f.registry.Apply(tx, entry.Data)"},
 	}},
-	{"one server leaves entries out", "leader-exit", []edit{
+	{"one server leaves entries out", "leader-exit", "", []edit{
 		{"server/fsm/fsm.go", "		if entry.Type != raft.LogCommand {", "		if entry.Type != raft.LogCommand || entry.Index%50 == 0 && os.Args[2][len(os.Args[2])-len(\"1/server.json\")] == '1' {\n			out[i] = Outcome{}"},
 		{"server/fsm/fsm.go", "	\"runtime/debug\"\n", "	\"os\"\n	\"runtime/debug\"\n"},
 	}},
-	{"a lock has two holders", "leader-exit", []edit{
+	{"a lock has two holders", "leader-exit", "", []edit{
 		{"catalog/state/kv.go", "	case old.Session != \"\":\n		return nil, nil\n", "	case old.Session != \"\" && old.LockIndex%2 == 0:\n		return nil, nil\n"},
 	}},
-	{"the fencing token stands still", "leader-exit", []edit{
+	{"the fencing token stands still", "leader-exit", "", []edit{
 		{"catalog/state/kv.go", "		row.LockIndex = old.LockIndex + 1\n", "		row.LockIndex = old.LockIndex\n"},
 	}},
-	{"a check-and-set does not compare", "leader-exit", []edit{
+	{"a check-and-set does not compare", "leader-exit", "", []edit{
 		{"catalog/state/kv.go", "	if old == nil && cas != 0 || old != nil && old.ModifyIndex != cas {\n		return nil\n", "	if old == nil && cas != 0 {\n		return nil\n"},
 	}},
-	{"a failed sync counts as done", "failed-sync", []edit{
+	{"a failed sync counts as done", "failed-sync", "", []edit{
 		{"server/raftstore/fs_linux.go", "			return err\n", "			return nil\n"},
+	}},
+	{"nothing is synced", "failed-sync", "", []edit{
+		{"server/raftstore/fs_linux.go", "		if err := syscall.Fdatasync(int(f.Fd())); err != syscall.EINTR {\n", "		if err := error(nil); err != syscall.EINTR {\n"},
+	}},
+	{"a write is acknowledged that may not be committed", "", "./server -run TestSimulation -args -sim.seeds 20", []edit{
+		{"server/host.go", "	if err := future.Error(); err != nil {\n		return nil, raftError(err)\n	}\n	outcome", "	if err := future.Error(); err == raft.ErrLeadershipLost {\n		done := true\n		return &done, nil\n	} else if err != nil {\n		return nil, raftError(err)\n	}\n	outcome"},
+	}},
+	{"two entries have one index", "", "./server/fsm", []edit{
+		{"server/fsm/fsm.go", "		tx.Index = entry.Index\n", "		tx.Index = entry.Index | 1\n"},
+	}},
+	{"sessions end before their time", "", "./server -run Session|Renewal", []edit{
+		{"server/sessions.go", "{ return ttl + ttl/2 }", "{ return ttl / 2 }"},
+	}},
+	{"the lock-delay is not kept", "", "./catalog/state ./server/handler", []edit{
+		{"catalog/state/sessions.go", "	return ok && until.After(s.delays.now())\n", "	return ok && until.Before(s.delays.now())\n"},
+	}},
+	{"a restore leaves the last row of a chunk out", "", "./server/fsm", []edit{
+		{"server/fsm/restore.go", "		c.rows = append(c.rows, row)\n	}\n", "		c.rows = append(c.rows, row)\n	}\n	c.rows = c.rows[:max(0, len(c.rows)-1)]\n"},
+	}},
+	{"a change wakes nobody", "", "./catalog/state", []edit{
+		{"catalog/state/watch.go", "	if s := c.state.Swap(spent); s != nil && s != spent {\n		close(s.ch)\n	}\n", "	if s := c.state.Swap(spent); s != nil && s != spent && s.ch == nil {\n		close(s.ch)\n	}\n"},
 	}},
 }
 
@@ -97,33 +128,66 @@ func (p planted) build(ctx context.Context, root, dir string) (string, error) {
 	return binary, nil
 }
 
-// findPlanted runs each bug's scenario and reports whether the run failed, as it has to.
+// failsIts runs the tests of a bug, which have to fail, and not for want of a build.
+func (p planted) failsIts(ctx context.Context, root, dir string) (found bool, how string, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return false, "", err
+	}
+	overlay, err := p.overlay(root, dir)
+	if err != nil {
+		return false, "", err
+	}
+	args := append([]string{"test", "-count=1", "-timeout=5m", "-overlay", overlay}, strings.Fields(p.tests)...)
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return false, "", ctx.Err()
+	}
+	if err == nil {
+		return false, "not found", nil
+	}
+	if strings.Contains(string(out), "[build failed]") || strings.Contains(string(out), "[setup failed]") {
+		return false, "", fmt.Errorf("planted bug %q: %s", p.name, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "--- FAIL: "); ok {
+			return true, "found: " + name, nil
+		}
+	}
+	return true, "found: " + oneLine(string(out)), nil
+}
+
+// findPlanted runs what has to find each bug and reports whether it failed, as it has to.
 func findPlanted(ctx context.Context, o options) (ok bool, err error) {
 	var rows []row
 	ok = true
 	for i, p := range plants {
-		if !o.only.MatchString(p.scenario) {
+		if !o.only.MatchString(p.by()) {
 			continue
 		}
 		dir := filepath.Join(o.dir, fmt.Sprintf("planted-%d", i))
-		binary, err := p.build(ctx, o.root, dir)
-		if err != nil {
-			return false, err
-		}
 		progress("planted: %s", p.name)
-		found, how, err := o.finds(ctx, p, binary, dir)
+		found, how, err := o.finds(ctx, p, dir)
 		if err != nil {
 			return false, err
 		}
-		r := run{rows: &rows, name: p.scenario}
+		r := run{rows: &rows, name: p.by()}
 		r.check(found, "planted bug: "+p.name, "found", "%s", how)
 		ok = ok && found
 	}
 	return ok, write(o, rows, nil, 0)
 }
 
-// finds runs the scenario of a bug on a cluster that has it.
-func (o options) finds(ctx context.Context, p planted, binary, dir string) (found bool, how string, err error) {
+// finds runs the tests of a bug, or its scenario on a cluster that has it.
+func (o options) finds(ctx context.Context, p planted, dir string) (found bool, how string, err error) {
+	if p.tests != "" {
+		return p.failsIts(ctx, o.root, dir)
+	}
+	binary, err := p.build(ctx, o.root, dir)
+	if err != nil {
+		return false, "", err
+	}
 	c, err := newCluster(ctx, binary, dir, 3)
 	if err != nil {
 		return true, "no cluster comes up: " + oneLine(err.Error()), ctx.Err()
