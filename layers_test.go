@@ -65,7 +65,7 @@ var may = map[string][]string{
 	"agent/httpapi": {"catalog", "connect", "catalog/acl", "catalog/filter", "rpc", "rpc/gossip", "rpc/http1", "server/api", "agent/check", "agent/decode", "agent/event", "agent/leaf", "agent/local",
 		"agent/logging", "agent/telemetry", "agent/watch"},
 	"agent":           {"catalog", "catalog/...", "rpc", "rpc/...", "server", "server/...", "agent/..."},
-	"agent/command":   {"catalog", "agent", "agent/client", "agent/config", "agent/decode", "agent/backup", "agent/logging", "server/fsm", "server/snapshot"},
+	"agent/command":   {"catalog", "agent", "agent/client", "agent/config", "agent/decode", "agent/backup", "agent/logging", "connect", "rpc", "rpc/gossip", "server", "server/api", "server/fsm", "server/snapshot"},
 	"agent/backup":    {"catalog", "agent/client", "server/snapshot", "server/trial"},
 	"agent/frontdoor": {},
 	"agent/fleet":     {},

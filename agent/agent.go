@@ -254,6 +254,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	edge.Go(func() error { return a.autoReload(inner) })
 	edge.Go(func() error { return a.obey(inner, cfg, cancel) })
+	edge.Go(func() error { return a.rekey(inner) })
 	edge.Go(func() error { return a.announce(inner) })
 	edge.Go(func() error { return keepSeen(inner, cfg, a.log) })
 	edgeErr, stuck := within(inner, edge, edgeTimeout)

@@ -168,6 +168,22 @@ func (a *Agent) tags(cfg *config.Config) map[string]string {
 	return tags
 }
 
+// keys are those of a pool in base64, the primary first.
+func (p *pools) keys(wan bool) []string {
+	from := p.lan
+	if wan {
+		from = p.wan
+	}
+	if from == nil {
+		return nil
+	}
+	var all []string
+	for _, k := range from.Keys() {
+		all = append(all, k.Base64())
+	}
+	return all
+}
+
 func (p *pools) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.lan.Run(ctx) })

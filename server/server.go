@@ -87,6 +87,8 @@ type Config struct {
 	ACL        ACLConfig
 	CAProvider string
 	CASettings map[string]any
+	// GossipKeys are the keys of the LAN or the WAN pool, in base64, the primary first; nil without encryption.
+	GossipKeys func(wan bool) []string
 	// Security is how connections between agents are secured; nil is not at all.
 	Security Security
 	// Limits of the server's port.
@@ -207,6 +209,7 @@ func (s *Server) register() {
 	})
 	s.operator.registerOwn()
 	s.operator.registerConnect()
+	s.operator.registerKeyring()
 }
 
 // Caller is how the agent of this server reaches it: in process.

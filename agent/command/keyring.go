@@ -58,13 +58,7 @@ func keyring(f *flag.FlagSet) action {
 
 func (c *call) keyrings(rings []*client.Keyring, primary bool) {
 	for _, r := range rings {
-		pool := r.Datacenter + " (LAN)"
-		if r.WAN {
-			pool = "WAN"
-		} else if r.Segment != "" {
-			pool += " [" + r.Segment + "]"
-		}
-		c.say("\n%s:", clean(pool))
+		c.say("\n%s:", clean(poolName(r)))
 		for _, node := range slices.Sorted(maps.Keys(r.Messages)) {
 			c.say("  ===> %s: %s", clean(node), clean(r.Messages[node]))
 		}
@@ -76,4 +70,14 @@ func (c *call) keyrings(rings []*client.Keyring, primary bool) {
 			c.say("  %s [%d/%d]", clean(key), keys[key], r.NumNodes)
 		}
 	}
+}
+
+func poolName(r *client.Keyring) string {
+	switch {
+	case r.WAN:
+		return "WAN"
+	case r.Segment != "":
+		return r.Datacenter + " (LAN) [" + r.Segment + "]"
+	}
+	return r.Datacenter + " (LAN)"
 }

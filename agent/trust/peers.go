@@ -100,6 +100,9 @@ func (p *Peers) Demands() rpc.Demands {
 	return rpc.Demands{Certificates: r.VerifyIncoming, Servers: r.VerifyIncoming && r.VerifyServerHostname, Datacenter: p.datacenter}
 }
 
+// KnowsServers reports whether a server that answers is surely one: its name is asked for.
+func (p *Peers) KnowsServers() bool { return p.current.Load().rules.VerifyServerHostname }
+
 // Believed says whether what a peer has shown would still be believed today.
 func (p *Peers) Believed(shown []*x509.Certificate) error {
 	now := p.current.Load()
