@@ -62,7 +62,8 @@ type Agent struct {
 
 	telemetry *telemetry.Telemetry
 	sockets   *sockets
-	peers     *trust.Peers // how connections between agents are secured
+	peers     *trust.Peers  // how connections between agents are secured
+	joins     *server.Joins // nil when nobody can join with a token here
 	pools     *pools
 	backend   backend
 	nodes     atomic.Pointer[state.Store] // what a server knows of the nodes, for its gossip

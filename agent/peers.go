@@ -1,10 +1,15 @@
 package agent
 
 import (
+	"crypto"
+	"crypto/tls"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/agent/trust"
+	"github.com/curia-mesh/curia/server"
 )
 
 // openPeers reads how connections between agents are secured, and warns of what is left open.
@@ -16,6 +21,24 @@ func (a *Agent) openPeers(cfg *config.Config) error {
 	}
 	take()
 	a.warnPeers(cfg)
+	return a.openJoins(cfg)
+}
+
+// openJoins reads the CA that signs the certificates of who joins with a token.
+func (a *Agent) openJoins(cfg *config.Config) error {
+	if cfg.Join.CAFile == "" {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(cfg.Join.CAFile, cfg.Join.CAKeyFile)
+	if err != nil {
+		return fmt.Errorf("join.ca_file: %s with key %s: %w", cfg.Join.CAFile, cfg.Join.CAKeyFile, err)
+	}
+	key, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok || !pair.Leaf.IsCA {
+		return fmt.Errorf("join.ca_file: %s is no certificate of a CA", cfg.Join.CAFile)
+	}
+	warnKey(a, cfg.Join.CAKeyFile)
+	a.joins = &server.Joins{CA: pair.Leaf, Key: key, Domain: strings.TrimSuffix(cfg.Domain, "."), PrimaryDatacenter: cfg.PrimaryDatacenter, Seed: cfg.Join.SeedFile}
 	return nil
 }
 

@@ -25,6 +25,8 @@ import (
 const (
 	// rekeyInterval is how often an agent that sees no server in its pool asks for the keys.
 	rekeyInterval = 2 * time.Second
+	// firstInterval is the same for one that has seen none yet.
+	firstInterval = 200 * time.Millisecond
 	// rekeyTimeout bounds the wait for one server.
 	rekeyTimeout = 2 * time.Second
 	// maxKnown bounds the servers that are remembered.
@@ -51,9 +53,12 @@ func (a *Agent) rekey(ctx context.Context) error {
 	}
 	pool := rpc.NewPool(rpc.PoolOptions{Dialer: rpc.Dialer{TLS: a.peers.Dial, Plain: a.peers.PlainOut, Timeout: rekeyTimeout}, Decode: server.DecodeError})
 	defer pool.Close()
-	tick := time.NewTicker(rekeyInterval)
+	tick := time.NewTicker(firstInterval)
 	defer tick.Stop()
 	told := ""
+	if len(last) > 0 {
+		tick.Reset(rekeyInterval)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -67,6 +72,7 @@ func (a *Agent) rekey(ctx context.Context) error {
 					a.log.Warn("the servers that this agent knows cannot be written: after a rotation of gossip keys it may not find back by itself", "err", err)
 				}
 				last = now
+				tick.Reset(rekeyInterval)
 			}
 			continue
 		}
@@ -101,8 +107,8 @@ func (a *Agent) serversInPool() []known {
 func (a *Agent) fetchKeys(ctx context.Context, pool *rpc.Pool, servers []known) (from string, err error) {
 	var errs []error
 	for _, s := range servers {
-		ctx, cancel := context.WithTimeout(ctx, rekeyTimeout)
-		changed, err := a.takeKeys(ctx, pool, s)
+		bounded, cancel := context.WithTimeout(ctx, rekeyTimeout)
+		changed, err := a.takeKeys(bounded, pool, s)
 		cancel()
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s at %s: %w", s.Name, s.RPC, err))

@@ -69,7 +69,7 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		Log:  logging.Named(a.log, "server"), RaftLog: logging.HCLog(logging.Named(a.log, "server.raft")),
 	}
 	out.Mesh, out.CAProvider, out.CASettings = cfg.Connect.Enabled, cfg.Connect.CAProvider, cfg.Connect.CAConfig
-	out.Security, out.GossipKeys = a.peers, a.pools.keys
+	out.Security, out.GossipKeys, out.Joins = a.peers, a.pools.keys, a.joins
 	out.MinSessionTTL, out.ConnsPerClient, out.HandshakeTimeout = cfg.SessionTTLMin, cfg.Limits.RPCMaxConnsPerClient, cfg.Limits.RPCHandshakeTimeout
 	out.DenyIntentions, out.ReapMaxFailed = intentionPolicy(cfg) == "deny", cfg.ReapMaxFailed
 	ap := cfg.Autopilot

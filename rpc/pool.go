@@ -13,8 +13,10 @@ import (
 // PoolOptions configure a Pool. A zero field means its default.
 type PoolOptions struct {
 	Dialer Dialer
-	Decode DecodeError
-	Limits Limits
+	// Protocol of calls; default ProtocolRPC.
+	Protocol Protocol
+	Decode   DecodeError
+	Limits   Limits
 	// Conns bounds the connections for calls to one address; default 2. The second is made when the first
 	// has 256 calls under way.
 	Conns int
@@ -57,6 +59,7 @@ type line struct {
 func NewPool(o PoolOptions) *Pool {
 	o.Limits = o.Limits.withDefaults()
 	def(&o.Conns, 2)
+	def(&o.Protocol, ProtocolRPC)
 	def(&o.IdleTimeout, 2*time.Minute)
 	p := &Pool{o: o, lines: make(map[lineKey][]*line)}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background()) // a connection outlives the call it is made for
@@ -131,7 +134,7 @@ func (t *Target) Call(ctx context.Context, call *Call) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	payload, err := use(ctx, p, lineKey{t.addr, ProtocolRPC}, func(c *clientConn) ([]byte, error) {
+	payload, err := use(ctx, p, lineKey{t.addr, p.o.Protocol}, func(c *clientConn) ([]byte, error) {
 		return c.call(ctx, head, body)
 	})
 	if err != nil {

@@ -139,6 +139,7 @@ func (s *leadership) establish(ctx context.Context, term uint64, catalog *reconc
 	}
 	s.sessions.begin(ctx, s.store.Read)
 	s.seedACL(ctx)
+	s.seedJoins(ctx)
 	catalog.reconcileSelf(ctx)
 	s.host.ready.Store(term)
 	s.host.leaders.give()

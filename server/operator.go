@@ -96,6 +96,11 @@ func addOpen[Req, Rep any](s *Server, m rpc.Method[Req, Rep], why string, do fun
 	endpoint.AddAction(s.registry, endpoint.Action[Req, Rep]{Method: m, Open: why, Anywhere: true, Do: plainly(s, do)})
 }
 
+// addLeader registers an action of the leader that needs nothing of the token, and says why.
+func addLeader[Req, Rep any](s *Server, m rpc.Method[Req, Rep], why string, do func(context.Context, *Req) (*Rep, error)) {
+	endpoint.AddAction(s.registry, endpoint.Action[Req, Rep]{Method: m, Open: why, Do: plainly(s, do)})
+}
+
 func plainly[Req, Rep any](s *Server, do func(context.Context, *Req) (*Rep, error)) func(context.Context, rpc.Header, *Req) (*Rep, rpc.Meta, error) {
 	return func(ctx context.Context, _ rpc.Header, req *Req) (*Rep, rpc.Meta, error) {
 		rep, err := do(ctx, req)

@@ -89,6 +89,8 @@ type Config struct {
 	CASettings map[string]any
 	// GossipKeys are the keys of the LAN or the WAN pool, in base64, the primary first; nil without encryption.
 	GossipKeys func(wan bool) []string
+	// Joins lets agents join with a token; nil lets none.
+	Joins *Joins
 	// Security is how connections between agents are secured; nil is not at all.
 	Security Security
 	// Limits of the server's port.
@@ -210,6 +212,7 @@ func (s *Server) register() {
 	s.operator.registerOwn()
 	s.operator.registerConnect()
 	s.operator.registerKeyring()
+	s.operator.registerJoins()
 }
 
 // Caller is how the agent of this server reaches it: in process.

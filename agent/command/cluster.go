@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/curia-mesh/curia/agent/client"
+	"github.com/curia-mesh/curia/server"
 )
 
 func members(f *flag.FlagSet) action {
@@ -82,7 +83,14 @@ func segmentOf(m client.Member) string {
 
 func join(f *flag.FlagSet) action {
 	wan := f.Bool("wan", false, "Join another datacenter over the WAN.")
+	at := bindPlace(f)
 	return func(ctx context.Context, c *call) error {
+		if strings.HasPrefix(c.args[0], server.JoinPrefix) {
+			if len(c.args) > 1 || *wan {
+				return usage("a join token stands alone, behind -config-dir, -data-dir and -run")
+			}
+			return joinSecured(ctx, c, at, c.args[0])
+		}
 		joined := 0
 		for _, address := range c.args {
 			if err := c.api.Agent().Join(ctx, address, *wan); err != nil {

@@ -24,8 +24,8 @@ func agentRows() []row {
 	return []row{
 		{name: "info", group: groupAgent, synopsis: "Shows how the agent does", reach: toAgent, bind: info,
 			help: "Shows the agent's own figures: its build, its part in the quorum, gossip and so on."},
-		{name: "join", group: groupAgent, synopsis: "Makes the agent join a cluster", reach: toAgent, args: "ADDRESS...", min: 1, max: -1, bind: join,
-			help: "Makes the agent join the cluster of the agents at the addresses. One that answers is enough for the cluster, but the exit code tells whether all did."},
+		{name: "join", group: groupAgent, synopsis: "Makes the agent, or this machine, join a cluster", reach: toAgent, args: "ADDRESS... | TOKEN", min: 1, max: -1, bind: join,
+			help: "With a join token: makes this machine an agent of the cluster that made the token. It gets its certificate, the gossip key and its agent's token from a server that has the CA of the token, writes its configuration, and with -run becomes the agent.\n\n  $ curia join -run TOKEN\n\nWith addresses: makes the agent join the cluster of the agents at the addresses. One that answers is enough for the cluster, but the exit code tells whether all did."},
 		{name: "leave", group: groupAgent, synopsis: "Makes the agent leave its cluster and stop", reach: toAgent, bind: leave,
 			help: "Makes the agent leave its cluster gracefully and stop."},
 		{name: "force-leave", group: groupAgent, synopsis: "Takes a failed member for one that left", reach: toAgent, args: "NODE", min: 1, max: 1, bind: forceLeave,
@@ -172,6 +172,13 @@ func serverRows() []row {
 			help: "Changes how servers are looked after. What is not given stays as it is."},
 		{name: "operator autopilot state", synopsis: "Shows how the servers do", reach: toServers, bind: autopilotState,
 			help: "Shows how the servers do and how many may fail."},
+		{name: "operator join-token", synopsis: "Manages the tokens with which agents join", help: "Manages the tokens with which agents join a cluster that curia init has made. A token is good for some agents and some time. What is stored of it lets nobody in."},
+		{name: "operator join-token create", synopsis: "Makes a join token", reach: toServers, bind: joinTokenCreate,
+			help: "Makes a token for curia join and shows it, this once. Who has one for servers can become a server, which can do everything: hand it over in secret.\n\n  $ curia operator join-token create -role=client -uses=20 -ttl=1h"},
+		{name: "operator join-token list", synopsis: "Lists the join tokens", reach: toServers, bind: joinTokenList,
+			help: "Lists the join tokens with how many may still join with each."},
+		{name: "operator join-token revoke", synopsis: "Makes a join token useless", reach: toServers, args: "ID", min: 1, max: 1, bind: joinTokenRevoke,
+			help: "Makes a join token useless. Those who have joined with it stay."},
 		{name: "operator usage", synopsis: "Counts what the cluster holds", help: "Counts what the cluster holds."},
 		{name: "operator usage instances", synopsis: "Counts services and instances", reach: toServers, bind: usageInstances,
 			help: "Counts services and their instances."},
@@ -197,6 +204,8 @@ func serverRows() []row {
 
 func toolRows() []row {
 	return []row{
+		{name: "init", group: groupServers, synopsis: "Prepares a new secured cluster", bind: initCluster,
+			help: "Prepares the first server of a new cluster, in which agents know one another by certificates, gossip is encrypted and nothing is allowed without a token: makes a CA, a certificate, the gossip key, the management token and two join tokens, and writes the configuration. With -run it becomes the agent. Nothing is changed on a machine that is in a cluster.\n\n  $ curia init -run\n\nThe others follow with curia join."},
 		{name: "keygen", group: groupTools, synopsis: "Makes a key to encrypt gossip with", bind: keygen,
 			help: "Makes a new key to encrypt gossip with, for the setting encrypt and for keyring -install."},
 		{name: "tls", group: groupTools, synopsis: "Makes a CA and certificates for agents", help: "Makes a CA and certificates for agents and the command line.\n\n  $ curia tls ca create\n  $ curia tls cert create -server -dc=dc1"},
@@ -206,6 +215,8 @@ func toolRows() []row {
 		{name: "tls cert", synopsis: "Makes certificates", help: "Makes certificates for agents and the command line."},
 		{name: "tls cert create", synopsis: "Makes a certificate", bind: tlsCertCreate,
 			help: "Makes a certificate of a server, a client agent or the command line in this folder, signed by the CA.\n\n  $ curia tls cert create -server -dc=dc1\n  $ curia tls cert create -client\n  $ curia tls cert create -cli"},
+		{name: "tls cert renew", synopsis: "Replaces a certificate by one that lives on", args: "CERT", min: 1, max: 1, bind: tlsCertRenew,
+			help: "Replaces a certificate and its key by new ones for the same names, signed by the CA, in the same files. Running agents take them up with a reload, and drop no connection.\n\n  $ curia tls cert renew dc1-server-consul-0.pem\n  $ curia tls cert renew -ca /etc/curia.d/ca.pem -ca-key /etc/curia.d/ca-key.pem /etc/curia.d/agent.pem"},
 		{name: "version", group: groupTools, synopsis: "Shows the version", bind: version,
 			help: "Shows the version of this program and the protocols that it speaks."},
 	}

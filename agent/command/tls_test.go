@@ -72,6 +72,18 @@ func TestTLS(t *testing.T) {
 	if left := time.Until(leaf.NotAfter); left < 364*day || left > 366*day || slices.ContainsFunc(leaf.IPAddresses, net.IP.IsLoopback) {
 		t.Errorf("the command line's certificate: %s left, addresses %v", left, leaf.IPAddresses)
 	}
+	run(0, "Renewed dc1-server-consul-1.pem and dc1-server-consul-1-key.pem", "cert", "renew", "-days=30", "dc1-server-consul-1.pem")
+	was, renewed := leaf, f("dc1-server-consul-1", "n1.server.dc1.consul", server, true)
+	if left := time.Until(renewed.NotAfter); left < 29*day || left > 31*day || renewed.SerialNumber.Cmp(was.SerialNumber) == 0 {
+		t.Errorf("the renewed certificate: %s left", left)
+	}
+	f("dc1-server-consul-1", "::1", asClient, true)
+	run(0, "", "cert", "renew", "dc1-cli-consul-0.pem")
+	f("dc1-cli-consul-0", "cli.dc1.consul", server, false)
+	run(1, "certificate of a CA", "cert", "renew", "-key=consul-agent-ca-key.pem", "consul-agent-ca.pem")
+	run(1, "outlive", "cert", "renew", "-days=9999", "dc1-cli-consul-0.pem")
+	run(1, "no such file", "cert", "renew", "none.pem")
+
 	ca, _, err := loadCA("limited.test-agent-ca.pem", "limited.test-agent-ca-key.pem")
 	if err != nil || !slices.Equal(ca.PermittedDNSDomains, []string{"b.test", "limited.test", "localhost"}) || !ca.PermittedDNSDomainsCritical ||
 		ca.URIs[0].String() != "spiffe://40e4a748-2192-161a-0510-9bf59fe950b5.limited.test" || ca.Subject.CommonName != "Mine" {

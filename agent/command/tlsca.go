@@ -11,12 +11,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/big"
 	"net/url"
 	"os"
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect"
 )
 
 // day is a day of a certificate's life.
@@ -43,7 +43,7 @@ func tlsCACreate(f *flag.FlagSet) action {
 		case !isDomain(*domain):
 			return usage("-domain %q is no domain name", *domain)
 		}
-		serial, err := newSerial()
+		serial, err := connect.NewSerial()
 		if err != nil {
 			return err
 		}
@@ -106,8 +106,4 @@ func create(path, kind string, der []byte, mode os.FileMode) error {
 		return errors.Join(err, os.Remove(path))
 	}
 	return nil
-}
-
-func newSerial() (*big.Int, error) {
-	return rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)) // RFC 5280 section 4.1.2.2: at most 20 bytes
 }

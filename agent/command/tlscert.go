@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect"
 )
 
 // maxPairs is how many certificates of a kind may lie in one folder.
@@ -68,7 +68,7 @@ func tlsCertCreate(f *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		template, err := s.template(ca, time.Now())
+		spec, err := s.certificate()
 		if err != nil {
 			return err
 		}
@@ -76,9 +76,9 @@ func tlsCertCreate(f *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		der, err := x509.CreateCertificate(rand.Reader, template, ca, key.Public(), caKey)
+		der, err := spec.Sign(ca, caKey, key.Public(), time.Now())
 		if err != nil {
-			return fmt.Errorf("create the certificate: %w", err)
+			return err
 		}
 		if s.kind == "server" {
 			c.note("==> WARNING: Who has this certificate can be a server of datacenter %s and read all of its data. Give every server its own, and keep the CA's key away from them.", s.dc)
@@ -92,40 +92,17 @@ func tlsCertCreate(f *flag.FlagSet) action {
 	}
 }
 
-// template is what the CA signs.
-func (s *certSpec) template(ca *x509.Certificate, now time.Time) (*x509.Certificate, error) {
-	serial, err := newSerial()
-	if err != nil {
-		return nil, err
-	}
-	name := s.kind + "." + s.dc + "." + s.domain
-	t := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Minute),
-		NotAfter: now.Add(time.Duration(s.days) * day), BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
-		DNSNames: []string{name, "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	if t.NotAfter.After(ca.NotAfter) {
-		return nil, fmt.Errorf("the certificate would outlive its CA, which ends on %s: set fewer -days", ca.NotAfter.Format(time.DateOnly))
-	}
-	switch s.kind {
-	case "cli": // it only asks
-		t.ExtKeyUsage, t.IPAddresses = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, nil
-	default:
-		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	}
-	if s.node != "" {
-		t.DNSNames = append(t.DNSNames, s.node+"."+name)
-	}
-	t.DNSNames = append(t.DNSNames, s.dns...)
+// certificate is what the CA is to sign.
+func (s *certSpec) certificate() (*connect.AgentCert, error) {
+	c := &connect.AgentCert{Kind: s.kind, Datacenter: s.dc, Domain: s.domain, Node: s.node, Life: time.Duration(s.days) * day, DNS: s.dns}
 	for _, text := range s.ips {
 		ip := net.ParseIP(text)
 		if ip == nil {
 			return nil, usage("-additional-ipaddress %q is no IP address", text)
 		}
-		t.IPAddresses = append(t.IPAddresses, ip)
+		c.IPs = append(c.IPs, ip)
 	}
-	return t, nil
+	return c, nil
 }
 
 // free is the first name of this kind that no file here has.

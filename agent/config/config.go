@@ -138,6 +138,7 @@ type Config struct {
 	TLS                   TLS         `json:"tls"`
 	ServerName            string      `json:"server_name"`
 	AutoEncrypt           AutoEncrypt `json:"auto_encrypt"`
+	Join                  Join        `json:"join"`
 	AutoConfig            AutoConfig  `json:"auto_config"`
 	ACL                   ACL         `json:"acl"`
 	Audit                 Audit       `json:"audit"`

@@ -37,6 +37,13 @@ type TLSInterface struct {
 	UseAutoCert          bool   `json:"use_auto_cert"`
 }
 
+// Join lets agents join with a token of this cluster.
+type Join struct {
+	CAFile    string `json:"ca_file"`
+	CAKeyFile string `json:"ca_key_file"`
+	SeedFile  string `json:"seed_file"`
+}
+
 // AutoEncrypt lets clients have their certificates from the servers.
 type AutoEncrypt struct {
 	AllowTLS bool     `json:"allow_tls"`

@@ -93,6 +93,9 @@ func tlsSettings() []setting {
 	}
 	return append(rows,
 		setting{Key: "server_name", Help: "Name in the certificate of this agent. Default: node_name."},
+		setting{Key: "join.ca_file", Help: "Certificate, in PEM, of the CA for connections between agents, for agents that join with a token. Servers only; curia init sets it."},
+		setting{Key: "join.ca_key_file", Help: "Key of that CA. Who has it can make servers."},
+		setting{Key: "join.seed_file", Help: "First join tokens, which the first leader stores and removes the file."},
 		setting{Key: "auto_encrypt.allow_tls", Help: "Give certificates to client agents. Servers only."},
 		setting{Key: "auto_encrypt.tls", Help: "Have the certificate from the servers. Clients only."},
 		setting{Key: "auto_encrypt.dns_san", Help: "Further DNS names for the certificate."},

@@ -141,11 +141,24 @@ func (l *loader) resolvers() {
 
 func (l *loader) security() {
 	c := l.config
-	if c.AutoEncrypt.TLS && c.AutoConfig.Enabled {
-		l.failAt("auto_encrypt.tls", "auto_config gives certificates too: enable one of them")
+	for _, s := range []struct {
+		key string
+		on  bool
+	}{{"auto_encrypt.tls", c.AutoEncrypt.TLS}, {"auto_config.enabled", c.AutoConfig.Enabled && !c.Server}} {
+		if s.on { // an agent that went on would be open where it says that it is not
+			l.failAt(s.key, "this version gives no certificates that way: join with a token of curia operator join-token create, or set cert_file and key_file")
+		}
 	}
 	if c.AutoConfig.Enabled && c.Server {
 		l.failAt("auto_config.enabled", "only clients can have their configuration from servers")
+	}
+	switch j := c.Join; {
+	case (j.CAFile == "") != (j.CAKeyFile == ""):
+		l.failAt("join.ca_file", "set both join.ca_file and join.ca_key_file")
+	case j.CAFile != "" && !c.Server:
+		l.failAt("join.ca_file", "only servers let others join: keep the key of the CA away from client agents")
+	case j.CAFile != "" && (!c.TLS.InternalRPC.VerifyIncoming || !c.TLS.InternalRPC.VerifyServerHostname):
+		l.failAt("join.ca_file", "set tls.internal_rpc.verify_incoming and verify_server_hostname: without them a certificate is worth nothing")
 	}
 	auto := c.AutoEncrypt.TLS || c.AutoConfig.Enabled
 	t := &c.TLS

@@ -64,7 +64,7 @@ func Routes() []Route {
 		connectRoutes(),
 		agentRoutes(), checkRoutes(), catalogRoutes(), healthRoutes(), kvRoutes(), configRoutes(), sessionRoutes(), txnRoutes(), queryRoutes(),
 		peeringRoutes(), exportRoutes(), internalRoutes(),
-		eventRoutes(), coordinateRoutes(), statusRoutes(), snapshotRoutes(), operatorRoutes(), keyringRoutes(), aclRoutes(),
+		eventRoutes(), coordinateRoutes(), statusRoutes(), snapshotRoutes(), operatorRoutes(), keyringRoutes(), joinRoutes(), aclRoutes(),
 		intentionRoutes(), chainRoutes(),
 	)
 }

@@ -27,6 +27,7 @@ const (
 	queriesIndex     = "queries"           // the last change of a prepared query
 	peeringsIndex    = "peerings"          // the last removal of a peering
 	exportsIndex     = "exports"           // the last removal of an export set
+	joinsIndex       = "joins"             // the last removal of a join token
 	tokensIndex      = "acl-tokens"        // the last change of a token
 	policiesIndex    = "acl-policies"      // the last change of a policy
 	rolesIndex       = "acl-roles"         // the last change of a role

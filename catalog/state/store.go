@@ -18,7 +18,7 @@ import (
 var tables = []erased{
 	roots,
 	nodes, savedChecks{checks}, savedVirtuals{virtuals}, savedInstances{instances}, names, pairs, graves, sessions, coordinates, indexes, settings,
-	savedEntries{entries}, queries, peerings, federations, exports,
+	savedEntries{entries}, queries, peerings, federations, exports, joins,
 	policies, roles, methods, bindings, tokens,
 }
 
@@ -40,6 +40,7 @@ type version struct {
 	peerings    rows[catalog.Peering]
 	federations rows[catalog.FederationState]
 	exports     rows[catalog.ExportSet]
+	joins       rows[catalog.JoinToken]
 	virtuals    rows[catalog.VirtualAddress]
 	tokens      rows[catalog.Token]
 	policies    rows[catalog.Policy]

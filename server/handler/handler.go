@@ -64,6 +64,7 @@ func Register(r *endpoint.Registry, d Deps) {
 	registerQueries(r, d)
 	registerPeerings(r, d)
 	registerExports(r, d)
+	registerJoins(r, d)
 	registerInternal(r)
 	registerVirtual(r)
 	registerFederation(r)
