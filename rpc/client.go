@@ -71,6 +71,17 @@ func (p *pending) fail(err error) {
 	}
 }
 
+// retire takes no more calls, and ends the connection if none is under way.
+func (c *clientConn) retire() {
+	c.mu.Lock()
+	c.retired = true
+	idle := len(c.pending) == 0
+	c.mu.Unlock()
+	if idle {
+		c.kill(errClosed)
+	}
+}
+
 // load is the number of calls under way.
 func (c *clientConn) load() int {
 	c.mu.Lock()

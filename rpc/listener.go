@@ -170,8 +170,8 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn, ip string) {
 	if l.refusals.over(ip) {
 		l.o.Log.Info("rpc connections are accepted again", "peer", ip, "as", peer.Identity.String())
 	}
-	defer l.secured.Add(ready)()
 	if peer.Protocol == ProtocolRaft {
+		defer l.secured.Add(ready, nil)()
 		leave()
 		conn := &raftConn{Conn: ready, closed: make(chan struct{})}
 		l.raft.give(ctx, conn, l.o.HandshakeTimeout)
@@ -186,7 +186,9 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn, ip string) {
 	if peer.Protocol == ProtocolIntro {
 		server = l.o.Intro
 	}
-	err = server.Serve(ctx, ready, peer)
+	forget := func() {}
+	err = server.serve(ctx, ready, peer, func(retire func()) { forget = l.secured.Add(ready, retire) })
+	forget()
 	if broken := new(net.OpError); errors.As(err, &broken) {
 		l.o.Log.Debug("rpc connection broke", "peer", peer.Addr, "err", err)
 	} else if err != nil {

@@ -253,8 +253,11 @@ func (p *Pool) connect(key lineKey, l *line) {
 		close(l.ready)
 		return
 	}
-	defer p.secured.Add(conn)()
 	l.conn = newClientConn(conn, key.addr, p.o.Limits, p.o.IdleTimeout, p.o.Decode)
+	defer p.secured.Add(conn, func() {
+		p.remove(key, l)
+		l.conn.retire()
+	})()
 	p.mu.Lock()
 	close(l.ready)
 	dropped := !slices.Contains(p.lines[key], l)

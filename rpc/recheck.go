@@ -3,6 +3,7 @@ package rpc
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -11,11 +12,15 @@ import (
 // Conns holds open connections with TLS. Its zero value holds none.
 type Conns struct {
 	mu    sync.Mutex
-	conns map[*tls.Conn]bool
+	conns map[*tls.Conn]func() // what takes no more calls on it; nil to close it at once
 }
 
-// Add holds conn, when it has TLS, until the returned function is called.
-func (s *Conns) Add(conn net.Conn) (remove func()) {
+// recheckGrace is how long the calls under way on a connection may take that is not believed any more.
+const recheckGrace = 5 * time.Second
+
+// Add holds conn, when it has TLS, until the returned function is called. retire, which may be nil, makes that no more
+// calls begin on it, and does not block.
+func (s *Conns) Add(conn net.Conn, retire func()) (remove func()) {
 	secured, ok := conn.(*tls.Conn)
 	if !ok {
 		return func() {}
@@ -23,9 +28,9 @@ func (s *Conns) Add(conn net.Conn) (remove func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conns == nil {
-		s.conns = map[*tls.Conn]bool{}
+		s.conns = map[*tls.Conn]func(){}
 	}
-	s.conns[secured] = true
+	s.conns[secured] = retire
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -33,20 +38,24 @@ func (s *Conns) Add(conn net.Conn) (remove func()) {
 	}
 }
 
-// Recheck closes the connections whose peer has shown certificates, its leaf first, that are not believed any more,
-// and returns how many. Peers that have shown none are left.
+// Recheck ends the connections whose peer has shown certificates, its leaf first, that are not believed any more, and
+// returns how many. Calls under way have recheckGrace to end. Peers that have shown no certificate are left.
 func (s *Conns) Recheck(believed func([]*x509.Certificate) error) (closed int) {
 	s.mu.Lock()
-	all := make([]*tls.Conn, 0, len(s.conns))
-	for c := range s.conns {
-		all = append(all, c)
-	}
+	all := maps.Clone(s.conns)
 	s.mu.Unlock()
-	for _, c := range all {
-		if shown := c.ConnectionState().PeerCertificates; len(shown) > 0 && believed(shown) != nil {
-			closeNow(c)
-			closed++
+	for c, retire := range all {
+		shown := c.ConnectionState().PeerCertificates
+		if len(shown) == 0 || believed(shown) == nil {
+			continue
 		}
+		closed++
+		if retire == nil {
+			closeNow(c)
+			continue
+		}
+		retire()
+		time.AfterFunc(recheckGrace, func() { closeNow(c) }) // which does nothing to one that has ended
 	}
 	return closed
 }

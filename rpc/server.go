@@ -75,6 +75,11 @@ func NewServer(o ServerOptions) *Server {
 // Serve answers the calls that come in on conn, and closes it, until it dies or ctx ends. It returns once all
 // its handlers have; the error is nil when either side just closed.
 func (s *Server) Serve(ctx context.Context, conn net.Conn, peer Peer) error {
+	return s.serve(ctx, conn, peer, func(func()) {})
+}
+
+// serve is Serve. begun gets what lets no more calls begin, and says so to the peer once those under way are answered.
+func (s *Server) serve(ctx context.Context, conn net.Conn, peer Peer, begun func(retire func())) error {
 	// Calls end after the connection: a caller then sees that it was lost, and not an answer made of the
 	// handler's canceled context.
 	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -85,6 +90,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, peer Peer) error {
 	}
 	defer context.AfterFunc(ctx, func() { c.kill(errClosed) })()
 	defer context.AfterFunc(s.ending, c.end)()
+	begun(c.end)
 	var writer sync.WaitGroup
 	writer.Go(func() { c.write(c.sent, func() error { return nil }) })
 	c.read(func(f frame) error { return c.receive(calls, f) })

@@ -81,7 +81,7 @@ func (p *raftPort) Dial(address raft.ServerAddress, timeout time.Duration) (net.
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errDial, err)
 	}
-	kept := &dialedConn{conn, p, p.secured.Add(conn)}
+	kept := &dialedConn{conn, p, p.secured.Add(conn, nil)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.conns == nil {
