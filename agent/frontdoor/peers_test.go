@@ -19,11 +19,13 @@ import (
 // lets the peer in says so, and does nothing.
 func TestPeers(t *testing.T) {
 	ca, other := testkit.NewAuthority(t), testkit.NewAuthority(t)
-	n := testkit.New(t, testkit.Settings{"tls": ca.TLS(ca.Issue(t, nil, "server.dc1.consul", "localhost"))})
+	n := testkit.New(t, testkit.Settings{
+		"tls": ca.TLS(ca.Issue(t, nil, "server.dc1.consul", "localhost")), "join": testkit.Settings{"ca_file": ca.File, "ca_key_file": ca.KeyFile},
+	})
 	a := n.Start(t)
 	at := onLoopback(n.Server)
 
-	const nobody, agents, servers = 0, 1, 2
+	const nobody, someone, agents, servers = 0, 1, 2, 3
 	show := func(c ...tls.Certificate) rpc.Dialer {
 		return rpc.Dialer{TLS: func(string) (*tls.Config, error) {
 			return &tls.Config{RootCAs: ca.Pool, ServerName: "server.dc1.consul", GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -36,19 +38,23 @@ func TestPeers(t *testing.T) {
 	}
 	client, ofService := ca.Issue(t, nil, "client.dc1.consul").Pair, ca.Issue(t, testkit.SPIFFE("spiffe://t.consul/ns/default/dc/dc1/svc/web")).Pair
 	for _, peer := range []struct {
-		name   string
-		dialer rpc.Dialer
-		as     int
+		name     string
+		dialer   rpc.Dialer
+		protocol rpc.Protocol
+		as       int
 	}{
-		{"no TLS", rpc.Dialer{}, nobody},
-		{"no certificate", show(), nobody},
-		{"a foreign CA's certificate", show(other.Issue(t, nil, "server.dc1.consul").Pair), nobody},
-		{"a service's certificate", show(ofService), nobody},
-		{"a client agent's", show(client), agents},
-		{"a server's of another datacenter", show(ca.Issue(t, nil, "server.dc2.consul").Pair), agents},
-		{"a server's", show(ca.Issue(t, nil, "server.dc1.consul").Pair), servers},
+		{"no TLS", rpc.Dialer{}, rpc.ProtocolRPC, nobody},
+		{"no certificate", show(), rpc.ProtocolRPC, nobody},
+		{"a foreign CA's certificate", show(other.Issue(t, nil, "server.dc1.consul").Pair), rpc.ProtocolRPC, nobody},
+		{"no certificate, to get one", show(), rpc.ProtocolIntro, someone},
+		{"a server's certificate, to get one", show(ca.Issue(t, nil, "server.dc1.consul").Pair), rpc.ProtocolIntro, someone},
+		{"no TLS, to get one", rpc.Dialer{}, rpc.ProtocolIntro, nobody},
+		{"a service's certificate", show(ofService), rpc.ProtocolRPC, someone},
+		{"a client agent's", show(client), rpc.ProtocolRPC, agents},
+		{"a server's of another datacenter", show(ca.Issue(t, nil, "server.dc2.consul").Pair), rpc.ProtocolRPC, agents},
+		{"a server's", show(ca.Issue(t, nil, "server.dc1.consul").Pair), rpc.ProtocolRPC, servers},
 	} {
-		pool := rpc.NewPool(rpc.PoolOptions{Dialer: peer.dialer, Decode: server.DecodeError})
+		pool := rpc.NewPool(rpc.PoolOptions{Protocol: peer.protocol, Dialer: peer.dialer, Decode: server.DecodeError})
 		defer pool.Close()
 		for _, v := range a.Server().Verbs() {
 			_, err := pool.To(at).Call(t.Context(), &rpc.Call{Method: v.Name, Body: rpc.Raw{0x01}})
@@ -58,12 +64,15 @@ func TestPeers(t *testing.T) {
 				t.Errorf("%s is from %s and called by %s: %v", v.Name, v.From, peer.name, err)
 			}
 		}
+		if peer.protocol == rpc.ProtocolIntro {
+			continue // which carries no streams
+		}
 		stream, err := pool.To(at).Open(t.Context(), &rpc.Call{Method: api.SnapshotSave, Body: &api.Nothing{}})
 		if err == nil {
 			_, err = stream.Read(make([]byte, 1))
 			stream.Close()
 		}
-		if (err == nil) != (peer.as != nobody) {
+		if (err == nil) != (peer.as >= agents) {
 			t.Errorf("a snapshot for %s: %v", peer.name, err)
 		}
 	}
@@ -89,11 +98,11 @@ func TestPeers(t *testing.T) {
 func may(f rpc.From, as int) bool {
 	switch f {
 	case rpc.FromAnyone:
-		return false // on another protocol: see the tests of how one gets a certificate
+		return as > 0
 	case rpc.FromServers:
-		return as == 2
+		return as == 3
 	}
-	return as > 0
+	return as > 1
 }
 
 // TestStrangerIsNoServer is A14: who has the key of gossip and no certificate joins the pool and never Raft. Its

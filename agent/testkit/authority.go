@@ -19,9 +19,9 @@ import (
 
 // Authority signs certificates for tests.
 type Authority struct {
-	// File holds its certificate.
-	File string
-	Pool *x509.CertPool
+	// File holds its certificate, and KeyFile its key.
+	File, KeyFile string
+	Pool          *x509.CertPool
 
 	dir  string
 	cert *x509.Certificate
@@ -32,7 +32,7 @@ type Authority struct {
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{dir: t.TempDir(), Pool: x509.NewCertPool()}
-	a.File = filepath.Join(a.dir, "ca.pem")
+	a.File, a.KeyFile = filepath.Join(a.dir, "ca.pem"), filepath.Join(a.dir, "ca-key.pem")
 	var err error
 	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		t.Fatal(err)
@@ -49,7 +49,12 @@ func NewAuthority(t testing.TB) *Authority {
 		t.Fatal(err)
 	}
 	a.Pool.AddCert(a.cert)
+	keyDER, err := x509.MarshalECPrivateKey(a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
 	writePEM(t, a.File, "CERTIFICATE", der)
+	writePEM(t, a.KeyFile, "EC PRIVATE KEY", keyDER)
 	return a
 }
 
