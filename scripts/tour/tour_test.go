@@ -190,6 +190,6 @@ func same(t *testing.T, w world, place string, says, printed []string) {
 	}
 }
 
-// ready waits until the agent has registered itself.
-const ready = `until curl -s http://127.0.0.1:8500/v1/catalog/service/consul 2>/dev/null | grep -q ServiceName; do
+// ready waits until the agent has registered itself, or answers where it may not without a token.
+const ready = `until curl -sif http://127.0.0.1:8500/v1/catalog/service/consul 2>/dev/null | grep -qE 'ServiceName|Default-Acl-Policy: deny'; do
 	kill -0 $! 2>/dev/null || { echo 'it ended'; break; }; sleep 0.1; done`
