@@ -124,10 +124,9 @@ func TestRoundRobinIsExact(t *testing.T) {
 // loop is a closed loop of clients on endpoints of known latencies, in simulated time, and returns each one's share.
 func loop(t testing.TB, p *balance.Pool, clients int, span time.Duration, serve func(key string, now time.Duration) (time.Duration, balance.Outcome)) map[string]float64 {
 	type request struct {
-		e             *balance.Endpoint
-		begun, end    time.Duration
-		out           balance.Outcome
-		sinceLastTime time.Duration
+		e          *balance.Endpoint
+		begun, end time.Duration
+		out        balance.Outcome
 	}
 	var now time.Duration
 	under := make([]request, clients)

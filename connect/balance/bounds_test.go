@@ -45,8 +45,13 @@ func TestL5D1_Budget(t *testing.T) {
 
 func TestENV4_Gates(t *testing.T) {
 	l := balance.NewLimits(0, 0, 2, 0)
-	if !l.Requests.Enter() || !l.Requests.Enter() || l.Requests.Enter() || l.Requests.Inside() != 2 {
-		t.Error("two may be inside")
+	for i := range 3 {
+		if l.Requests.Enter() != (i < 2) {
+			t.Errorf("two may be inside, and number %d", i)
+		}
+	}
+	if l.Requests.Inside() != 2 {
+		t.Errorf("%d are inside", l.Requests.Inside())
 	}
 	l.Requests.Leave()
 	if !l.Requests.Enter() {

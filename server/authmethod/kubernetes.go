@@ -94,7 +94,7 @@ func loginKubernetes(ctx context.Context, m *catalog.AuthMethod, bearer string) 
 		return nil, err
 	}
 	if !review.Status.Authenticated || review.Status.Error != "" {
-		return nil, errors.New("Kubernetes does not know the token")
+		return nil, errors.New("the API server of Kubernetes does not know the token")
 	}
 	parts := strings.Split(review.Status.User.Username, ":")
 	if len(parts) != 4 || parts[0] != "system" || parts[1] != "serviceaccount" {
