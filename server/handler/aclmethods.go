@@ -32,19 +32,13 @@ func registerAuthMethods(r *endpoint.Registry, d Deps) {
 			return state.PutAuthMethod(tx, &req.Method)
 		},
 	})
-	endpoint.AddCommand(r, endpoint.Command[api.Named, api.Nothing]{
-		Method: api.AuthMethodRemove, Needs: aclWrite[api.Named],
-		Prepare: func(_ context.Context, req *api.Named) (*api.Named, error) { return req, d.ACL.on() },
-		Answer: func(req *api.Named) *api.Nothing {
-			if m, _ := state.AuthMethod(d.Store.Read(), nil, req.Name); m != nil {
-				return nil
-			}
-			return nothing
+	addRemoval(r, d, removal[api.Named, catalog.AuthMethod]{
+		method: api.AuthMethodRemove,
+		check:  func(*api.Named) error { return nil },
+		stored: func(tx *state.Txn, req *api.Named) (*catalog.AuthMethod, uint64) {
+			return state.AuthMethod(tx, nil, req.Name)
 		},
-		Apply: func(tx *state.Txn, req *api.Named) (*api.Nothing, error) {
-			state.DeleteAuthMethod(tx, req.Name)
-			return nothing, nil
-		},
+		remove: func(tx *state.Txn, req *api.Named) { state.DeleteAuthMethod(tx, req.Name) },
 	})
 	type list = []*catalog.AuthMethod
 	endpoint.AddQuery(r, endpoint.Query[api.Named, list]{
@@ -94,21 +88,13 @@ func registerBindingRules(r *endpoint.Registry, d Deps) {
 			return state.PutBindingRule(tx, &req.Rule)
 		},
 	})
-	endpoint.AddCommand(r, endpoint.Command[api.ACLQuery, api.Nothing]{
-		Method: api.BindingRuleRemove, Needs: aclWrite[api.ACLQuery],
-		Prepare: func(_ context.Context, req *api.ACLQuery) (*api.ACLQuery, error) {
-			return req, cmp.Or(d.ACL.on(), catalog.ValidateID("binding rule id", req.ID))
+	addRemoval(r, d, removal[api.ACLQuery, catalog.BindingRule]{
+		method: api.BindingRuleRemove,
+		check:  func(req *api.ACLQuery) error { return catalog.ValidateID("binding rule id", req.ID) },
+		stored: func(tx *state.Txn, req *api.ACLQuery) (*catalog.BindingRule, uint64) {
+			return state.BindingRule(tx, nil, req.ID)
 		},
-		Answer: func(req *api.ACLQuery) *api.Nothing {
-			if b, _ := state.BindingRule(d.Store.Read(), nil, req.ID); b != nil {
-				return nil
-			}
-			return nothing
-		},
-		Apply: func(tx *state.Txn, req *api.ACLQuery) (*api.Nothing, error) {
-			state.DeleteBindingRule(tx, req.ID)
-			return nothing, nil
-		},
+		remove: func(tx *state.Txn, req *api.ACLQuery) { state.DeleteBindingRule(tx, req.ID) },
 	})
 	type list = []*catalog.BindingRule
 	endpoint.AddQuery(r, endpoint.Query[api.ACLQuery, list]{

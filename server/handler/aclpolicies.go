@@ -24,27 +24,16 @@ func registerPolicies(r *endpoint.Registry, d Deps) {
 			return state.PutPolicy(tx, &req.Policy)
 		},
 	})
-	endpoint.AddCommand(r, endpoint.Command[api.ACLQuery, api.Nothing]{
-		Method: api.PolicyRemove, Needs: aclWrite[api.ACLQuery],
-		Prepare: func(_ context.Context, req *api.ACLQuery) (*api.ACLQuery, error) {
-			if err := d.ACL.on(); err != nil {
-				return nil, err
-			}
+	addRemoval(r, d, removal[api.ACLQuery, catalog.Policy]{
+		method: api.PolicyRemove,
+		check: func(req *api.ACLQuery) error {
 			if catalog.BuiltinPolicy(req.ID) {
-				return nil, catalog.Errorf(catalog.Invalid, "policy %s is built in and cannot be deleted", req.ID)
+				return catalog.Errorf(catalog.Invalid, "policy %s is built in and cannot be deleted", req.ID)
 			}
-			return req, catalog.ValidateID("policy id", req.ID)
+			return catalog.ValidateID("policy id", req.ID)
 		},
-		Answer: func(req *api.ACLQuery) *api.Nothing {
-			if p, _ := state.Policy(d.Store.Read(), nil, req.ID); p != nil {
-				return nil
-			}
-			return nothing
-		},
-		Apply: func(tx *state.Txn, req *api.ACLQuery) (*api.Nothing, error) {
-			state.DeletePolicy(tx, req.ID)
-			return nothing, nil
-		},
+		stored: func(tx *state.Txn, req *api.ACLQuery) (*catalog.Policy, uint64) { return state.Policy(tx, nil, req.ID) },
+		remove: func(tx *state.Txn, req *api.ACLQuery) { state.DeletePolicy(tx, req.ID) },
 	})
 	type list = []*catalog.Policy
 	endpoint.AddQuery(r, endpoint.Query[api.ACLQuery, list]{
@@ -145,21 +134,11 @@ func registerRoles(r *endpoint.Registry, d Deps) {
 			return state.PutRole(tx, &req.Role)
 		},
 	})
-	endpoint.AddCommand(r, endpoint.Command[api.ACLQuery, api.Nothing]{
-		Method: api.RoleRemove, Needs: aclWrite[api.ACLQuery],
-		Prepare: func(_ context.Context, req *api.ACLQuery) (*api.ACLQuery, error) {
-			return req, cmp.Or(d.ACL.on(), catalog.ValidateID("role id", req.ID))
-		},
-		Answer: func(req *api.ACLQuery) *api.Nothing {
-			if r, _ := state.Role(d.Store.Read(), nil, req.ID); r != nil {
-				return nil
-			}
-			return nothing
-		},
-		Apply: func(tx *state.Txn, req *api.ACLQuery) (*api.Nothing, error) {
-			state.DeleteRole(tx, req.ID)
-			return nothing, nil
-		},
+	addRemoval(r, d, removal[api.ACLQuery, catalog.Role]{
+		method: api.RoleRemove,
+		check:  func(req *api.ACLQuery) error { return catalog.ValidateID("role id", req.ID) },
+		stored: func(tx *state.Txn, req *api.ACLQuery) (*catalog.Role, uint64) { return state.Role(tx, nil, req.ID) },
+		remove: func(tx *state.Txn, req *api.ACLQuery) { state.DeleteRole(tx, req.ID) },
 	})
 	type list = []*catalog.Role
 	endpoint.AddQuery(r, endpoint.Query[api.ACLQuery, list]{
