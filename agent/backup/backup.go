@@ -161,17 +161,14 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // presence is the runner's service in the catalog.
-type presence struct {
-	*Runner
-	wake chan struct{}
-}
+type presence struct{ *Runner }
 
 const (
 	aliveTTL   = 30 * time.Second
 	aliveEvery = 10 * time.Second
 )
 
-func (r *Runner) presence() *presence { return &presence{r, make(chan struct{}, 1)} }
+func (r *Runner) presence() *presence { return &presence{r} }
 
 func (p *presence) aliveID() string  { return p.cfg.Service + ":alive" }
 func (p *presence) savingID() string { return p.cfg.Service + ":saving" }

@@ -11,7 +11,7 @@ import (
 )
 
 func snapshotAgent(f *flag.FlagSet) action {
-	cfg := backup.Config{Stale: false}
+	var cfg backup.Config
 	f.DurationVar(&cfg.Interval, "interval", time.Hour, "The `time` between two snapshots; 0 saves one and ends.")
 	f.IntVar(&cfg.Retain, "retain", 30, "How `many` snapshots are kept; 0 keeps all.")
 	f.StringVar(&cfg.LockKey, "lock-key", "consul-snapshot/lock", "The `place` in the key/value store of the lock that one of several snapshot agents holds.")
