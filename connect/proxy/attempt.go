@@ -6,7 +6,7 @@ import (
 )
 
 // attempt sends the request, to another endpoint when no connection can be made to one, and passes the response on.
-func (x *exchange) attempt(d *downstream, hash uint64) {
+func (x *exchange) attempt(d near, hash uint64) {
 	fresh := false
 	for {
 		if x.up == nil {
@@ -14,15 +14,15 @@ func (x *exchange) attempt(d *downstream, hash uint64) {
 				return
 			}
 		}
-		if !x.client.passOn(x.up.raw) {
-			x.flag, d.close = flagCut, true
+		if !d.passOn(x.up) {
+			x.flag, x.close = flagCut, true
 			return
 		}
 		err := x.up.send(&x.request, x.body, x.whole)
 		if err == nil && x.waits {
 			x.upload.start(d, x.up)
 		}
-		if err == nil || !x.up.used {
+		if err == nil || !x.up.stale() {
 			if err = x.respond(d); err == nil {
 				return
 			}
@@ -41,7 +41,7 @@ func (x *exchange) attempt(d *downstream, hash uint64) {
 // again reports whether a request may be sent once more, over a new connection: when the old one was kept, nothing of a
 // response has come, and doing it twice is doing it once. The endpoint may have closed it just then.
 func (x *exchange) again(err error) bool {
-	return x.up.used && !x.up.begun && !x.waits && gone(err) && idempotent(view(x.head.Method.Of(x.text)))
+	return x.up.stale() && !x.waits && gone(err) && idempotent(view(x.head.Method.Of(x.text)))
 }
 
 // Source: RFC 9110, 9.2.2
@@ -54,7 +54,7 @@ func idempotent(method string) bool {
 }
 
 // open gets a connection to an endpoint. When it cannot the caller has its answer.
-func (x *exchange) open(d *downstream, hash uint64, fresh bool) error {
+func (x *exchange) open(d near, hash uint64, fresh bool) error {
 	if fresh { // to the same endpoint
 		up, err := x.to.hosts[x.place].connect(x.to, x.client)
 		if err != nil {
@@ -73,10 +73,9 @@ func (x *exchange) open(d *downstream, hash uint64, fresh bool) error {
 				break
 			}
 			x.to, x.place = t, place
-			if t.SendProxy == 0 {
-				if x.up = t.hosts[place].take(x.begun); x.up != nil {
-					return nil
-				}
+			if up := t.hosts[place].take(t, x.begun); up != nil {
+				x.up = up
+				return nil
 			}
 			if x.up, last = t.hosts[place].connect(t, x.client); last == nil {
 				return nil

@@ -14,6 +14,7 @@ import (
 // of its own then.
 type exchange struct {
 	client  *client
+	near    near
 	request // as it is passed on
 	asked   connect.Request
 	header  http.Header
@@ -25,17 +26,19 @@ type exchange struct {
 	waits   bool   // its body is passed on beside the response
 	upload  upload
 
-	begun    time.Time
-	route    *route
-	leg      *leg
-	to       *Target
-	place    int
-	up       *upstream
-	status   int    // that the caller got
-	flag     string // why it was not an endpoint's, or broke
-	passed   bool   // something was passed on to the caller
-	first    time.Duration
-	sentBody int64
+	begun     time.Time
+	route     *route
+	leg       *leg
+	to        *Target
+	place     int
+	up        far
+	close     bool   // the caller's connection does not go on
+	status    int    // that the caller got
+	flag      string // why it was not an endpoint's, or broke
+	passed    bool   // something was passed on to the caller
+	first     time.Duration
+	sentBody  int64
+	tunnelled int64 // bytes from the caller, of another protocol
 }
 
 // clear forgets what belongs to others.
@@ -61,27 +64,26 @@ const (
 	flagCut       = "cut"
 )
 
-// run carries out the exchange for the request in d.
-func (x *exchange) run(d *downstream, conf *Listener) {
-	x.client, x.begun, x.place = d.client, time.Now(), -1
-	x.head, x.text = &d.head, d.text
-	d.close = d.head.Close || x.client.listening.stopping.Load()
-	d.begin(d.head.Length, or(conf.Part, defaultPart), or(conf.PartTime, defaultPartTime))
+// run carries out the exchange for a request of d.
+func (x *exchange) run(d near, c *client, conf *Listener, head *wire.Head, text []byte) {
+	x.client, x.near, x.begun, x.place = c, d, time.Now(), -1
+	x.head, x.text = head, text
+	x.close = head.Close || c.listening.stopping.Load()
 	x.carry(d, conf)
 	now := time.Now()
 	if x.up != nil {
 		x.release(d, now)
 	}
-	if !d.reader.ended && !d.close {
-		d.close = !d.drain()
+	if !d.over() && !x.close {
+		x.close = !d.drain()
 	}
 	x.account(d, conf, now.Sub(x.begun))
 }
 
 // carry does what comes between reading the head and accounting for what became of it.
-func (x *exchange) carry(d *downstream, conf *Listener) {
+func (x *exchange) carry(d near, conf *Listener) {
 	if err := x.prepare(conf); err != nil {
-		d.close = true
+		x.close = true
 		var e *wire.Error
 		if errors.As(err, &e) {
 			x.reject(d, e.Status, flagMalformed, e.Reason, "")
@@ -119,32 +121,20 @@ func (x *exchange) carry(d *downstream, conf *Listener) {
 }
 
 // reject answers in place of an endpoint.
-func (x *exchange) reject(d *downstream, status int, flag, reason, fields string) {
-	if d.reader.ended || d.head.Length == 0 {
-		// The connection can go on.
-	} else if d.head.Continue || d.head.Length == wire.Chunked || d.head.Length > maxDrain {
-		d.close = true
+func (x *exchange) reject(d near, status int, flag, reason, fields string) {
+	if n := x.head.Length; !d.over() && (x.head.Continue || n == wire.Chunked || n > maxDrain) {
+		x.close = true
 	}
 	x.status, x.flag = status, flag
-	if !d.answer(status, reason, fields, x.headOnly(), !d.close) {
-		x.status, d.close = 0, true
+	if !d.answer(status, reason, fields, x.headOnly(), !x.close) {
+		x.status, x.close = 0, true
 	}
 }
 
 // maxDrain is how much of a body that nobody wants is read so that the connection can go on.
 const maxDrain = 64 << 10
 
-// drain reads what is left of a body. It reports whether the connection can go on.
-func (d *downstream) drain() bool {
-	for d.reader.total <= 2*maxDrain {
-		if _, err := d.reader.next(); err != nil {
-			return err == io.EOF
-		}
-	}
-	return false
-}
-
-func (x *exchange) deny(d *downstream, conf *Listener, v connect.Decision) {
+func (x *exchange) deny(d near, conf *Listener, v connect.Decision) {
 	x.client.listening.proxy.Log.Info("request denied", "listener", conf.Name, "from", x.client.caller.Service, "by", v.String())
 	fields := ""
 	if conf.Explain {
@@ -156,12 +146,12 @@ func (x *exchange) deny(d *downstream, conf *Listener, v connect.Decision) {
 func (x *exchange) headOnly() bool { return view(x.head.Method.Of(x.text)) == http.MethodHead }
 
 // gather takes what there is of the body, and waits for the rest of a short one, so that it leaves with the head.
-func (x *exchange) gather(d *downstream) error {
+func (x *exchange) gather(d near) error {
 	x.length = x.head.Length
 	x.body = x.body[:0]
 	short := x.head.Length >= 0 && x.head.Length <= maxGathered && !x.head.Continue
-	for !d.reader.ended && (short || d.reader.buffered()) && len(x.body) < maxGathered {
-		part, err := d.reader.next()
+	for !d.over() && (short || d.buffered()) && len(x.body) < maxGathered {
+		part, err := d.next()
 		if err == io.EOF {
 			break
 		}
@@ -169,13 +159,13 @@ func (x *exchange) gather(d *downstream) error {
 			return err
 		}
 		x.body = append(x.body, part...)
-		if x.length == wire.Chunked && !d.reader.buffered() {
+		if x.length == wire.Chunked && !d.buffered() {
 			break
 		}
 	}
-	x.whole = d.reader.ended
+	x.whole = d.over()
 	if x.whole {
-		x.trailers = trailersOf(d.reader.rear())
+		x.trailers = trailersOf(d.rear())
 	}
 	x.waits = !x.whole
 	return nil
@@ -185,8 +175,8 @@ func (x *exchange) gather(d *downstream) error {
 const maxGathered = 16 << 10
 
 // broken ends an exchange whose connections do not go on.
-func (x *exchange) broken(d *downstream, err error) {
-	d.close = true
+func (x *exchange) broken(d near, err error) {
+	x.close = true
 	if x.up == nil {
 		x.faulty(d, err)
 		return
@@ -215,7 +205,7 @@ func (x *exchange) broken(d *downstream, err error) {
 }
 
 // faulty ends an exchange whose client broke off, or sends what is no body.
-func (x *exchange) faulty(d *downstream, err error) {
+func (x *exchange) faulty(d near, err error) {
 	x.flag = flagGone
 	var malformed *wire.Error
 	if errors.As(err, &malformed) {
@@ -226,32 +216,32 @@ func (x *exchange) faulty(d *downstream, err error) {
 func (x *exchange) uploading() bool { return x.waits && x.upload.done != nil }
 
 // release ends what the exchange has of the endpoint.
-func (x *exchange) release(d *downstream, now time.Time) {
-	x.client.passOn(nil)
-	fit := x.flag == "" && !x.up.head.Close
+func (x *exchange) release(d near, now time.Time) {
+	d.passOn(nil)
+	fit := x.flag == ""
 	if x.uploading() && !x.upload.stop(d, x.up) {
-		fit, d.close = false, true
+		fit, x.close = false, true
 	}
 	x.up.release(fit, now)
 	x.up = nil
 	if x.client.cutBy.Load() {
-		d.close = true
+		x.close = true
 	}
 	x.done(Answered)
 }
 
 // account counts the exchange and tells the access log of it.
-func (x *exchange) account(d *downstream, conf *Listener, took time.Duration) {
+func (x *exchange) account(d near, conf *Listener, took time.Duration) {
 	if x.to != nil {
-		x.to.stats.of(x.client.shard).exchanged(x.status, took, d.reader.total, x.sentBody)
+		x.to.stats.of(x.client.shard).exchanged(x.status, took, d.taken()+x.tunnelled, x.sentBody)
 	} else {
-		x.client.listening.own.of(x.client.shard).exchanged(x.status, took, d.reader.total, x.sentBody)
+		x.client.listening.own.of(x.client.shard).exchanged(x.status, took, d.taken()+x.tunnelled, x.sentBody)
 	}
 	if log := x.client.listening.proxy.Access; log != nil {
 		log.add(func(r *Record) {
 			*r = Record{
 				Begun: x.begun, Took: took, Listener: conf.Name, Caller: x.client.caller.Service, Status: x.status, Flag: x.flag,
-				There: d.reader.total, Back: x.sentBody, Method: append(r.Method[:0], x.head.Method.Of(x.text)...), Path: append(r.Path[:0], x.path...),
+				There: d.taken() + x.tunnelled, Back: x.sentBody, Method: append(r.Method[:0], x.head.Method.Of(x.text)...), Path: append(r.Path[:0], x.path...),
 			}
 			if x.to != nil {
 				r.Target = x.to.Name

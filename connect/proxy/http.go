@@ -3,10 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
-	"net/http"
-	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/curia-mesh/curia/rpc/http1/wire"
@@ -18,8 +15,8 @@ type downstream struct {
 	reader
 	writer
 	probe *probe
-	*work // borrowed for an exchange
-	close bool
+	*work       // borrowed for an exchange
+	goes  int64 // how the body of the response is framed
 }
 
 // work is what an exchange needs and the time between two does not.
@@ -61,7 +58,9 @@ func (d *downstream) serve(first bool) bool {
 		d.refuse(err)
 		return false
 	}
-	d.exchange.run(d, c.listening.config.Load())
+	conf = c.listening.config.Load()
+	d.begin(d.head.Length, or(conf.Part, defaultPart), or(conf.PartTime, defaultPartTime))
+	d.exchange.run(d, c, conf, &d.head, d.text)
 	if d.close {
 		d.linger()
 	}
@@ -99,7 +98,7 @@ func (d *downstream) wait(conf *Listener, first bool) bool {
 func (d *downstream) borrow(conf *Listener) {
 	d.work = works.Get().(*work)
 	d.room = outs.Get().(*buffer)
-	d.out, d.sent, d.close = d.room.b[:0], 0, false
+	d.out, d.sent = d.room.b[:0], 0
 	d.writer.part, d.writer.time = or(conf.Part, defaultPart), or(conf.PartTime, defaultPartTime)
 }
 
@@ -123,24 +122,6 @@ func (d *downstream) refuse(err error) {
 	}
 }
 
-// answer answers a request in place of an endpoint. It reports whether the caller got it.
-func (d *downstream) answer(status int, reason, fields string, headOnly, stay bool) bool {
-	text := strconv.Itoa(status) + " " + http.StatusText(status) + ": " + reason + "\n"
-	d.out = append(d.out[:0], "HTTP/1.1 "...)
-	d.out = strconv.AppendInt(d.out, int64(status), 10)
-	d.out = append(append(append(d.out, ' '), http.StatusText(status)...), "\r\n"...)
-	d.out = append(append(d.out, "Content-Type: text/plain; charset=utf-8\r\n"...), fields...)
-	d.out = appendLength(d.out, int64(len(text)))
-	if !stay {
-		d.out = append(d.out, "Connection: close\r\n"...)
-	}
-	d.out = append(d.out, "\r\n"...)
-	if !headOnly {
-		d.out = append(d.out, text...)
-	}
-	return d.flush() == nil
-}
-
 // Bounds of what is read from a client that is not listened to any more: closing over unread bytes would take the
 // answer back.
 const (
@@ -155,74 +136,4 @@ func (d *downstream) linger() {
 	}
 	d.client.raw.SetReadDeadline(time.Now().Add(lingerTime))
 	io.CopyN(io.Discard, d.client.raw, lingerBytes)
-}
-
-// upload passes the body of a request on while its response is being read.
-type upload struct {
-	done   chan struct{}
-	err    error // why it is not complete
-	client bool  // the client is why
-	over   atomic.Bool
-}
-
-// start passes on what is left of a body, in a goroutine that ends with it, or when stop is called.
-func (u *upload) start(d *downstream, to *upstream) {
-	u.done = make(chan struct{})
-	u.err, u.client = nil, false
-	u.over.Store(false)
-	go func() {
-		defer close(u.done)
-		u.err = u.pass(d, to)
-		u.over.Store(u.err == nil)
-		if u.client { // no response can come to half a request
-			abort(to.raw)
-		}
-	}()
-}
-
-func (u *upload) pass(d *downstream, to stream) error {
-	for {
-		part, err := d.reader.next()
-		if err == io.EOF {
-			return to.finish(trailersOf(d.reader.rear()))
-		}
-		if err != nil {
-			u.client = true
-			return err
-		}
-		if err := to.more(part); err != nil {
-			return err
-		}
-	}
-}
-
-// settle is how long the end of an upload is waited for when its response has come: the last bytes of it may just have
-// been written.
-const settle = 5 * time.Millisecond
-
-// finished reports whether everything was passed on, or will be at once.
-func (u *upload) finished() bool {
-	if u.over.Load() {
-		return true
-	}
-	late := time.NewTimer(settle)
-	defer late.Stop()
-	select {
-	case <-u.done:
-	case <-late.C:
-	}
-	return u.over.Load()
-}
-
-var past = time.Unix(1, 0)
-
-// stop ends the upload, wherever it is, and reports whether it was complete.
-func (u *upload) stop(d *downstream, up *upstream) bool {
-	if !u.over.Load() {
-		d.client.raw.SetReadDeadline(past)
-		up.raw.SetWriteDeadline(past)
-	}
-	<-u.done
-	d.readBy, up.writeBy = time.Time{}, time.Time{}
-	return u.over.Load()
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"io"
 	"net"
 	"runtime/debug"
 	"sync"
@@ -45,7 +46,7 @@ type client struct {
 	forwarded []byte // fields that say for whom a request is, where the caller is not trusted to
 
 	mu    sync.Mutex
-	other net.Conn // what it is passed on to, where that has no exchanges
+	other io.Closer // what it is passed on to
 }
 
 // States of a connection.
@@ -157,7 +158,7 @@ func (c *client) cut() {
 }
 
 // passOn takes note of the connection that this one is passed on to. It reports whether it may be.
-func (c *client) passOn(to net.Conn) bool {
+func (c *client) passOn(to io.Closer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.other = to

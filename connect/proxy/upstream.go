@@ -9,24 +9,6 @@ import (
 	"github.com/curia-mesh/curia/rpc/http1/wire"
 )
 
-// stream is the far end of one exchange. HTTP/1.1 takes a connection for each. Its methods are called by one goroutine,
-// but for more and finish, which another may call while the response is being read.
-type stream interface {
-	// send writes the head of a request with what there is of its body, all of it or not, at once.
-	send(q *request, part []byte, whole bool) error
-	// more writes more of the body, finish its end.
-	more(part []byte) error
-	finish(trailers []byte) error
-
-	// receive waits for the head of a response, interim or not, until a time. When that takes a while it asks now and
-	// then whether anybody still waits. The head and its text are valid until the body is read.
-	receive(headOnly bool, by time.Time, waited func() bool) (*wire.Head, []byte, error)
-	// next is the next part of the response's body, io.EOF at its end, and buffered whether there is one without waiting.
-	next() ([]byte, error)
-	buffered() bool
-	trailers() []byte
-}
-
 // upstream is a connection to an endpoint, which carries one exchange after the other.
 type upstream struct {
 	host       *host
@@ -45,7 +27,10 @@ type upstream struct {
 }
 
 // take is a connection that is idle and can be used, or nil.
-func (h *host) take(now time.Time) *upstream {
+func (h *host) take(t *Target, now time.Time) far {
+	if t.SendProxy > 0 { // it would tell of another caller
+		return nil
+	}
 	for {
 		h.mu.Lock()
 		n := len(h.idle)
@@ -114,7 +99,7 @@ func (h *host) revive() {
 }
 
 // connect makes a new connection for exchanges.
-func (h *host) connect(t *Target, c *client) (*upstream, error) {
+func (h *host) connect(t *Target, c *client) (far, error) {
 	n := h.generation()
 	conn, err := h.dial(t, c)
 	if err != nil {
@@ -141,7 +126,7 @@ func (u *upstream) borrow() {
 
 // release ends an exchange. The connection is kept when it is fit for another.
 func (u *upstream) release(fit bool, now time.Time) {
-	fit = fit && u.reader.ended && u.r == u.w
+	fit = fit && !u.head.Close && u.reader.ended && u.r == u.w
 	u.r, u.w = 0, 0
 	u.shrink(nil)
 	u.room.give(u.out)
@@ -164,7 +149,7 @@ func (u *upstream) quiet() bool {
 	return quiet
 }
 
-// send implements stream.
+// send implements far.
 func (u *upstream) send(q *request, part []byte, whole bool) error {
 	u.framed = q.length
 	u.out = q.append(u.out[:0])
@@ -177,7 +162,7 @@ func (u *upstream) send(q *request, part []byte, whole bool) error {
 	return u.flush()
 }
 
-// more implements stream.
+// more implements far.
 func (u *upstream) more(part []byte) error {
 	if err := u.writer.body(u.framed, part); err != nil {
 		return err
@@ -185,7 +170,7 @@ func (u *upstream) more(part []byte) error {
 	return u.flush()
 }
 
-// finish implements stream.
+// finish implements far.
 func (u *upstream) finish(trailers []byte) error {
 	u.writer.end(u.framed, trailers)
 	return u.flush()
@@ -203,8 +188,8 @@ const (
 	lastLook  = time.Second
 )
 
-// receive implements stream.
-func (u *upstream) receive(headOnly bool, by time.Time, waited func() bool) (*wire.Head, []byte, error) {
+// receive implements far.
+func (u *upstream) receive(x *exchange, headOnly bool, by time.Time) (*wire.Head, []byte, error) {
 	for look := firstLook; ; look = min(2*look, lastLook) {
 		u.limit = by
 		u.patience(time.Now(), look)
@@ -220,13 +205,13 @@ func (u *upstream) receive(headOnly bool, by time.Time, waited func() bool) (*wi
 			return nil, nil, err
 		case !time.Now().Before(by):
 			return nil, nil, errLate
-		case !waited():
+		case !x.waited():
 			return nil, nil, errAbandoned
 		}
 	}
 }
 
-// next implements stream. A record that is here already may turn out to have no data: nobody waits for the next one then.
+// next implements far. A record that is here already may turn out to have no data: nobody waits for the next one then.
 func (u *upstream) next() ([]byte, error) {
 	if u.reader.buffered() || u.records == nil || !u.records.whole() {
 		return u.reader.next()
@@ -241,12 +226,12 @@ func (u *upstream) next() ([]byte, error) {
 	return part, err
 }
 
-// buffered implements stream.
+// buffered implements far.
 func (u *upstream) buffered() bool {
 	return u.reader.buffered() || u.records != nil && u.records.whole()
 }
 
-// trailers implements stream.
+// trailers implements far.
 func (u *upstream) trailers() []byte {
 	if u.reader.length != wire.Chunked {
 		return nil
@@ -254,11 +239,39 @@ func (u *upstream) trailers() []byte {
 	return u.chunks.Trailers
 }
 
-// rest is what came behind a response, which is another protocol's.
-func (u *upstream) rest() []byte {
-	b := u.in[u.r:u.w]
-	u.r = u.w
-	return b
+// begin implements far.
+func (u *upstream) begin(length int64, idle time.Duration, limit time.Time) {
+	u.limit = limit
+	u.reader.begin(length, 1, idle)
 }
 
-var _ stream = (*upstream)(nil)
+// taken implements far.
+func (u *upstream) taken() int64 { return u.reader.total }
+
+// tunnel implements far.
+func (u *upstream) tunnel() (net.Conn, []byte) {
+	rest := u.in[u.r:u.w]
+	u.r, u.head.Close = u.w, true
+	u.raw.SetDeadline(time.Time{})
+	return u.reader.conn, rest
+}
+
+// interrupt implements far.
+func (u *upstream) interrupt(on bool) {
+	if on {
+		u.raw.SetWriteDeadline(past)
+	} else {
+		u.writeBy = time.Time{}
+	}
+}
+
+// stale implements far.
+func (u *upstream) stale() bool { return u.used && !u.begun }
+
+// Close implements far.
+func (u *upstream) Close() error {
+	abort(u.raw)
+	return nil
+}
+
+var _ far = (*upstream)(nil)
