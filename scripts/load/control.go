@@ -53,10 +53,19 @@ func peerVersion(ctx context.Context, name, path string, args ...string) string 
 
 // server is one of those that the rows of requests compare.
 type server struct {
-	name string
-	proc *process
-	at   netip.AddrPort
-	wire func(request) func(i, n int) wire
+	name   string
+	proc   running
+	at     netip.AddrPort
+	behind netip.AddrPort // of a follower, where there are several servers
+	wire   func(request) func(i, n int) wire
+}
+
+// to is where a row's requests go.
+func (s server) to(q request) netip.AddrPort {
+	if q.follower {
+		return s.behind
+	}
+	return s.at
 }
 
 // benchRequests writes the table of requests.
@@ -147,7 +156,6 @@ func startServers(ctx context.Context, o options) (servers []server, curia *agen
 			p.stop()
 		}
 	}
-	onAgent := func(q request) func(i, n int) wire { return q.agent }
 	checks := ""
 	if o.acl {
 		checks = o.curia
@@ -178,7 +186,7 @@ func startServers(ctx context.Context, o options) (servers []server, curia *agen
 		if curia == nil {
 			curia = a
 		}
-		servers = append(servers, server{b.name, a.process, a.http, onAgent})
+		servers = append(servers, server{name: b.name, proc: a.process, at: a.http, wire: onAgent})
 	}
 	if o.etcd != "" {
 		p, at, err := startEtcd(ctx, o.etcd, o.dir)
@@ -186,9 +194,17 @@ func startServers(ctx context.Context, o options) (servers []server, curia *agen
 			return nil, nil, stop, err
 		}
 		started = append(started, p)
-		servers = append(servers, server{"etcd", p, at, func(q request) func(i, n int) wire { return q.etcd }})
+		servers = append(servers, server{name: "etcd", proc: p, at: at, wire: onEtcd})
 	}
-	for _, s := range servers { // every key has its value before anything is read
+	return servers, curia, stop, firstKeys(ctx, servers)
+}
+
+func onAgent(q request) func(i, n int) wire { return q.agent }
+func onEtcd(q request) func(i, n int) wire  { return q.etcd }
+
+// firstKeys gives every key its value, before anything is read.
+func firstKeys(ctx context.Context, servers []server) error {
+	for _, s := range servers {
 		e, err := dial("tcp", s.at, 16, func(i int) wire { return s.wire(request{agent: kvPut, etcd: etcdPut})(i, 16) })
 		if err == nil {
 			_, _, err = loop(ctx, e, time.Minute, 2*keys, new(histogram))
@@ -198,10 +214,10 @@ func startServers(ctx context.Context, o options) (servers []server, curia *agen
 			e.close()
 		}
 		if err != nil {
-			return nil, nil, stop, fmt.Errorf("write the first keys to %s: %w", s.name, err)
+			return fmt.Errorf("write the first keys to %s: %w", s.name, err)
 		}
 	}
-	return servers, curia, stop, nil
+	return nil
 }
 
 // prepare registers the services that are read.
@@ -225,7 +241,7 @@ func alternate(ctx context.Context, o options, q request, servers []server) (map
 			if wires == nil {
 				continue
 			}
-			e, err := dial("tcp", s.at, q.clients, func(i int) wire { return wires(i, q.clients) })
+			e, err := dial("tcp", s.to(q), q.clients, func(i int) wire { return wires(i, q.clients) })
 			if err != nil {
 				return nil, err
 			}

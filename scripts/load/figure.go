@@ -66,11 +66,17 @@ func loop(ctx context.Context, e *engine, length time.Duration, limit int, h *hi
 	return answers, last.Sub(start), err
 }
 
+// running is what is measured: a process, or several that do one work.
+type running interface {
+	cpu() time.Duration
+	gone() error
+}
+
 // mostRequests bounds one run whatever its length is.
 const mostRequests = 5_000_000
 
 // measure runs the loop once to warm up and once for the record. It closes the engine.
-func measure(ctx context.Context, server *process, e *engine, warm, length time.Duration) (figure, error) {
+func measure(ctx context.Context, server running, e *engine, warm, length time.Duration) (figure, error) {
 	defer e.close()
 	if _, _, err := loop(ctx, e, warm, mostRequests, new(histogram)); err != nil {
 		return figure{}, err

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"syscall"
 	"time"
 
@@ -86,7 +87,7 @@ func parse() (o options, what, file string) {
 		os.Exit(2)
 	}
 	what = flag.Arg(0)
-	if flag.NArg() != 1 || what != "control" && what != "dns" && what != "mesh" || o.curia == "" || o.dir == "" || o.runs < 1 || o.runs > 99 {
+	if flag.NArg() != 1 || !slices.Contains([]string{"control", "cluster", "dns", "mesh"}, what) || o.curia == "" || o.dir == "" || o.runs < 1 || o.runs > 99 {
 		fmt.Fprintln(os.Stderr, "bench: use scripts/bench")
 		os.Exit(2)
 	}
@@ -97,12 +98,14 @@ func parse() (o options, what, file string) {
 }
 
 func run(ctx context.Context, r report.Report, o options, what string) error {
-	r.Line("# Curia: %s", map[string]string{"control": "the control plane of one server", "dns": "DNS of one server", "mesh": "the data plane"}[what])
+	r.Line("# Curia: %s", map[string]string{"control": "the control plane of one server", "cluster": "the control plane of three servers", "dns": "DNS of one server", "mesh": "the data plane"}[what])
 	r.Line("")
 	if err := machine(ctx, r, o); err != nil {
 		return err
 	}
 	switch what {
+	case "cluster":
+		return benchCluster(ctx, r, o)
 	case "dns":
 		return benchDNS(ctx, r, o)
 	case "mesh":

@@ -28,6 +28,8 @@ type agent struct {
 	args   []string
 	http   netip.AddrPort
 	dns    netip.AddrPort
+	gossip netip.AddrPort
+	rpc    netip.AddrPort
 	client *http.Client
 }
 
@@ -38,7 +40,10 @@ func newAgent(name, binary, dir string, persistent, debug bool, more ...map[stri
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{binary: binary, http: netip.AddrPortFrom(loopback, ports[0]), dns: netip.AddrPortFrom(loopback, ports[1])}
+	a := &agent{
+		binary: binary, http: netip.AddrPortFrom(loopback, ports[0]), dns: netip.AddrPortFrom(loopback, ports[1]),
+		gossip: netip.AddrPortFrom(loopback, ports[2]), rpc: netip.AddrPortFrom(loopback, ports[4]),
+	}
 	if a.dir, err = os.MkdirTemp(dir, name+"-"); err != nil {
 		return nil, err
 	}
@@ -51,6 +56,11 @@ func newAgent(name, binary, dir string, persistent, debug bool, more ...map[stri
 	if debug {
 		settings["enable_debug"] = true
 	}
+	a.args = []string{"agent", "-dev"}
+	if persistent {
+		settings["server"], settings["bootstrap_expect"], settings["data_dir"] = true, 1, filepath.Join(a.dir, "data")
+		a.args = []string{"agent"}
+	}
 	for _, m := range more {
 		maps.Copy(settings, m)
 	}
@@ -62,11 +72,7 @@ func newAgent(name, binary, dir string, persistent, debug bool, more ...map[stri
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return nil, err
 	}
-	if persistent {
-		a.args = []string{"agent", "-server", "-bootstrap-expect=1", "-data-dir=" + filepath.Join(a.dir, "data"), "-config-file=" + file}
-	} else {
-		a.args = []string{"agent", "-dev", "-config-file=" + file}
-	}
+	a.args = append(a.args, "-config-file="+file)
 	a.client = &http.Client{Timeout: 2 * time.Minute}
 	return a, nil
 }
