@@ -118,5 +118,15 @@ func (b *Breaker) trip(now time.Duration) {
 	b.open.Store(true)
 }
 
+// Reason says why the breaker refuses requests; empty when it does not.
+func (b *Breaker) Reason() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.open.Load() {
+		return ""
+	}
+	return b.cause()
+}
+
 // Open reports whether the breaker refuses requests.
 func (b *Breaker) Open() bool { return b.open.Load() }

@@ -37,7 +37,7 @@ type Limits struct {
 
 // NewLimits returns gates; 0 is the default.
 func NewLimits(connections, pending, requests, retries int) *Limits {
-	l := &Limits{}
+	l := new(Limits)
 	l.Connections.Set(or(connections, 1024))
 	l.Pending.Set(or(pending, 1024))
 	l.Requests.Set(or(requests, 1024))

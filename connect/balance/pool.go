@@ -114,6 +114,14 @@ func (p *Pool) Pick(now time.Duration, hash uint64, avoid ...*Endpoint) (*Endpoi
 	return p.instead(v, l, now, hash, avoid)
 }
 
+// Ready reports whether there are endpoints in service, and so many that only they get traffic.
+func (p *Pool) Ready() bool {
+	if v := p.view.Load(); v.panics || len(v.levels) == 0 {
+		return false
+	}
+	return true
+}
+
 // take is whether an endpoint is not one of those to avoid, nor tried by another request.
 func (s slot) take(avoid []*Endpoint) bool {
 	return !slices.Contains(avoid, s.Endpoint) &&

@@ -1,9 +1,24 @@
 package proxy
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/curia-mesh/curia/connect/balance"
 )
+
+// try is what an exchange has of a target.
+type try struct {
+	to      *Target
+	end     *balance.Endpoint // that is busy with it
+	since   time.Time
+	failed  []*balance.Endpoint // those that are not to be tried again
+	inside  *cluster            // in which it has a place
+	permit  balance.Pass        // of the breaker, while it is to be told
+	allowed bool
+}
 
 // attempt sends the request, to another endpoint when no connection can be made to one, and passes the response on.
 func (x *exchange) attempt(d near, hash uint64) {
@@ -53,52 +68,106 @@ func idempotent(method string) bool {
 	return false
 }
 
-// open gets a connection to an endpoint. When it cannot the caller has its answer.
+// open gets a connection to an endpoint, of the targets in their order the first that has one. When there is none the
+// caller has its answer.
 func (x *exchange) open(d near, hash uint64, fresh bool) error {
+	var err error
 	if fresh { // to the same endpoint
-		up, err := x.to.hosts[x.place].connect(x.to, x.client)
-		if err != nil {
-			x.done(Refused)
-			x.reject(d, http.StatusServiceUnavailable, flagConnect, "no connection to an endpoint of "+x.to.Name+" could be made", "")
+		if x.up, err = kept(x.end).connect(x.to, x.client); err != nil {
+			x.done(balance.LocalError)
 		}
-		x.up = up
-		return err
-	}
-	var last error
-	for _, t := range x.leg.targets {
-		not := -1
-		for range maxAttempts {
-			place := t.Balancer.Pick(hash, not)
-			if place < 0 || place >= len(t.hosts) {
+	} else {
+		for t := range x.leg.inOrder {
+			if err = x.reach(t, hash); err == nil || errors.As(err, new(overflow)) {
 				break
 			}
-			x.to, x.place = t, place
-			if up := t.hosts[place].take(t, x.begun); up != nil {
-				x.up = up
-				return nil
-			}
-			if x.up, last = t.hosts[place].connect(t, x.client); last == nil {
-				return nil
-			}
-			t.stats.of(x.client.shard).refused.Add(1)
-			x.done(Refused)
-			not = place
 		}
 	}
-	if last == nil {
-		last = errNoEndpoint
-		x.reject(d, http.StatusServiceUnavailable, flagNoTarget, x.leg.targets[0].Name+" has no endpoint that can be used", "")
-		return last
+	if err == nil {
+		return nil
 	}
-	x.client.listening.proxy.Log.Warn("no connection to an endpoint", "target", x.to.Name, "err", last)
-	x.reject(d, http.StatusServiceUnavailable, flagConnect, "no connection to an endpoint of "+x.to.Name+" could be made", "")
+	flag := flagConnect
+	var none *balance.Unavailable
+	switch {
+	case errors.As(err, new(overflow)):
+		flag = flagOverflow
+	case errors.As(err, &none):
+		flag = flagNoTarget
+	}
+	x.client.listening.proxy.Log.Warn("no endpoint for a request", "target", x.to.Name, "err", err)
+	x.reject(d, http.StatusServiceUnavailable, flag, err.Error(), "")
+	return err
+}
+
+// reach gets a connection to one of the endpoints of a target.
+func (x *exchange) reach(t *Target, hash uint64) error {
+	x.leave()
+	x.to = t
+	c := t.cluster
+	pass, err := c.allow()
+	if err != nil {
+		return fmt.Errorf("%s: %w", t.Name, err)
+	}
+	if err := c.enter(t); err != nil {
+		c.report(pass, balance.Canceled)
+		return err
+	}
+	x.inside, x.permit, x.allowed = c, pass, true
+	c.budget.Request(c.proxy.clock())
+	var last error
+	for n := range maxAttempts {
+		if n > 0 && !c.retry() {
+			break
+		}
+		end, err := t.pick(hash, x.failed...)
+		if err != nil {
+			return or(last, err)
+		}
+		x.end, x.since = end, time.Now()
+		host := kept(end)
+		if up := host.take(t, x.since); up != nil {
+			x.up = up
+			return nil
+		}
+		if x.up, err = host.connect(t, x.client); err == nil {
+			return nil
+		}
+		t.stats.of(x.client.shard).refused.Add(1)
+		x.done(balance.LocalError)
+		x.failed = append(x.failed, end)
+		last = fmt.Errorf("no connection to an endpoint of %s could be made: %w", t.Name, err)
+	}
 	return last
 }
 
-// done tells the balancer how it went, once.
-func (x *exchange) done(r Result) {
-	if x.place >= 0 {
-		x.to.done(x.place, r, or(x.first, time.Since(x.begun)))
-		x.place = -1
+// done tells the balancer how it went with an endpoint, once.
+func (x *exchange) done(out balance.Outcome) {
+	if x.end == nil {
+		return
 	}
+	c := x.to.cluster
+	now := time.Now()
+	took := now.Sub(x.since)
+	if x.first > 0 {
+		took = x.begun.Add(x.first).Sub(x.since)
+	}
+	c.pool.Done(x.end, c.proxy.at(now), took, out)
+	x.end = nil
+	if x.allowed {
+		x.allowed = false
+		c.report(x.permit, out)
+	}
+}
+
+// leave gives back what the exchange has of a target.
+func (x *exchange) leave() {
+	if x.inside == nil {
+		return
+	}
+	if x.allowed {
+		x.allowed = false
+		x.inside.report(x.permit, balance.Canceled)
+	}
+	x.inside.leave()
+	x.inside = nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/connect"
+	"github.com/curia-mesh/curia/connect/balance"
 	"github.com/curia-mesh/curia/rpc/http1/wire"
 )
 
@@ -26,11 +27,10 @@ type exchange struct {
 	waits   bool   // its body is passed on beside the response
 	upload  upload
 
-	begun     time.Time
-	route     *route
-	leg       *leg
-	to        *Target
-	place     int
+	begun time.Time
+	route *route
+	leg   *leg
+	try
 	up        far
 	close     bool   // the caller's connection does not go on
 	status    int    // that the caller got
@@ -57,6 +57,7 @@ const (
 	flagDenied    = "denied"
 	flagNoTarget  = "no_endpoint"
 	flagConnect   = "connect_failed"
+	flagOverflow  = "overflow"
 	flagReset     = "endpoint_reset"
 	flagResponse  = "bad_response"
 	flagLate      = "timeout"
@@ -66,7 +67,7 @@ const (
 
 // run carries out the exchange for a request of d.
 func (x *exchange) run(d near, c *client, conf *Listener, head *wire.Head, text []byte) {
-	x.client, x.near, x.begun, x.place = c, d, time.Now(), -1
+	x.client, x.near, x.begun = c, d, time.Now()
 	x.head, x.text = head, text
 	x.close = head.Close || c.listening.stopping.Load()
 	x.carry(d, conf)
@@ -74,6 +75,7 @@ func (x *exchange) run(d near, c *client, conf *Listener, head *wire.Head, text 
 	if x.up != nil {
 		x.release(d, now)
 	}
+	x.leave()
 	if !d.over() && !x.close {
 		x.close = !d.drain()
 	}
@@ -182,25 +184,25 @@ func (x *exchange) broken(d near, err error) {
 		return
 	}
 	if x.uploading() && !x.upload.stop(d, x.up) && x.upload.client && !errors.Is(err, errLate) {
-		x.done(Abandoned)
+		x.done(balance.Canceled)
 		x.faulty(d, x.upload.err)
 		return
 	}
 	var malformed *wire.Error
-	status, result, reason := http.StatusBadGateway, Broken, "the connection broke before there was a response"
+	status, reason := http.StatusBadGateway, "the connection broke before there was a response"
 	switch {
 	case errors.Is(err, errLate):
-		status, result, reason, x.flag = http.StatusGatewayTimeout, TimedOut, "no response in time", flagLate
+		status, reason, x.flag = http.StatusGatewayTimeout, "no response in time", flagLate
 	case errors.Is(err, errAbandoned):
 		x.flag = flagGone
-		x.done(Abandoned)
+		x.done(balance.Canceled)
 		return
 	case errors.As(err, &malformed):
 		reason, x.flag = "the response is malformed: "+malformed.Reason, flagResponse
 	default:
 		x.flag = flagReset
 	}
-	x.done(result)
+	x.done(balance.LocalError)
 	x.reject(d, status, x.flag, "endpoint of "+x.to.Name+": "+reason, "")
 }
 
@@ -227,7 +229,7 @@ func (x *exchange) release(d near, now time.Time) {
 	if x.client.cutBy.Load() {
 		x.close = true
 	}
-	x.done(Answered)
+	x.done(outcome(x.status))
 }
 
 // account counts the exchange and tells the access log of it.

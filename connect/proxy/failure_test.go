@@ -36,8 +36,8 @@ func TestStaleConnections(t *testing.T) {
 			}
 		}
 	})
-	var to *proxy.Target
-	addr := single(t, app, func(_ *proxy.Listener, target *proxy.Target) { to = target })
+	p := hop(t, app, nil)
+	addr := p.Addr("l").String()
 	for i := range 300 {
 		method := []string{"GET", "POST"}[i%2]
 		r, body := ask(t, addr, fmt.Sprintf("%s /%d HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", method, i))
@@ -52,8 +52,8 @@ func TestStaleConnections(t *testing.T) {
 			t.Errorf("%s arrived %d times", what, n)
 		}
 	}
-	if b := to.Balancer.(*turns); b.busy.Load() != 0 {
-		t.Errorf("%d are counted as busy", b.busy.Load())
+	if n := busy(p); n != 0 {
+		t.Errorf("%d are counted as busy", n)
 	}
 }
 
@@ -77,7 +77,7 @@ func TestUnreachable(t *testing.T) {
 		t.Errorf("the only endpoint is dead: %s, %q", r.Status, body)
 	}
 	empty := single(t, dead, func(l *proxy.Listener, _ *proxy.Target) { l.Routes = proxy.Direct(target("nobody")) })
-	if r, body := ask(t, empty, get); r.StatusCode != 503 || !strings.Contains(body, "nobody has no endpoint") {
+	if r, body := ask(t, empty, get); r.StatusCode != 503 || !strings.Contains(body, "nobody has no endpoints") {
 		t.Errorf("no endpoint: %s, %q", r.Status, body)
 	}
 }
@@ -172,8 +172,7 @@ func TestCallerGone(t *testing.T) {
 		io.Copy(io.Discard, in)
 		gone <- time.Now()
 	})
-	var to *proxy.Target
-	addr := single(t, app, func(_ *proxy.Listener, target *proxy.Target) { to = target })
+	addr := single(t, app, nil)
 	c := dial(t, addr)
 	io.WriteString(c, get)
 	<-came
@@ -187,7 +186,6 @@ func TestCallerGone(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the application is never told")
 	}
-	_ = to
 }
 
 // Trap 22: a proxy that ends answers what it was asked before, says that the connection ends, and takes no more.

@@ -1,10 +1,11 @@
 package proxy
 
 import (
-	"hash/fnv"
+	"math/bits"
 	"strings"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect/balance"
 )
 
 // hashPolicy is a part of a request that decides which endpoint it goes to.
@@ -52,14 +53,22 @@ func (r *route) hash64(q *query, c *client) uint64 {
 		if !some {
 			continue
 		}
-		h := fnv.New64a()
-		h.Write([]byte(value))
-		sum = (sum<<1 | sum>>63) ^ h.Sum64()
+		sum = bits.RotateLeft64(sum, 1) ^ balance.Hash(value)
 		if p.terminal {
 			break
 		}
 	}
 	return sum
+}
+
+// hashConn is that of a connection, of which only the address of the caller is known.
+func (r *route) hashConn(c *client) uint64 {
+	for _, p := range r.hash {
+		if p.field == "" {
+			return balance.Hash(hostOf(c.remote))
+		}
+	}
+	return 0
 }
 
 func cookie(line, name string) (string, bool) {

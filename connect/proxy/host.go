@@ -26,7 +26,7 @@ type host struct {
 
 // hostKey tells hosts apart. Connections of different callers do not mix where the endpoint is told about them.
 type hostKey struct {
-	Endpoint
+	socket
 	certs      Certs
 	identities string
 	serverName string
@@ -34,13 +34,21 @@ type hostKey struct {
 	maxIdle    int
 }
 
-func keyOf(t *Target, e Endpoint) hostKey {
+// socket is where something listens.
+type socket struct{ Network, Address string }
+
+// identity is whom endpoints have to prove to be, as a text.
+func (t *Target) identity() string {
 	var ids strings.Builder
 	for _, id := range t.Identities {
 		ids.WriteString(id.String())
 		ids.WriteByte('\n')
 	}
-	return hostKey{e, t.Certs, ids.String(), t.ServerName, or(t.KeepIdle, defaultKeepIdle), or(t.MaxIdle, defaultMaxIdle)}
+	return ids.String()
+}
+
+func keyOf(t *Target, e Endpoint) hostKey {
+	return hostKey{socket{e.Network, e.Address}, t.Certs, t.identity(), t.ServerName, or(t.KeepIdle, defaultKeepIdle), or(t.MaxIdle, defaultMaxIdle)}
 }
 
 func newHost(t *Target, key hostKey) *host { return &host{key: key, expect: t.Identities} }

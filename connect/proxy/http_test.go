@@ -83,12 +83,18 @@ func echo(r *http.Request, body string) string { return ok(r.Method + " " + r.Re
 // single runs a proxy with one hop to an application, as change wants it, and returns its address.
 func single(t testing.TB, app string, change func(l *proxy.Listener, to *proxy.Target)) string {
 	t.Helper()
+	return hop(t, app, change).Addr("l").String()
+}
+
+// hop runs a proxy with one hop to an application, as change wants it. Its listener is l.
+func hop(t testing.TB, app string, change func(l *proxy.Listener, to *proxy.Target)) *proxy.Proxy {
+	t.Helper()
 	to := target("app", app)
 	l := &proxy.Listener{Name: "l", Network: "tcp", Address: "127.0.0.1:0", Protocol: proxy.HTTP, TrustForwarded: true, Routes: proxy.Direct(to)}
 	if change != nil {
 		change(l, to)
 	}
-	return run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{l}}, proxy.Options{}).Addr("l").String()
+	return run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{l}}, proxy.Options{})
 }
 
 // ask sends a request that ends its connection and returns the response with its body.

@@ -127,33 +127,8 @@ func (a *authority) certs(t testing.TB, name string) *certs {
 	return &certs{leaf: a.leaf(t, service(name), nil), trust: trustOf(a), generation: 1}
 }
 
-// turns picks endpoints in turn, and counts what it is told.
-type turns struct {
-	n       int
-	next    atomic.Uint64
-	results [8]atomic.Int64
-	busy    atomic.Int64
-}
-
-func (b *turns) Pick(_ uint64, not int) int {
-	if b.n == 0 {
-		return -1
-	}
-	b.busy.Add(1)
-	i := int(b.next.Add(1) % uint64(b.n))
-	if i == not {
-		i = (i + 1) % b.n
-	}
-	return i
-}
-
-func (b *turns) Done(_ int, r proxy.Result, _ time.Duration) {
-	b.busy.Add(-1)
-	b.results[r].Add(1)
-}
-
 func target(name string, addrs ...string) *proxy.Target {
-	t := &proxy.Target{Name: name, Balancer: &turns{n: len(addrs)}}
+	t := &proxy.Target{Name: name, Patience: -1}
 	for _, a := range addrs {
 		t.Endpoints = append(t.Endpoints, proxy.Endpoint{Network: "tcp", Address: a})
 	}
@@ -180,6 +155,17 @@ func run(t testing.TB, s *proxy.Snapshot, o proxy.Options) *proxy.Proxy {
 		}
 	})
 	return p
+}
+
+// busy is how many requests and connections endpoints are counted to have, and targets.
+func busy(p *proxy.Proxy) (n int) {
+	for _, c := range p.Clusters() {
+		n += c.Requests + c.Connections + c.Pending
+		for _, e := range c.Endpoints {
+			n += int(e.Active)
+		}
+	}
+	return n
 }
 
 // pair is a mesh of two services: what web says to its proxy arrives at api's, and from there at the application.

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/curia-mesh/curia/connect/balance"
 )
 
 // Options are what a proxy is made with, and does not change.
@@ -27,13 +30,16 @@ type Proxy struct {
 	Options
 	handshakes chan struct{} // a place for each that may be under way
 	seq        counterSeq
+	epoch      time.Time  // from which balancers count
+	events     chan event // of balancers, to be logged
 
 	mu        sync.Mutex
 	ctx       context.Context // of Run; nil before and after it
-	listening map[Endpoint]*listening
+	listening map[socket]*listening
 	leaving   []*listening // whose last connections have not ended
 	hosts     map[hostKey]*host
 	edges     map[edgeKey]*edge
+	clusters  map[clusterKey]*cluster
 	ended     bool
 	served    sync.WaitGroup
 }
@@ -49,8 +55,8 @@ func New(o Options) *Proxy {
 	}
 	o.DrainTime = or(o.DrainTime, 30*time.Second)
 	return &Proxy{
-		Options: o, handshakes: make(chan struct{}, maxHandshakes), listening: map[Endpoint]*listening{},
-		hosts: map[hostKey]*host{}, edges: map[edgeKey]*edge{},
+		Options: o, handshakes: make(chan struct{}, maxHandshakes), listening: map[socket]*listening{},
+		hosts: map[hostKey]*host{}, edges: map[edgeKey]*edge{}, clusters: map[clusterKey]*cluster{}, epoch: time.Now(), events: make(chan event, maxEvents),
 	}
 }
 
@@ -71,7 +77,7 @@ func (p *Proxy) Update(s *Snapshot) error {
 		return err
 	}
 	p.bind(s)
-	now := make(map[Endpoint]*Listener, len(s.Listeners))
+	now := make(map[socket]*Listener, len(s.Listeners))
 	for _, c := range s.Listeners {
 		now[c.at()] = c
 		l := p.listening[c.at()]
@@ -96,11 +102,11 @@ func (p *Proxy) Update(s *Snapshot) error {
 	return nil
 }
 
-func (l *Listener) at() Endpoint { return Endpoint{l.Network, l.Address} }
+func (l *Listener) at() socket { return socket{l.Network, l.Address} }
 
 // validate refuses what cannot be carried out.
 func (s *Snapshot) validate() error {
-	seen := map[Endpoint]bool{}
+	seen := map[socket]bool{}
 	for _, l := range s.Listeners {
 		switch {
 		case l.Network != "tcp" && l.Network != "unix":
@@ -113,13 +119,16 @@ func (s *Snapshot) validate() error {
 			return fmt.Errorf("proxy: listener %q has a policy and no certificates, which callers would prove themselves with", l.Name)
 		}
 		seen[l.at()] = true
+		if name, twice := l.Routes.ambiguous(); twice {
+			return fmt.Errorf("proxy: listener %q: two targets have the name %q", l.Name, name)
+		}
 	}
 	return nil
 }
 
 // open opens the listeners that are new, all or none.
-func (p *Proxy) open(s *Snapshot) (map[Endpoint]net.Listener, error) {
-	opened := map[Endpoint]net.Listener{}
+func (p *Proxy) open(s *Snapshot) (map[socket]net.Listener, error) {
+	opened := map[socket]net.Listener{}
 	for _, c := range s.Listeners {
 		if p.listening[c.at()] != nil {
 			continue
@@ -155,33 +164,37 @@ func listen(network, address string) (net.Listener, error) {
 	return net.Listen(network, address)
 }
 
-// bind gives the targets of a snapshot what is kept of their endpoints, and lets go what no target has any more.
+// bind gives the targets of a snapshot what is kept of them and their endpoints, and lets go what no target has any more.
 func (p *Proxy) bind(s *Snapshot) {
-	used := make(map[hostKey]bool, len(p.hosts))
+	hosts, clusters := make(map[hostKey]bool, len(p.hosts)), make(map[clusterKey]bool, len(p.clusters))
 	for _, l := range s.Listeners {
 		for _, t := range l.Routes.targets {
 			if t.owner == nil {
 				t.bind(p, l)
 			}
+			clusters[t.cluster.key] = true
 			for _, h := range t.hosts {
-				used[h.key] = true
+				hosts[h.key] = true
 			}
 		}
 	}
+	maps.DeleteFunc(p.clusters, func(key clusterKey, _ *cluster) bool { return !clusters[key] })
 	for key, h := range p.hosts {
-		if !used[key] {
+		if !hosts[key] {
 			delete(p.hosts, key)
 			h.retire()
 		}
 	}
 	for _, l := range s.Listeners {
 		for _, t := range l.Routes.targets {
+			p.clusters[t.cluster.key] = t.cluster // where a snapshot between had let it go
 			for _, h := range t.hosts {
-				if p.hosts[h.key] == nil { // let go by a snapshot between
+				if p.hosts[h.key] == nil {
 					p.hosts[h.key] = h
 					h.revive()
 				}
 			}
+			t.cluster.update(t, p.clock())
 		}
 	}
 }
@@ -189,6 +202,9 @@ func (p *Proxy) bind(s *Snapshot) {
 func (t *Target) bind(p *Proxy, l *Listener) {
 	t.owner = p
 	t.stats = p.edge(l.Name, t.Name)
+	if l.Protocol == TCP && t.Balance.Method == balance.PeakEWMA { // how long a connection lasts says nothing
+		t.Balance.Method = balance.LeastRequest
+	}
 	for _, e := range t.Endpoints {
 		key := keyOf(t, e)
 		h := p.hosts[key]
@@ -198,7 +214,18 @@ func (t *Target) bind(p *Proxy, l *Listener) {
 		}
 		t.hosts = append(t.hosts, h)
 	}
+	key := clusterKey{l.Name, t.Name, t.Certs, t.identity(), t.ServerName}
+	t.cluster = p.clusters[key]
+	if t.cluster == nil {
+		t.cluster = newCluster(p, key)
+		p.clusters[key] = t.cluster
+	}
 }
+
+// clock is the time for balancers.
+func (p *Proxy) clock() time.Duration { return time.Since(p.epoch) }
+
+func (p *Proxy) at(t time.Time) time.Duration { return t.Sub(p.epoch) }
 
 // Addr is where the listener of a name is listening, nil when there is none: the system chooses port 0.
 func (p *Proxy) Addr(name string) net.Addr {
@@ -251,6 +278,8 @@ func (p *Proxy) sweep(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case e := <-p.events:
+			e.log(p.Log)
 		case now := <-every.C:
 			hosts = hosts[:0]
 			p.mu.Lock()

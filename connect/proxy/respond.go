@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/curia-mesh/curia/connect/balance"
 	"github.com/curia-mesh/curia/rpc/http1/wire"
 )
 
@@ -60,9 +61,6 @@ func (x *exchange) pass(d near, h *wire.Head, text []byte) {
 		return
 	}
 	x.status, x.passed = h.Status, true
-	if h.Status >= 500 {
-		x.done(Failed)
-	}
 	x.passBody(d, h.Length)
 }
 
@@ -87,7 +85,7 @@ func (x *exchange) passBody(d near, came int64) {
 		}
 		if err != nil { // the caller has to notice that this is not the end
 			x.flag, x.close = flagReset, true
-			x.done(Broken)
+			x.done(balance.LocalError)
 			d.abort()
 			return
 		}
@@ -108,7 +106,7 @@ const defaultResponseIdle = 5 * time.Minute
 // lost is the end of an exchange whose caller does not take the response.
 func (x *exchange) lost(d near) {
 	x.flag, x.close = flagGone, true
-	x.done(Abandoned)
+	x.done(balance.Canceled)
 }
 
 // switchOver passes on that the protocol changes, and then bytes, both ways, until both ends have ended.
@@ -137,6 +135,6 @@ func (x *exchange) switchOver(d near, h *wire.Head, text []byte) error {
 	}
 	r.run(from, to)
 	x.tunnelled, x.sentBody = int64(len(early))+r.there.Load(), r.back.Load()
-	x.done(Answered)
+	x.done(balance.Success)
 	return nil
 }

@@ -44,7 +44,9 @@ func Direct(t *Target) *Routes {
 	return &Routes{routes: []*route{{legs: []leg{{below: 1, targets: []*Target{t}}}, total: 1}}, targets: []*Target{t}}
 }
 
-// NewRoutes compiles a chain, whose targets are given by their ids. What is wrong with it is said by the entry's field.
+// NewRoutes compiles a chain, whose targets are given by their ids. It gives them what the chain says of them and they
+// leave open: how endpoints are chosen, the time to connect, the name of the server. What is wrong with a chain is said
+// by the entry's field.
 func NewRoutes(chain *catalog.DiscoveryChain, targets map[string]*Target) (*Routes, error) {
 	b := builder{chain: chain, targets: targets, routes: new(Routes)}
 	start := chain.Nodes[chain.StartNode]
@@ -145,6 +147,7 @@ func (b *builder) leg(r *route, l leg, name string, weight uint32) error {
 		if t == nil {
 			return fmt.Errorf("target %q does not exist", id)
 		}
+		t.resolve(b.chain, id, node)
 		l.targets = append(l.targets, t)
 		if !slices.Contains(b.routes.targets, t) {
 			b.routes.targets = append(b.routes.targets, t)
@@ -154,6 +157,18 @@ func (b *builder) leg(r *route, l leg, name string, weight uint32) error {
 	l.below, l.timeout = r.total, time.Duration(node.Resolver.RequestTimeout)
 	r.legs = append(r.legs, l)
 	return nil
+}
+
+// ambiguous returns a name that two targets have.
+func (r *Routes) ambiguous() (string, bool) {
+	names := make(map[string]bool, len(r.targets))
+	for _, t := range r.targets {
+		if names[t.Name] {
+			return t.Name, true
+		}
+		names[t.Name] = true
+	}
+	return "", false
 }
 
 // connection is the route of what is no request.
@@ -181,6 +196,21 @@ func (r *route) pick() *leg {
 		}
 	}
 	return &r.legs[len(r.legs)-1]
+}
+
+// inOrder goes through the targets of a leg: first those that can do with the endpoints in service, then the others.
+func (l *leg) inOrder(yield func(*Target) bool) {
+	if len(l.targets) == 1 {
+		yield(l.targets[0])
+		return
+	}
+	for _, ready := range []bool{true, false} {
+		for _, t := range l.targets {
+			if t.cluster.pool.Ready() == ready && !yield(t) {
+				return
+			}
+		}
+	}
 }
 
 // query is what routes look at. Its strings last as long as the request's head.

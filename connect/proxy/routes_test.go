@@ -124,3 +124,23 @@ func TestRoutesRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// hashed runs a hop whose requests are placed by a header.
+func hashed(t *testing.T, to *proxy.Target) string {
+	t.Helper()
+	r := &catalog.ServiceResolver{EntryHead: head(catalog.EntryServiceResolver, "web"), LoadBalancer: &catalog.LoadBalancer{HashPolicies: []catalog.HashPolicy{{Field: "header", FieldValue: "X-User"}}}}
+	c, err := chain.Compile(chain.Request{Service: "web", Datacenter: "dc1", TrustDomain: domain}, chain.SetOf(
+		&catalog.ProxyDefaults{EntryHead: head(catalog.EntryProxyDefaults, catalog.GlobalName), Config: map[string]any{"protocol": "http"}}, r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets := map[string]*proxy.Target{}
+	for id := range c.Targets {
+		targets[id] = to
+	}
+	routes, err := proxy.NewRoutes(c, targets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return single(t, "", func(l *proxy.Listener, _ *proxy.Target) { l.Routes = routes })
+}

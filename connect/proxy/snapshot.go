@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/connect"
+	"github.com/curia-mesh/curia/connect/balance"
 	"github.com/curia-mesh/curia/connect/canon"
 )
 
@@ -64,9 +65,17 @@ type Listener struct {
 
 // Target is a set of endpoints with one identity.
 type Target struct {
-	Name      string // in metrics
+	Name      string // in logs, metrics and errors; no other target of a listener has it
 	Endpoints []Endpoint
-	Balancer  Balancer // over the endpoints, by their place
+	// Balance says how they share what comes. Its zero value is peak EWMA for requests, and for bytes the one of two
+	// that has fewer connections.
+	Balance balance.Policy
+	Limits  Limits
+	// Breaker, if not nil, stops requests while many of them fail, wherever they go.
+	Breaker *balance.BreakerPolicy
+	// Patience is how long a target without an endpoint in service is waited for, from when it lost its last one: until
+	// then requests wait, later ones fail at once. Negative waits for none.
+	Patience time.Duration
 
 	// Certs is shown to endpoints, which have to prove to be one of Identities; nil connects without TLS.
 	Certs      Certs
@@ -83,36 +92,23 @@ type Target struct {
 	KeepIdle time.Duration
 	MaxIdle  int // connections kept for an endpoint
 
-	owner *Proxy
-	hosts []*host
-	stats *edge
+	owner   *Proxy
+	hosts   []*host // of the endpoints
+	cluster *cluster
+	stats   *edge
 }
 
 // Endpoint is where a connection can be made to.
-type Endpoint struct{ Network, Address string }
-
-// Result is how an exchange with an endpoint ended.
-type Result uint8
-
-// The results.
-const (
-	Answered  Result = iota // with a response, whatever its status, or an orderly end
-	Failed                  // with one of status 500 and above
-	Refused                 // no connection could be made
-	Broken                  // the connection broke before its response was complete
-	TimedOut                // too late
-	Abandoned               // by the caller, which says nothing about the endpoint
-)
-
-// Balancer picks endpoints. Its methods do not block; many goroutines call them at once.
-type Balancer interface {
-	// Pick returns the place of an endpoint for what has this hash, 0 where nothing is hashed, and counts it as busy;
-	// -1 where there is none. not is the place of one that was tried in vain, -1 for none: it is picked only where
-	// there is no other.
-	Pick(hash uint64, not int) int
-	// Done says how what Pick was asked for ended, and how long it took to the head of the response.
-	Done(place int, r Result, took time.Duration)
+type Endpoint struct {
+	Network, Address string
+	Weight           uint32 // its share in proportion to others; 0 is 1
+	Level            uint8  // how far away it is, see balance.Level
+	Unhealthy        bool   // its checks fail
 }
+
+// Limits bound what one target is burdened with at a time; 0 is 1024, negative nothing. What is above is answered with
+// 503 at once; only for a connection as many wait as Pending says.
+type Limits struct{ Connections, Pending, Requests int }
 
 // Defaults of what a snapshot leaves open.
 const (
@@ -126,6 +122,8 @@ const (
 	defaultRequestTimeout = 15 * time.Second
 	defaultKeepIdle       = 4 * time.Second
 	defaultMaxIdle        = 1024
+	defaultPatience       = 3 * time.Second
+	defaultLimit          = 1024
 )
 
 func or[T comparable](v, otherwise T) T {

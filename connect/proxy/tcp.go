@@ -9,20 +9,23 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/curia-mesh/curia/connect/balance"
 )
 
 // passThrough passes bytes on in both directions until both have ended.
 func (c *client) passThrough(conf *Listener) {
 	begun := time.Now()
-	t, place, up, err := c.connect(conf)
+	t, end, up, err := c.connect(conf)
 	if err != nil {
 		c.listening.proxy.Log.Info("no connection to an endpoint", "listener", conf.Name, "err", err)
 		abort(c.raw)
 		return
 	}
+	defer t.cluster.disconnect()
 	defer up.Close()
 	if !c.passOn(up) {
-		t.done(place, Abandoned, 0)
+		t.cluster.done(end, 0, balance.Canceled)
 		return
 	}
 	e := t.stats.of(c.shard)
@@ -30,38 +33,55 @@ func (c *client) passThrough(conf *Listener) {
 	r := relay{idle: or(conf.IdleTime, defaultTCPIdle)}
 	r.run(c.conn, up)
 	e.closed(r.there.Load(), r.back.Load())
-	t.done(place, Answered, 0)
+	t.cluster.done(end, 0, balance.Success)
 }
 
 // connect makes a connection to an endpoint: of the targets in their order the first that has one which can be reached.
-func (c *client) connect(conf *Listener) (*Target, int, net.Conn, error) {
-	var last error = errNoEndpoint
-	for _, t := range conf.Routes.connection().pick().targets {
-		not := -1
-		for range maxAttempts {
-			place := t.Balancer.Pick(0, not)
-			if place < 0 || place >= len(t.hosts) {
-				break
-			}
-			begun := time.Now()
-			up, err := t.hosts[place].dial(t, c)
-			if err == nil {
-				return t, place, up, nil
-			}
-			t.done(place, Refused, time.Since(begun))
-			t.stats.of(c.shard).refused.Add(1)
-			last, not = err, place
+func (c *client) connect(conf *Listener) (*Target, *balance.Endpoint, net.Conn, error) {
+	route := conf.Routes.connection()
+	var last error
+	for t := range route.pick().inOrder {
+		end, up, err := c.reach(t, route.hashConn(c))
+		if err == nil {
+			return t, end, up, nil
 		}
+		last = err
 	}
-	return nil, 0, nil, last
+	return nil, nil, nil, last
+}
+
+// reach makes a connection to one of the endpoints of a target.
+func (c *client) reach(t *Target, hash uint64) (*balance.Endpoint, net.Conn, error) {
+	if err := t.cluster.connect(t); err != nil {
+		return nil, nil, err
+	}
+	t.cluster.budget.Request(t.cluster.proxy.clock())
+	var failed [maxAttempts]*balance.Endpoint
+	var last error
+	for n := range maxAttempts {
+		if n > 0 && !t.cluster.retry() {
+			break
+		}
+		end, err := t.pick(hash, failed[:n]...)
+		if err != nil {
+			last = or(last, err)
+			break
+		}
+		begun := time.Now()
+		up, err := kept(end).dial(t, c)
+		if err == nil {
+			return end, up, nil
+		}
+		t.cluster.done(end, time.Since(begun), balance.LocalError)
+		t.stats.of(c.shard).refused.Add(1)
+		failed[n], last = end, err
+	}
+	t.cluster.disconnect()
+	return nil, nil, last
 }
 
 // maxAttempts is how many endpoints of a target are tried when no connection can be made.
 const maxAttempts = 3
-
-var errNoEndpoint = errors.New("the target has no endpoint that can be used")
-
-func (t *Target) done(place int, r Result, took time.Duration) { t.Balancer.Done(place, r, took) }
 
 // relay passes bytes on between two connections.
 type relay struct {

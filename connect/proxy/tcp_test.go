@@ -99,7 +99,7 @@ func TestUnixSockets(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{{Name: "l", Network: "unix", Address: path, Routes: proxy.Direct(target("app", app))}}}, proxy.Options{})
 	to := target("socket")
-	to.Endpoints, to.Balancer = []proxy.Endpoint{{Network: "unix", Address: path}}, &turns{n: 1}
+	to.Endpoints = []proxy.Endpoint{{Network: "unix", Address: path}}
 	addr := run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{{Name: "l", Network: "tcp", Address: "127.0.0.1:0", Routes: proxy.Direct(to)}}}, proxy.Options{}).Addr("l").String()
 	c := dial(t, addr)
 	c.CloseWrite()

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,12 +40,6 @@ func (k *identity) Certificate() (*tls.Certificate, error) { return &k.leaf, nil
 func (k *identity) Trust() (*spiffe.Trust, error)          { return k.trust, nil }
 func (k *identity) Generation() uint64                     { return 1 }
 
-// only picks the only endpoint, and counts as balancers do.
-type only struct{ busy atomic.Int64 }
-
-func (b *only) Pick(uint64, int) int                  { b.busy.Add(1); return 0 }
-func (b *only) Done(int, proxy.Result, time.Duration) { b.busy.Add(-1) }
-
 // hop runs a sidecar until it is told to end. Routes, intentions, metrics and timeouts are those of any sidecar.
 func hop(file string) error {
 	text, err := os.ReadFile(file)
@@ -70,7 +63,7 @@ func hop(file string) error {
 	if c.TCP {
 		l.Protocol = proxy.TCP
 	}
-	to := &proxy.Target{Name: "next", Endpoints: []proxy.Endpoint{{Network: "tcp", Address: c.To}}, Balancer: new(only), KeepIdle: time.Minute}
+	to := &proxy.Target{Name: "next", Endpoints: []proxy.Endpoint{{Network: "tcp", Address: c.To}}, KeepIdle: time.Minute}
 	if c.SecureOut != "" {
 		to.Certs, to.Identities, to.ServerName = own, []spiffe.ID{spiffe.Service(c.Domain, "dc1", c.SecureOut)}, c.SecureOut
 	}
