@@ -39,6 +39,7 @@ var scenarios = []scenario{
 	{"full-disk", 1, 5, true, 40, fullDisk},
 	{"failed-sync", 1, 5, true, 40, failedSync},
 	{"rolling-restart", 1, 30, false, 40, rollingRestart},
+	{"rolling-reboot", 1, 30, false, 20, rollingReboot},
 	{"no-quorum", 1, 1, false, 0, noQuorum},
 }
 
@@ -429,7 +430,7 @@ func (r *run) badDisk(ctx context.Context, what string, d lab.Disk) error {
 	return nil
 }
 
-// rollingRestart is R9 and R10: one server after the other is restarted, and each time the gate is our own answer
+// rollingRestart is R9: one server after the other is restarted, and each time the gate is our own answer
 // that the cluster is whole.
 func rollingRestart(ctx context.Context, r *run) error {
 	for range r.rounds {
