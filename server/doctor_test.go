@@ -64,6 +64,28 @@ func TestPlights(t *testing.T) {
 			nodes[0].log.wait(t, "no cluster leader")
 			return c.start(t, 4, 3, impatient)
 		}},
+		{"a server that comes back alone", "2 of 3 voters are needed and 1 here: s1; missing: " + idOf(2) + " last at ADDR, not heard of by gossip; " + idOf(3) +
+			" last at ADDR, not heard of by gossip. Start them again, at whatever address, with retry_join to this one; if they are lost for good see operator raft recover",
+			func(t *testing.T) *node {
+				c, nodes := three(t, electing, impatient)
+				for _, n := range nodes {
+					n.kill()
+				}
+				c.forget("s2")
+				c.forget("s3")
+				nodes[0].run(t)
+				return nodes[0]
+			}},
+		{"a node id that was lost", "the cluster that this server's raft log knows does not have it, its node id is " + idOf(9) +
+			": was it removed, or was node-id in data_dir lost or changed? Its leader takes it in when it joins",
+			func(t *testing.T) *node {
+				n := newCluster().start(t, 1, 1, impatient)
+				n.WaitLeading(t.Context())
+				n.kill()
+				n.cfg.NodeID = idOf(9)
+				n.run(t)
+				return n
+			}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			n := c.build(t)
