@@ -14,49 +14,78 @@ type try struct {
 	to      *Target
 	end     *balance.Endpoint // that is busy with it
 	since   time.Time
+	tries   int                 // that were begun
 	failed  []*balance.Endpoint // those that are not to be tried again
 	inside  *cluster            // in which it has a place
 	permit  balance.Pass        // of the breaker, while it is to be told
 	allowed bool
+	refit   bool // the connection of an attempt whose response nobody gets can be used again
+	answer  balance.Outcome
+
+	callerBy time.Time // the caller waits until then; zero where it does not say
+	limit    time.Time // of the whole exchange; zero for none
+	by       time.Time // of the head of the response
+	tryBy    time.Time // of that in one attempt
+	ownLines int       // of the fields that are added, those that are the same for each attempt
+	grpc     bool      // the request is one of gRPC
 }
 
-// attempt sends the request, to another endpoint when no connection can be made to one, and passes the response on.
+// attempt sends the request and passes the response on. It tries another endpoint when no connection can be made to one,
+// and where the route wants it when one does not answer as it should.
 func (x *exchange) attempt(d near, hash uint64) {
-	fresh := false
-	for {
+	if left, said := x.patience(); said {
+		x.callerBy = x.begun.Add(left)
+	}
+	x.ownLines = len(x.lines)
+	for next := another; ; {
 		if x.up == nil {
-			if err := x.open(d, hash, fresh); err != nil {
+			if err := x.open(d, hash, next == afresh); err != nil {
 				return
 			}
 		}
+		x.due()
 		if !d.passOn(x.up) {
-			x.flag, x.close = flagCut, true
+			x.flag, x.close, x.answer = flagCut, true, balance.Canceled
 			return
 		}
-		err := x.up.send(&x.request, x.body, x.whole)
+		err := error(errLate)
+		if x.limit.IsZero() || time.Now().Before(x.limit) {
+			err = x.up.send(&x.request, x.body, x.whole)
+		}
 		if err == nil && x.waits {
 			x.upload.start(d, x.up)
 		}
-		if err == nil || !x.up.stale() {
+		if err == nil || !x.up.stale() && err != errLate {
 			if err = x.respond(d); err == nil {
 				return
 			}
 		}
-		if x.again(err) {
-			x.up.release(false, time.Time{})
-			x.up, fresh = nil, true
-			x.to.stats.of(x.client.shard).retries.Add(1)
-			continue
+		if next = x.again(err); next == giveUp {
+			x.broken(d, err)
+			return
 		}
-		x.broken(d, err)
-		return
+		x.to.stats.of(x.client.shard).retries.Add(1)
+		x.abandon(next, err)
 	}
 }
 
-// again reports whether a request may be sent once more, over a new connection: when the old one was kept, nothing of a
-// response has come, and doing it twice is doing it once. The endpoint may have closed it just then.
-func (x *exchange) again(err error) bool {
-	return x.up.stale() && !x.waits && gone(err) && idempotent(view(x.head.Method.Of(x.text)))
+// abandon ends an attempt that is followed by another.
+func (x *exchange) abandon(next verdict, err error) {
+	x.up.release(x.refit, time.Now())
+	x.up, x.refit = nil, false
+	if next == afresh {
+		return
+	}
+	out := balance.LocalError
+	switch {
+	case errors.Is(err, errUnwanted):
+		out = x.answer
+	case errors.Is(err, errUntouched):
+		out = balance.Canceled
+	}
+	x.failed = append(x.failed, x.end)
+	x.done(out)
+	x.first = 0
 }
 
 // Source: RFC 9110, 9.2.2
@@ -73,6 +102,7 @@ func idempotent(method string) bool {
 func (x *exchange) open(d near, hash uint64, fresh bool) error {
 	var err error
 	if fresh { // to the same endpoint
+		x.tries++
 		if x.up, err = kept(x.end).connect(x.to, x.client); err != nil {
 			x.done(balance.LocalError)
 		}
@@ -113,9 +143,15 @@ func (x *exchange) reach(t *Target, hash uint64) error {
 		return err
 	}
 	x.inside, x.permit, x.allowed = c, pass, true
-	c.budget.Request(c.proxy.clock())
+	if x.tries == 0 {
+		c.budget.Request(c.proxy.at(x.begun))
+	}
+	most := maxAttempts
+	if r := x.route.retries; r != nil && r.refused {
+		most = max(most, 1+r.most)
+	}
 	var last error
-	for n := range maxAttempts {
+	for n := 0; n < most; n++ {
 		if n > 0 && !c.retry() {
 			break
 		}
@@ -124,6 +160,10 @@ func (x *exchange) reach(t *Target, hash uint64) error {
 			return or(last, err)
 		}
 		x.end, x.since = end, time.Now()
+		x.tries++
+		if len(x.failed) > 0 {
+			x.pause()
+		}
 		host := kept(end)
 		if up := host.take(t, x.since); up != nil {
 			x.up = up

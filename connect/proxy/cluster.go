@@ -163,21 +163,6 @@ func (c *cluster) retry() bool {
 // kept is what is kept of an endpoint.
 func kept(e *balance.Endpoint) *host { return e.Value().(*host) }
 
-// outcome is how an endpoint is judged by the status it answered with.
-func outcome(status int) balance.Outcome {
-	switch {
-	case status == 0:
-		return balance.Canceled
-	case status == 429:
-		return balance.Limited
-	case status >= 502 && status <= 504:
-		return balance.GatewayError
-	case status >= 500:
-		return balance.ServerError
-	}
-	return balance.Success
-}
-
 // overflow is why something is turned away that a limit leaves no room for.
 type overflow struct{ target, what string }
 

@@ -151,8 +151,12 @@ func (x *exchange) headOnly() bool { return view(x.head.Method.Of(x.text)) == ht
 func (x *exchange) gather(d near) error {
 	x.length = x.head.Length
 	x.body = x.body[:0]
-	short := x.head.Length >= 0 && x.head.Length <= maxGathered && !x.head.Continue
-	for !d.over() && (short || d.buffered()) && len(x.body) < maxGathered {
+	most := maxGathered
+	if x.route.retries != nil {
+		most = maxReplayed
+	}
+	short := x.head.Length >= 0 && x.head.Length <= int64(most) && !x.head.Continue
+	for !d.over() && (short || d.buffered()) && len(x.body) < most {
 		part, err := d.next()
 		if err == io.EOF {
 			break
@@ -193,6 +197,9 @@ func (x *exchange) broken(d near, err error) {
 	switch {
 	case errors.Is(err, errLate):
 		status, reason, x.flag = http.StatusGatewayTimeout, "no response in time", flagLate
+		if x.impatient() {
+			x.done(balance.Canceled)
+		}
 	case errors.Is(err, errAbandoned):
 		x.flag = flagGone
 		x.done(balance.Canceled)
@@ -229,7 +236,7 @@ func (x *exchange) release(d near, now time.Time) {
 	if x.client.cutBy.Load() {
 		x.close = true
 	}
-	x.done(outcome(x.status))
+	x.done(x.answer)
 }
 
 // account counts the exchange and tells the access log of it.

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"net/url"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -166,6 +167,16 @@ func busy(p *proxy.Proxy) (n int) {
 		}
 	}
 	return n
+}
+
+// settle returns when nothing is busy any more: the caller has its response a moment before that is noted.
+func settle(t testing.TB, p *proxy.Proxy) {
+	t.Helper()
+	for begun := time.Now(); busy(p) != 0; runtime.Gosched() {
+		if time.Since(begun) > 20*time.Second {
+			t.Fatalf("still busy: %+v", p.Clusters())
+		}
+	}
 }
 
 // pair is a mesh of two services: what web says to its proxy arrives at api's, and from there at the application.

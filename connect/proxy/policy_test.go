@@ -212,7 +212,5 @@ func TestAccounts(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
-	if n := busy(p); n != 0 {
-		t.Errorf("%d are counted as busy", n)
-	}
+	settle(t, p)
 }

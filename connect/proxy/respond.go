@@ -12,9 +12,8 @@ import (
 
 // respond reads the response and passes it on, interim ones first. An error means that there is none.
 func (x *exchange) respond(d near) error {
-	by := x.begun.Add(or(or(or(x.route.timeout, x.leg.timeout), x.to.RequestTimeout), defaultRequestTimeout))
 	for {
-		head, text, err := x.up.receive(x, x.headOnly(), by)
+		head, text, err := x.up.receive(x, x.headOnly(), x.tryBy)
 		if err != nil {
 			return err
 		}
@@ -30,7 +29,13 @@ func (x *exchange) respond(d near) error {
 			}
 			continue
 		}
-		x.first = time.Since(x.begun)
+		now := time.Now()
+		x.first = now.Sub(x.begun)
+		x.answer = judge(head.Status, x.grpcHead(head, text))
+		if x.unwanted(head, text) {
+			x.discard(head, now)
+			return errUnwanted
+		}
 		x.pass(d, head, text)
 		return nil
 	}
@@ -66,11 +71,7 @@ func (x *exchange) pass(d near, h *wire.Head, text []byte) {
 
 // passBody passes a body on.
 func (x *exchange) passBody(d near, came int64) {
-	var limit time.Time
-	if t := or(or(x.route.timeout, x.leg.timeout), x.to.RequestTimeout); t > 0 {
-		limit = x.begun.Add(t)
-	}
-	x.up.begin(came, or(x.route.idle, defaultResponseIdle), limit)
+	x.up.begin(came, or(x.route.idle, defaultResponseIdle), x.limit)
 	joined := came >= 0 && came <= maxGathered // it will be complete soon
 	for {
 		if !joined && !x.up.buffered() {
@@ -94,7 +95,11 @@ func (x *exchange) passBody(d near, came int64) {
 			return
 		}
 	}
-	if d.finish(trailersOf(x.up.trailers())) != nil {
+	lines := x.up.trailers()
+	if x.grpc && x.answer == balance.Success {
+		x.answer = judge(x.status, grpcStatus(lines))
+	}
+	if d.finish(trailersOf(lines)) != nil {
 		x.lost(d)
 	}
 	x.sentBody = x.up.taken()

@@ -29,6 +29,7 @@ type route struct {
 	to      string
 	rewrite bool
 	hash    []hashPolicy
+	retries *retries // nil for none
 }
 
 // leg is one of those that what arrives is spread over by weight.
@@ -89,6 +90,7 @@ func (b *builder) route(from catalog.ChainRoute) (*route, error) {
 			return nil, err
 		}
 		if d = from.Definition.Destination; d != nil {
+			r.retries = newRetries(d, from.Definition.Match)
 			r.timeout, r.idle = time.Duration(d.RequestTimeout), time.Duration(d.IdleTimeout)
 			if m := from.Definition.Match; d.PrefixRewrite != "" && m != nil && m.HTTP != nil {
 				r.from, r.to, r.rewrite = or(m.HTTP.PathExact, m.HTTP.PathPrefix), d.PrefixRewrite, true

@@ -88,6 +88,8 @@ type Target struct {
 	ConnectTimeout time.Duration
 	// RequestTimeout bounds a whole exchange; 0 bounds the time to the head of the response by a default.
 	RequestTimeout time.Duration
+	// TryTimeout bounds the time to the head of the response in each attempt of a route that has retries; 0 does not.
+	TryTimeout time.Duration
 	// KeepIdle is how long a connection without an exchange is kept, which has to be shorter than endpoints do.
 	KeepIdle time.Duration
 	MaxIdle  int // connections kept for an endpoint

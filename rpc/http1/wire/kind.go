@@ -28,13 +28,20 @@ const (
 	Authorization
 	ProxyAuthorization
 	Cookie
+	ContentType
+	Timeout     // grpc-timeout, X-Curia-Timeout
+	TraceParent // W3C Trace Context
+	B3          // b3, X-B3-*
 )
 
 // KindOf is the kind of a field with this name, in whatever case.
 func KindOf(name []byte) Kind {
 	switch len(name) {
 	case 2:
-		return either(name, "te", TE)
+		if k := either(name, "te", TE); k != Other {
+			return k
+		}
+		return either(name, "b3", B3)
 	case 4:
 		return either(name, "host", Host)
 	case 6:
@@ -56,7 +63,26 @@ func KindOf(name []byte) Kind {
 		if k := either(name, "connection", Connection); k != Other {
 			return k
 		}
-		return either(name, "keep-alive", KeepAlive)
+		if k := either(name, "keep-alive", KeepAlive); k != Other {
+			return k
+		}
+		return either(name, "x-b3-flags", B3)
+	case 11:
+		if k := either(name, "traceparent", TraceParent); k != Other {
+			return k
+		}
+		return either(name, "x-b3-spanid", B3)
+	case 12:
+		if k := either(name, "content-type", ContentType); k != Other {
+			return k
+		}
+		if k := either(name, "grpc-timeout", Timeout); k != Other {
+			return k
+		}
+		if k := either(name, "x-b3-traceid", B3); k != Other {
+			return k
+		}
+		return either(name, "x-b3-sampled", B3)
 	case 13:
 		return either(name, "authorization", Authorization)
 	case 14:
@@ -65,7 +91,10 @@ func KindOf(name []byte) Kind {
 		}
 		return either(name, "http2-settings", HTTP2Settings)
 	case 15:
-		return either(name, "x-forwarded-for", ForwardedFor)
+		if k := either(name, "x-forwarded-for", ForwardedFor); k != Other {
+			return k
+		}
+		return either(name, "x-curia-timeout", Timeout)
 	case 16:
 		if k := either(name, "proxy-connection", ProxyConnection); k != Other {
 			return k
@@ -78,7 +107,10 @@ func KindOf(name []byte) Kind {
 		if k := either(name, "transfer-encoding", TransferEncoding); k != Other {
 			return k
 		}
-		return either(name, "x-forwarded-proto", ForwardedProto)
+		if k := either(name, "x-forwarded-proto", ForwardedProto); k != Other {
+			return k
+		}
+		return either(name, "x-b3-parentspanid", B3)
 	case 18:
 		return either(name, "x-forwarded-prefix", ForwardedPrefix)
 	case 19:
