@@ -81,7 +81,7 @@ func (c *cluster) launch(s *server, binary string) error {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}
-	return s.host.Start(binary, "agent", "-config-file="+file)
+	return s.host.Start("/usr/bin/env", clockVariable+"="+s.clock(), binary, "agent", "-config-file="+file)
 }
 
 // leader asks all servers that run who leads, and returns who calls himself so and whom most others follow.

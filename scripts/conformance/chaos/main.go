@@ -28,7 +28,7 @@ import (
 type options struct {
 	curia, dir, out, command, commit, root string
 	only                                   *regexp.Regexp
-	long                                   bool
+	long, planted                          bool
 }
 
 // progress tells on standard error what happens, since the table comes late.
@@ -45,17 +45,18 @@ func main() {
 	flag.StringVar(&o.out, "o", "", "also write the report to this file")
 	flag.StringVar(&o.command, "command", "chaos", "command to report")
 	flag.StringVar(&o.commit, "commit", "unknown", "commit to report")
-	flag.StringVar(&o.root, "planted", "", "directory of the product, to be built with planted bugs that have to be found")
+	flag.StringVar(&o.root, "root", "", "directory of the product")
+	flag.BoolVar(&o.planted, "planted", false, "build the product with planted bugs, which have to be found")
 	flag.BoolVar(&o.long, "long", false, "as many rounds as the goals want")
 	only := flag.String("only", "", "regular expression of scenarios")
 	flag.Parse()
 	var err error
-	if o.only, err = regexp.Compile(*only); err != nil || (o.curia == "") == (o.root == "") || o.dir == "" || flag.NArg() > 0 {
+	if o.only, err = regexp.Compile(*only); err != nil || (o.curia == "") != o.planted || o.root == "" || o.dir == "" || flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "chaos: use scripts/chaos", err)
 		os.Exit(2)
 	}
 	run := all
-	if o.root != "" {
+	if o.planted {
 		run = findPlanted
 	}
 	ok, err := run(ctx, o)
@@ -82,12 +83,23 @@ func all(ctx context.Context, o options) (ok bool, err error) {
 		}
 	}()
 	for i, s := range scenarios {
-		if !o.only.MatchString(s.name) {
+		if !o.only.MatchString(s.name) || s.rounds == 0 && !o.long && o.only.String() == "" {
 			continue
 		}
+		if s.clock && c != nil {
+			if err := c.close(); err != nil {
+				progress("%v", err)
+			}
+			c = nil
+		}
 		if c == nil {
-			dir := filepath.Join(o.dir, fmt.Sprintf("cluster-%d", i))
-			if c, err = newCluster(ctx, o.curia, dir, 3); err != nil {
+			dir, binary := filepath.Join(o.dir, fmt.Sprintf("cluster-%d", i)), o.curia
+			if s.clock {
+				if binary, err = withClock(ctx, o.root, dir); err != nil {
+					return false, err
+				}
+			}
+			if c, err = newCluster(ctx, binary, dir, 3); err != nil {
 				return false, fmt.Errorf("start a cluster: %w", err)
 			}
 			progress("a cluster runs")
@@ -122,7 +134,7 @@ func oneLine(s string) string {
 
 // one runs a scenario under load, and judges what the clients saw and what the servers hold afterwards.
 func one(ctx context.Context, o options, c *cluster, s scenario, rows *[]row) (well bool, err error) {
-	r := &run{cluster: c, rounds: s.rounds, long: o.long, rows: rows, name: s.name}
+	r := &run{cluster: c, rounds: max(s.rounds, 1), long: o.long, rows: rows, name: s.name}
 	if o.long {
 		r.rounds = s.long
 	}

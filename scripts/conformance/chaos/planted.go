@@ -20,6 +20,7 @@ type planted struct {
 	scenario string
 	tests    string // in place of a scenario: arguments of go test
 	edits    []edit
+	adds     map[string]string // files by their paths
 }
 
 // by is what has to find the bug.
@@ -37,54 +38,57 @@ var plants = []planted{
 	{"a server answers default reads by itself", "leader-cut", "", []edit{
 		{"server/endpoint/registry.go", "h.Consistency == rpc.Stale && r.host.CaughtUp() && r.freshEnough(h)", "h.Consistency != rpc.Consistent && r.host.CaughtUp()"},
 		{"server/endpoint/forward.go", "if err != nil || v.kind != query || h.Consistency == rpc.Stale {", "if err != nil || v.kind != query || h.Consistency != rpc.Consistent {"},
-	}},
+	}, nil},
 	{"an entry is applied twice", "leader-exit", "", []edit{
 		{"server/fsm/fsm.go", "	return f.registry.Apply(tx, entry.Data)", "	f.registry.Apply(tx, entry.Data)\n	return f.registry.Apply(tx, entry.Data)"},
-	}},
+	}, nil},
 	{"one server leaves entries out", "leader-exit", "", []edit{
 		{"server/fsm/fsm.go", "		if entry.Type != raft.LogCommand {", "		if entry.Type != raft.LogCommand || entry.Index%50 == 0 && os.Args[2][len(os.Args[2])-len(\"1/server.json\")] == '1' {\n			out[i] = Outcome{}"},
 		{"server/fsm/fsm.go", "	\"runtime/debug\"\n", "	\"os\"\n	\"runtime/debug\"\n"},
-	}},
+	}, nil},
 	{"a lock has two holders", "leader-exit", "", []edit{
 		{"catalog/state/kv.go", "	case old.Session != \"\":\n		return nil, nil\n", "	case old.Session != \"\" && old.LockIndex%2 == 0:\n		return nil, nil\n"},
-	}},
+	}, nil},
 	{"the fencing token stands still", "leader-exit", "", []edit{
 		{"catalog/state/kv.go", "		row.LockIndex = old.LockIndex + 1\n", "		row.LockIndex = old.LockIndex\n"},
-	}},
+	}, nil},
 	{"a check-and-set does not compare", "leader-exit", "", []edit{
 		{"catalog/state/kv.go", "	if old == nil && cas != 0 || old != nil && old.ModifyIndex != cas {\n		return nil\n", "	if old == nil && cas != 0 {\n		return nil\n"},
-	}},
+	}, nil},
 	{"a failed sync counts as done", "failed-sync", "", []edit{
 		{"server/raftstore/fs_linux.go", "			return err\n", "			return nil\n"},
-	}},
+	}, nil},
 	{"nothing is synced", "failed-sync", "", []edit{
 		{"server/raftstore/fs_linux.go", "		if err := syscall.Fdatasync(int(f.Fd())); err != syscall.EINTR {\n", "		if err := error(nil); err != syscall.EINTR {\n"},
-	}},
+	}, nil},
 	{"a write is acknowledged that may not be committed", "", "./server -run TestSimulation -args -sim.seeds 20", []edit{
 		{"server/host.go", "	if err := future.Error(); err != nil {\n		return nil, raftError(err)\n	}\n	outcome", "	if err := future.Error(); err == raft.ErrLeadershipLost {\n		done := true\n		return &done, nil\n	} else if err != nil {\n		return nil, raftError(err)\n	}\n	outcome"},
-	}},
+	}, nil},
 	{"two entries have one index", "", "./server/fsm", []edit{
 		{"server/fsm/fsm.go", "		tx.Index = entry.Index\n", "		tx.Index = entry.Index | 1\n"},
-	}},
+	}, nil},
 	{"sessions end before their time", "", "./server -run Session|Renewal", []edit{
 		{"server/sessions.go", "{ return ttl + ttl/2 }", "{ return ttl / 2 }"},
-	}},
+	}, nil},
 	{"the lock-delay is not kept", "", "./catalog/state ./server/handler", []edit{
 		{"catalog/state/sessions.go", "	return ok && until.After(s.delays.now())\n", "	return ok && until.Before(s.delays.now())\n"},
-	}},
+	}, nil},
 	{"a restore leaves the last row of a chunk out", "", "./server/fsm", []edit{
 		{"server/fsm/restore.go", "		c.rows = append(c.rows, row)\n	}\n", "		c.rows = append(c.rows, row)\n	}\n	c.rows = c.rows[:max(0, len(c.rows)-1)]\n"},
-	}},
+	}, nil},
 	{"a change wakes nobody", "", "./catalog/state", []edit{
 		{"catalog/state/watch.go", "	if s := c.state.Swap(spent); s != nil && s != spent {\n		close(s.ch)\n	}\n", "	if s := c.state.Swap(spent); s != nil && s != spent && s.ch == nil {\n		close(s.ch)\n	}\n"},
-	}},
+	}, nil},
 }
 
 // overlay writes the edited files of a bug below dir, and the file that go build -overlay wants.
 func (p planted) overlay(root, dir string) (string, error) {
 	replace := map[string]string{}
 	for _, e := range p.edits {
-		source := filepath.Join(root, e.file)
+		source := e.file
+		if !filepath.IsAbs(source) {
+			source = filepath.Join(root, e.file)
+		}
 		read := source
 		if edited, ok := replace[source]; ok {
 			read = edited
@@ -101,6 +105,13 @@ func (p planted) overlay(root, dir string) (string, error) {
 			return "", err
 		}
 		replace[source] = edited
+	}
+	for source, text := range p.adds {
+		added := filepath.Join(dir, filepath.Base(source))
+		if err := os.WriteFile(added, []byte(text), 0o600); err != nil {
+			return "", err
+		}
+		replace[source] = added
 	}
 	text, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {

@@ -18,29 +18,33 @@ import (
 // scenario is one way to break a cluster, and what has to hold meanwhile and afterwards.
 type scenario struct {
 	name string
-	// rounds is how often it happens: in a run of a merge, and in a long one.
+	// rounds is how often it happens: in a run of a merge, and in a long one. With 0 a merge leaves it out, unless it is
+	// asked for.
 	rounds, long int
 	// root says that it needs a lab with networks and disks.
 	root bool
 	// least is how many calls a second must be answered: with fewer the judge's verdict means nothing.
 	least int
 	run   func(context.Context, *run) error
+	// clock says that it needs servers whose clocks can be set. It comes last: no other runs on them.
+	clock bool
 }
 
 var scenarios = []scenario{
-	{"leader-kill", 4, 100, false, 40, leaderKill},
-	{"leader-exit", 4, 50, false, 40, leaderExit},
-	{"leader-cut", 2, 30, true, 40, leaderCut},
-	{"leader-deaf", 1, 15, true, 40, leaderDeaf},
-	{"leader-mute", 1, 15, true, 40, leaderMute},
-	{"leader-stop", 1, 15, false, 40, leaderStop},
-	{"bad-network", 1, 5, true, 10, badNetwork},
-	{"slow-disk", 1, 5, true, 10, slowDisk},
-	{"full-disk", 1, 5, true, 40, fullDisk},
-	{"failed-sync", 1, 5, true, 40, failedSync},
-	{"rolling-restart", 1, 30, false, 40, rollingRestart},
-	{"rolling-reboot", 1, 30, false, 20, rollingReboot},
-	{"no-quorum", 1, 1, false, 0, noQuorum},
+	{"leader-kill", 4, 100, false, 40, leaderKill, false},
+	{"leader-exit", 4, 50, false, 40, leaderExit, false},
+	{"leader-cut", 2, 30, true, 40, leaderCut, false},
+	{"leader-deaf", 1, 15, true, 40, leaderDeaf, false},
+	{"leader-mute", 1, 15, true, 40, leaderMute, false},
+	{"leader-stop", 1, 15, false, 40, leaderStop, false},
+	{"bad-network", 1, 5, true, 10, badNetwork, false},
+	{"slow-disk", 1, 5, true, 10, slowDisk, false},
+	{"full-disk", 1, 5, true, 40, fullDisk, false},
+	{"failed-sync", 1, 5, true, 40, failedSync, false},
+	{"rolling-restart", 1, 30, false, 40, rollingRestart, false},
+	{"rolling-reboot", 1, 30, false, 20, rollingReboot, false},
+	{"no-quorum", 1, 1, false, 0, noQuorum, false},
+	{"clock-jump", 0, 10, false, 40, clockJump, true},
 }
 
 // run is one scenario on one cluster.
