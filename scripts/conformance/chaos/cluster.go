@@ -22,6 +22,7 @@ type cluster struct {
 	servers []*server
 	client  *lab.Host
 	api     *api
+	binary  string
 }
 
 const (
@@ -43,7 +44,7 @@ func newCluster(ctx context.Context, binary, dir string, n int) (*cluster, error
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{lab: l, client: l.Hosts()[n], api: newAPI(l.Hosts()[n])}
+	c := &cluster{binary: binary, lab: l, client: l.Hosts()[n], api: newAPI(l.Hosts()[n])}
 	for _, h := range l.Hosts()[:n] {
 		at := func(port int) string { return fmt.Sprintf("%s:%d", h.Addr, port) }
 		c.servers = append(c.servers, &server{host: h, http: at(httpPort), dns: at(dnsPort), raft: at(raftPort)})

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -26,9 +27,9 @@ import (
 
 // options are what scripts/chaos hands over.
 type options struct {
-	curia, dir, out, command, commit, root string
-	only                                   *regexp.Regexp
-	long, planted                          bool
+	curia, older, dir, out, command, commit, root string
+	only                                          *regexp.Regexp
+	long, planted                                 bool
 }
 
 // progress tells on standard error what happens, since the table comes late.
@@ -41,6 +42,7 @@ func main() {
 	defer stop()
 	var o options
 	flag.StringVar(&o.curia, "curia", "", "path of the server")
+	flag.StringVar(&o.older, "older", "", "path of a server of the release before")
 	flag.StringVar(&o.dir, "dir", "", "directory for data and histories")
 	flag.StringVar(&o.out, "o", "", "also write the report to this file")
 	flag.StringVar(&o.command, "command", "chaos", "command to report")
@@ -134,7 +136,7 @@ func oneLine(s string) string {
 
 // one runs a scenario under load, and judges what the clients saw and what the servers hold afterwards.
 func one(ctx context.Context, o options, c *cluster, s scenario, rows *[]row) (well bool, err error) {
-	r := &run{cluster: c, rounds: max(s.rounds, 1), long: o.long, rows: rows, name: s.name}
+	r := &run{cluster: c, rounds: max(s.rounds, 1), long: o.long, rows: rows, name: s.name, older: cmp.Or(o.older, c.binary)}
 	if o.long {
 		r.rounds = s.long
 	}

@@ -42,6 +42,7 @@ var scenarios = []scenario{
 	{"full-disk", 1, 5, true, 40, fullDisk, false},
 	{"failed-sync", 1, 5, true, 40, failedSync, false},
 	{"rolling-restart", 1, 30, false, 40, rollingRestart, false},
+	{"rolling-upgrade", 0, 5, false, 40, rollingUpgrade, false},
 	{"rolling-reboot", 1, 30, false, 20, rollingReboot, false},
 	{"no-quorum", 1, 1, false, 0, noQuorum, false},
 	{"clock-jump", 0, 10, false, 40, clockJump, true},
@@ -56,6 +57,7 @@ type run struct {
 	rows   *[]row
 	failed bool
 	name   string
+	older  string // the binary of the release before
 	healed []time.Duration // from the end of each fault until all servers took part again
 }
 
@@ -438,32 +440,56 @@ func (r *run) badDisk(ctx context.Context, what string, d lab.Disk) error {
 // that the cluster is whole.
 func rollingRestart(ctx context.Context, r *run) error {
 	for range r.rounds {
-		leader, err := r.leader(ctx)
-		if err != nil {
+		if err := r.roll(ctx, "during three planned restarts", func(*server) error { return nil }); err != nil {
 			return err
 		}
-		order := append(r.others(leader), leader)
-		reads := startReads(ctx, r.cluster)
-		var total time.Duration
-		var probes []*probe
-		for _, s := range order {
-			reads.without(s)
-			gap, p, err := r.during(ctx, func() error { return s.host.Stop(30 * time.Second) }, s)
-			probes = append(probes, p)
-			if err == nil {
-				err = r.again(ctx, p)
+	}
+	return nil
+}
+
+// rollingUpgrade is R9 with two releases: each server is restarted as the older one, and then as the newer one again.
+func rollingUpgrade(ctx context.Context, r *run) error {
+	for range r.rounds {
+		for _, binary := range []string{r.older, r.binary} {
+			what := "during three planned upgrades"
+			if binary == r.older {
+				what = "during three planned downgrades"
 			}
-			if err != nil {
-				reads.end()
+			if err := r.roll(ctx, what, func(s *server) error { return r.launch(s, binary) }); err != nil {
 				return err
 			}
-			total += gap
 		}
-		reads.end()
-		r.figure(total <= 1500*time.Millisecond, "R9 nobody can write during three planned restarts", "≤ 1.5s", "%s in all", short(total))
-		r.check(reads.failed == 0 && reads.count >= 100, "R9 stale reads that failed meanwhile", "0 of ≥ 100", "%d of %d%s", reads.failed, reads.count, reads.reason())
-		r.check(reads.dnsFailed == 0 && reads.dns >= 100, "R9 DNS answers that failed meanwhile", "0 of ≥ 100", "%d of %d%s", reads.dnsFailed, reads.dns, reads.reason())
 	}
+	return nil
+}
+
+// roll ends one server after the other as planned, the leader last, and starts it by do, or as it was.
+func (r *run) roll(ctx context.Context, when string, do func(*server) error) error {
+	leader, err := r.leader(ctx)
+	if err != nil {
+		return err
+	}
+	reads := startReads(ctx, r.cluster)
+	var total time.Duration
+	for _, s := range append(r.others(leader), leader) {
+		reads.without(s)
+		gap, p, err := r.during(ctx, func() error { return s.host.Stop(30 * time.Second) }, s)
+		if err == nil {
+			err = do(s)
+		}
+		if err == nil {
+			err = r.again(ctx, p)
+		}
+		if err != nil {
+			reads.end()
+			return err
+		}
+		total += gap
+	}
+	reads.end()
+	r.figure(total <= 1500*time.Millisecond, "R9 nobody can write "+when, "≤ 1.5s", "%s in all", short(total))
+	r.check(reads.failed == 0 && reads.count >= 100, "R9 stale reads that failed "+when, "0 of ≥ 100", "%d of %d%s", reads.failed, reads.count, reads.reason())
+	r.check(reads.dnsFailed == 0 && reads.dns >= 100, "R9 DNS answers that failed "+when, "0 of ≥ 100", "%d of %d%s", reads.dnsFailed, reads.dns, reads.reason())
 	return nil
 }
 
