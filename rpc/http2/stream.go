@@ -1,0 +1,295 @@
+package http2
+
+import (
+	"errors"
+	"io"
+	"time"
+)
+
+// Stream is one exchange. Of its methods, those that send are called by one goroutine at a time, those that receive by
+// one, and Reset by any.
+type Stream struct {
+	c  *Conn
+	id uint32
+
+	// Of what comes:
+	heads    []byte // that were not read yet
+	head     []byte // that was
+	headOff  int
+	hasHead  bool // the last one has come
+	headOnly bool
+	large    bool // the head was too large to be kept
+	in       []byte
+	lent     []byte // what was read last
+	inEnded  bool
+	rear     []byte // trailers
+	length   int64  // that has to come; -1 for whatever does
+	received int64  // of the window that the peer has
+	credit   int64  // that it has not been told of
+	total    int64
+	wakeIn   chan struct{}
+	waits    bool
+	inBy     time.Time
+
+	// Of what goes:
+	ended    bool // all of it
+	window   int64
+	trailers []byte // that are being written
+	wakeOut  chan struct{}
+	sends    bool // waits until it can
+	outBy    time.Time
+
+	err   error // why it has ended
+	onEnd io.Closer
+	stop  [2]bool // reading and writing were interrupted
+}
+
+// unborn is a stream that has no number yet. The lock is held.
+func (c *Conn) unborn() *Stream {
+	var s *Stream
+	if n := len(c.free); n > 0 {
+		s = c.free[n-1]
+		c.free = c.free[:n-1]
+	} else {
+		s = &Stream{wakeIn: make(chan struct{}, 1), wakeOut: make(chan struct{}, 1)}
+	}
+	drained(s.wakeIn)
+	drained(s.wakeOut)
+	*s = Stream{
+		c: c, heads: s.heads[:0], head: s.head[:0], in: s.in[:0], lent: s.lent[:0], rear: s.rear[:0],
+		wakeIn: s.wakeIn, wakeOut: s.wakeOut, length: -1, received: streamWindow,
+	}
+	return s
+}
+
+func drained(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+	}
+}
+
+// stream makes a stream with a number. The lock is held.
+func (c *Conn) stream(id uint32) *Stream {
+	s := c.unborn()
+	c.name(s, id)
+	return s
+}
+
+func (c *Conn) name(s *Stream, id uint32) {
+	s.id, s.window = id, c.first
+	c.streams[id] = s
+}
+
+// Open begins an exchange, whose request is sent with Send. Release has to be called.
+func (c *Conn) Open() (*Stream, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil || c.draining || c.nextID > maxStreamID || len(c.streams)+c.opening >= int(c.theirs) {
+		return nil, ErrFull
+	}
+	c.opening++
+	return c.unborn(), nil
+}
+
+// ErrFull is that no exchange can be begun over a connection.
+var ErrFull = errors.New("http2: no exchange can be begun")
+
+var errEnded = errors.New("http2: the message has ended")
+
+// start has a stream served. The lock is held.
+func (c *Conn) start(s *Stream) {
+	c.running++
+	select {
+	case c.work <- s:
+	default:
+		c.served.Add(1)
+		go c.serve(s)
+	}
+}
+
+// maxIdling is how many goroutines wait for the next stream.
+const maxIdling = 64
+
+// serve serves one stream after the other.
+func (c *Conn) serve(s *Stream) {
+	defer c.served.Done()
+	for ok := true; ok; {
+		c.o.Serve(s)
+		c.mu.Lock()
+		if s.err == nil && (!s.ended || !s.inEnded) { // an answer was all that was wanted
+			s.reset(or(s.ended, NoError, Cancel))
+		}
+		c.drop(s)
+		c.running--
+		stay := c.idling < maxIdling && c.err == nil
+		if stay {
+			c.idling++
+		}
+		c.mu.Unlock()
+		if !stay {
+			return
+		}
+		s, ok = <-c.work
+		c.mu.Lock()
+		c.idling--
+		c.mu.Unlock()
+	}
+}
+
+// drop forgets a stream. The lock is held.
+func (c *Conn) drop(s *Stream) {
+	if s.id == 0 {
+		c.opening--
+	} else {
+		_, reset := s.err.(*ResetError)
+		c.past.add(s.id, reset)
+		delete(c.streams, s.id)
+	}
+	c.consumed(len(s.in) + len(s.lent))
+	s.onEnd = nil
+	if len(c.free) < maxFree && cap(s.in) <= maxRoom && cap(s.lent) <= maxRoom && cap(s.heads) <= maxRoom {
+		c.free = append(c.free, s)
+	}
+	if c.server {
+		c.calm.earn(2)
+	}
+	c.finishLocked()
+}
+
+// maxFree is how many streams are kept to be used again.
+const maxFree = 64
+
+// Release ends an exchange. One that is not over is broken off.
+func (s *Stream) Release() {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.err == nil && s.id != 0 && (!s.ended || !s.inEnded) {
+		s.reset(or(s.inEnded, NoError, Cancel))
+	}
+	c.drop(s)
+}
+
+// Reset breaks an exchange off.
+func (s *Stream) Reset(code Code) {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.err == nil {
+		s.reset(code)
+	}
+}
+
+// Close breaks an exchange off that nobody wants any more.
+func (s *Stream) Close() error {
+	s.Reset(Cancel)
+	return nil
+}
+
+// reset tells the peer that a stream is broken off. The lock is held.
+func (s *Stream) reset(code Code) {
+	if s.id != 0 && !(s.ended && s.inEnded) {
+		s.c.out = appendReset(s.c.out, s.id, code)
+		s.c.kick()
+	}
+	s.end(&ResetError{Code: code})
+}
+
+// end ends a stream with an error. The lock is held.
+func (s *Stream) end(err error) {
+	if s.err != nil {
+		return
+	}
+	s.err = err
+	s.signal()
+	s.signalSend()
+	if s.onEnd != nil {
+		s.onEnd.Close()
+		s.onEnd = nil
+	}
+}
+
+// OnEnd has something closed when the stream ends before it is over; nil does not. It reports whether it has not yet.
+func (s *Stream) OnEnd(to io.Closer) bool {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.onEnd = to
+	return s.err == nil
+}
+
+// Err is why the stream ended before it was over, nil when it did not.
+func (s *Stream) Err() error {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.err
+}
+
+func (s *Stream) signal() {
+	if s.waits {
+		select {
+		case s.wakeIn <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *Stream) signalSend() {
+	if s.sends {
+		select {
+		case s.wakeOut <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// wake has all streams go on that something came for.
+func (c *Conn) wake() {
+	if len(c.woken) == 0 {
+		return
+	}
+	c.mu.Lock()
+	for _, s := range c.woken {
+		s.signal()
+	}
+	c.mu.Unlock()
+	clear(c.woken)
+	c.woken = c.woken[:0]
+}
+
+// tick is how exact the times are that streams wait until.
+const tick = 50 * time.Millisecond
+
+// clock has the streams look at their times that wait until one. The lock is held.
+func (c *Conn) clock() {
+	if c.ticking {
+		return
+	}
+	c.ticking = true
+	if c.ticker == nil {
+		c.ticker = time.AfterFunc(tick, c.ticked)
+	} else {
+		c.ticker.Reset(tick)
+	}
+}
+
+func (c *Conn) ticked() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ticking = false
+	if c.err != nil {
+		return
+	}
+	now := time.Now()
+	for _, s := range c.streams {
+		if s.waits && !s.inBy.IsZero() && !now.Before(s.inBy) {
+			s.signal()
+		}
+		if s.sends && !now.Before(s.outBy) {
+			s.signalSend()
+		}
+	}
+	if len(c.streams) > 0 {
+		c.clock()
+	}
+}
