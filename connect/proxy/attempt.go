@@ -71,6 +71,7 @@ func (x *exchange) attempt(d near, hash uint64) {
 
 // abandon ends an attempt that is followed by another.
 func (x *exchange) abandon(next verdict, err error) {
+	x.near.passOn(nil)
 	x.up.release(x.refit, time.Now())
 	x.up, x.refit = nil, false
 	if next == afresh {

@@ -66,7 +66,13 @@ func (x *exchange) appendResponse(b []byte, h *wire.Head, text []byte, drop uint
 		return b, err
 	}
 	b = strconv.AppendInt(append(b, "HTTP/1.1 "...), int64(h.Status), 10)
-	b = append(append(append(b, ' '), h.Reason.Of(text)...), "\r\n"...)
+	b = append(b, ' ')
+	if h.Reason.From < h.Reason.To {
+		b = append(b, h.Reason.Of(text)...)
+	} else { // HTTP/2 has none
+		b = append(b, http.StatusText(h.Status)...)
+	}
+	b = append(b, "\r\n"...)
 	b = appendFields(b, h, text, drop, x.named, &x.leg.response)
 	return append(b, x.leg.response.lines...), nil
 }
@@ -104,7 +110,7 @@ func (d *downstream) respond(h *wire.Head, text []byte) error {
 }
 
 // body implements near.
-func (d *downstream) body(part []byte) error { return d.writer.body(d.goes, part) }
+func (d *downstream) body(part []byte, _ bool) error { return d.writer.body(d.goes, part) }
 
 // finish implements near.
 func (d *downstream) finish(trailers []byte) error {

@@ -28,8 +28,9 @@ type near interface {
 	interim(h *wire.Head, text []byte) error
 	// respond begins the response. An error of package wire means that this cannot be one, and nothing was written.
 	respond(h *wire.Head, text []byte) error
-	// body adds a part of the response, finish its end, and flush writes what there is so far.
-	body(part []byte) error
+	// body adds a part of the response, which may be known to be the last, finish its end, and flush writes what there is
+	// so far.
+	body(part []byte, last bool) error
 	finish(trailers []byte) error
 	flush() error
 	// answer is a whole response in place of an endpoint's, with more fields in lines. It reports whether it was written.
@@ -68,6 +69,8 @@ type far interface {
 	buffered() bool
 	trailers() []byte
 	taken() int64
+	// last reports whether nothing comes behind the part that next returned, not even trailers.
+	last() bool
 	// tunnel is the connection once the protocol has changed, and rest what came behind the response.
 	tunnel() (c net.Conn, rest []byte)
 

@@ -17,11 +17,12 @@ import (
 type host struct {
 	key     hostKey
 	expect  []connect.ID
-	current atomic.Pointer[generation] // of the TLS configuration
+	current [2]atomic.Pointer[generation] // of the TLS configuration, that offers HTTP/2 and that does not
 
 	mu      sync.Mutex
 	idle    []*upstream // the last one that was used is the last
 	retired bool
+	hops    hopSet
 }
 
 // hostKey tells hosts apart. Connections of different callers do not mix where the endpoint is told about them.
@@ -32,6 +33,7 @@ type hostKey struct {
 	serverName string
 	keepIdle   time.Duration
 	maxIdle    int
+	http2      bool // without being asked
 }
 
 // socket is where something listens.
@@ -48,7 +50,7 @@ func (t *Target) identity() string {
 }
 
 func keyOf(t *Target, e Endpoint) hostKey {
-	return hostKey{socket{e.Network, e.Address}, t.Certs, t.identity(), t.ServerName, or(t.KeepIdle, defaultKeepIdle), or(t.MaxIdle, defaultMaxIdle)}
+	return hostKey{socket{e.Network, e.Address}, t.Certs, t.identity(), t.ServerName, or(t.KeepIdle, defaultKeepIdle), or(t.MaxIdle, defaultMaxIdle), t.HTTP2}
 }
 
 func newHost(t *Target, key hostKey) *host { return &host{key: key, expect: t.Identities} }
@@ -64,20 +66,27 @@ func (h *host) generation() uint64 {
 // sessions is how many sessions can be gone on with. One is used once.
 const sessions = 16
 
-func (h *host) tls() *tls.Config {
+func (h *host) tls(http2 bool) *tls.Config {
 	n := h.generation()
-	if g := h.current.Load(); g != nil && g.number == n {
+	current := &h.current[0]
+	if http2 {
+		current = &h.current[1]
+	}
+	if g := current.Load(); g != nil && g.number == n {
 		return g.config
 	}
 	config := modern(connect.ClientTLS(h.key.certs, h.expect...))
 	config.ServerName = h.key.serverName
+	if http2 {
+		config.NextProtos = []string{protoHTTP2, protoHTTP1}
+	}
 	config.ClientSessionCache = tls.NewLRUClientSessionCache(sessions)
-	h.current.Store(&generation{n, config})
+	current.Store(&generation{n, config})
 	return config
 }
 
-// dial makes a connection for a caller, with all that comes before its first byte.
-func (h *host) dial(t *Target, c *client) (net.Conn, error) {
+// dial makes a connection for a caller, with all that comes before its first byte. It may be one of HTTP/2.
+func (h *host) dial(t *Target, c *client, http2 bool) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), or(t.ConnectTimeout, defaultConnectTimeout))
 	defer cancel()
 	var d net.Dialer
@@ -97,7 +106,7 @@ func (h *host) dial(t *Target, c *client) (net.Conn, error) {
 	if h.key.certs == nil {
 		return conn, nil
 	}
-	secure := tls.Client(&cork{Conn: newRecords(conn)}, h.tls())
+	secure := tls.Client(&cork{Conn: newRecords(conn)}, h.tls(http2))
 	if err := c.listening.proxy.shake(ctx, secure); err != nil {
 		conn.Close()
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/rpc/http1/wire"
+	"github.com/curia-mesh/curia/rpc/http2"
 )
 
 // downstream is a client's connection for requests over HTTP/1.1, one after the other.
@@ -89,10 +90,33 @@ func (d *downstream) wait(conf *Listener, first bool) bool {
 	if d.fill() != nil || !d.client.state.CompareAndSwap(waiting, busy) {
 		return false
 	}
+	if first && d.preface() {
+		return false
+	}
 	if text := d.in[d.reader.r:d.reader.w]; len(text) < 4 || string(text[len(text)-4:]) != "\r\n\r\n" { // there is more to wait for
 		d.patience(time.Now(), or(conf.HeadTime, defaultHeadTime))
 	}
 	return true
+}
+
+// preface goes on with HTTP/2 where the client begins with that.
+func (d *downstream) preface() bool {
+	for {
+		text := d.in[d.reader.r:d.reader.w]
+		n := min(len(text), len(http2.Preface))
+		if string(text[:n]) != http2.Preface[:n] {
+			return false
+		}
+		if n == len(http2.Preface) {
+			d.reader.r = d.reader.w
+			d.client.raw.SetDeadline(time.Time{})
+			serveHTTP2(d.client, text)
+			return true
+		}
+		if d.fill() != nil {
+			return false // reading on will tell
+		}
+	}
 }
 
 func (d *downstream) borrow(conf *Listener) {

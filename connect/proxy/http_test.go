@@ -559,7 +559,7 @@ func TestUpgrade(t *testing.T) {
 	io.WriteString(c, " there")
 	c.CloseWrite()
 	said, err := io.ReadAll(c)
-	if want := "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nwelcome hello there bye"; string(said) != want || err != nil {
+	if want := "HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nwelcome hello there bye"; string(said) != want || err != nil {
 		t.Errorf("%q, %v", said, err)
 	}
 	for _, other := range []string{"h2c", "TLS/1.0", "websocket, h2c"} {

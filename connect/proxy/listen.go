@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -45,8 +46,9 @@ type client struct {
 
 	forwarded []byte // fields that say for whom a request is, where the caller is not trusted to
 
-	mu    sync.Mutex
-	other io.Closer // what it is passed on to
+	mu     sync.Mutex
+	shared *shared   // when many exchanges go on over it
+	other  io.Closer // what it is passed on to
 }
 
 // States of a connection.
@@ -63,8 +65,8 @@ func newListening(p *Proxy, l net.Listener, c *Listener) *listening {
 }
 
 func (l *listening) configure(c *Listener) {
-	if c.Certs != nil && (l.server == nil || l.server.certs != c.Certs) {
-		l.server = &serverTLS{certs: c.Certs}
+	if http := c.Protocol == HTTP; c.Certs != nil && (l.server == nil || l.server.certs != c.Certs || l.server.http != http) {
+		l.server = &serverTLS{certs: c.Certs, http: http}
 	}
 	l.config.Store(c)
 }
@@ -92,6 +94,7 @@ func (l *listening) stop() {
 		if c.state.CompareAndSwap(waiting, closing) {
 			c.raw.Close()
 		}
+		c.drain()
 	}
 }
 
@@ -157,6 +160,23 @@ func (c *client) cut() {
 	}
 }
 
+// share takes note that many exchanges go on. It reports whether more may come.
+func (c *client) share(n *shared) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shared = n
+	return !c.listening.stopping.Load()
+}
+
+// drain has the caller begin no more exchanges, where many go on.
+func (c *client) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shared != nil {
+		c.shared.Drain()
+	}
+}
+
 // passOn takes note of the connection that this one is passed on to. It reports whether it may be.
 func (c *client) passOn(to io.Closer) bool {
 	c.mu.Lock()
@@ -198,6 +218,10 @@ func (c *client) serve() {
 		return
 	}
 	if conf.Protocol == HTTP {
+		if t, ok := c.conn.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == protoHTTP2 {
+			serveHTTP2(c, nil)
+			return
+		}
 		serveHTTP(c)
 		return
 	}

@@ -35,6 +35,7 @@ type request struct {
 	trailers []byte
 	upgrade  []byte // to another protocol; nil for none
 	te       bool   // the caller takes trailers
+	secure   bool   // it goes over TLS
 }
 
 // append renders the head.

@@ -42,6 +42,7 @@ type Proxy struct {
 	clusters  map[clusterKey]*cluster
 	ended     bool
 	served    sync.WaitGroup
+	carried   sync.WaitGroup // connections to endpoints that many exchanges share
 }
 
 // maxHandshakes is how many handshakes may be under way at once, so that many callers who come back together leave time
@@ -322,4 +323,5 @@ func (p *Proxy) drain() {
 		h.retire()
 	}
 	p.mu.Unlock()
+	p.carried.Wait()
 }

@@ -90,7 +90,7 @@ func (x *exchange) passBody(d near, came int64) {
 			d.abort()
 			return
 		}
-		if d.body(part) != nil {
+		if d.body(part, x.up.last()) != nil {
 			x.lost(d)
 			return
 		}

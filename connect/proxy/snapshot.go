@@ -17,7 +17,7 @@ type Protocol uint8
 // The protocols.
 const (
 	TCP  Protocol = iota // bytes, whatever they mean
-	HTTP                 // HTTP/1.1
+	HTTP                 // HTTP/1.1 and HTTP/2, as the caller begins
 )
 
 // Certs is what a service shows and believes. No method blocks; many goroutines call them at once.
@@ -81,6 +81,10 @@ type Target struct {
 	Certs      Certs
 	Identities []connect.ID
 	ServerName string
+
+	// HTTP2 speaks HTTP/2 with the endpoints without asking, as applications want it that know nothing else. Over TLS it is
+	// spoken where both sides do anyway.
+	HTTP2 bool
 
 	// SendProxy is the version of the PROXY protocol that endpoints are told the caller's address in; 0 for none.
 	SendProxy int

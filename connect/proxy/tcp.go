@@ -68,7 +68,7 @@ func (c *client) reach(t *Target, hash uint64) (*balance.Endpoint, net.Conn, err
 			break
 		}
 		begun := time.Now()
-		up, err := kept(end).dial(t, c)
+		up, err := kept(end).dial(t, c, false)
 		if err == nil {
 			return end, up, nil
 		}

@@ -18,6 +18,7 @@ import (
 // of one resume no session of another.
 type serverTLS struct {
 	certs   Certs
+	http    bool // offers its versions
 	current atomic.Pointer[generation]
 }
 
@@ -33,6 +34,9 @@ func (s *serverTLS) config() *tls.Config {
 		return g.config
 	}
 	g := &generation{n, modern(connect.ServerTLS(s.certs))}
+	if s.http {
+		g.config.NextProtos = []string{protoHTTP2, protoHTTP1}
+	}
 	s.current.Store(g)
 	return g.config
 }

@@ -31,6 +31,14 @@ func (h *host) take(t *Target, now time.Time) far {
 	if t.SendProxy > 0 { // it would tell of another caller
 		return nil
 	}
+	if h.shares(t) {
+		if f := h.board(); f != nil {
+			return f
+		}
+		if h.key.http2 {
+			return nil
+		}
+	}
 	for {
 		h.mu.Lock()
 		n := len(h.idle)
@@ -79,6 +87,7 @@ func (h *host) sweep(now time.Time) {
 	}
 	clear(h.idle[len(kept):])
 	h.idle = kept
+	h.leaving(false)
 }
 
 // retire keeps no connection any more.
@@ -90,6 +99,7 @@ func (h *host) retire() {
 		u.raw.Close()
 	}
 	h.idle = nil
+	h.leaving(true)
 }
 
 func (h *host) revive() {
@@ -101,8 +111,15 @@ func (h *host) revive() {
 // connect makes a new connection for exchanges.
 func (h *host) connect(t *Target, c *client) (far, error) {
 	n := h.generation()
-	conn, err := h.dial(t, c)
-	if err != nil {
+	var conn net.Conn
+	var err error
+	if h.shares(t) {
+		f, plain, err := h.share(t, c)
+		if f != nil || err != nil {
+			return f, err
+		}
+		conn = plain
+	} else if conn, err = h.dial(t, c, false); err != nil {
 		return nil, err
 	}
 	u := &upstream{host: h, generation: n, raw: conn, reader: reader{conn: conn}, writer: writer{conn: conn, part: defaultPart, time: defaultPartTime}}
@@ -244,6 +261,9 @@ func (u *upstream) begin(length int64, idle time.Duration, limit time.Time) {
 	u.limit = limit
 	u.reader.begin(length, 1, idle)
 }
+
+// last implements far.
+func (u *upstream) last() bool { return u.reader.ended && u.reader.length != wire.Chunked }
 
 // taken implements far.
 func (u *upstream) taken() int64 { return u.reader.total }

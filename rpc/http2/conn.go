@@ -71,7 +71,8 @@ type Conn struct {
 	waiting int    // streams that wait until they can write
 	credit  int64  // bytes that were taken, of which the peer has not been told
 
-	draining bool   // no exchange is begun any more
+	draining bool   // no exchange is opened any more
+	goneAway bool   // the peer takes no more
 	warned   bool   // the peer was told that there will be none
 	last     uint32 // the last stream of the peer's
 	past     pastStreams
@@ -214,6 +215,9 @@ func (c *Conn) Load() (n int, room bool) {
 	return n, c.err == nil && !c.draining && n < int(c.theirs) && c.nextID <= maxStreamID
 }
 
+// Secure reports whether it is over TLS.
+func (c *Conn) Secure() bool { return c.o.Secure }
+
 // Connects reports whether the peer takes extended CONNECT.
 func (c *Conn) Connects() bool {
 	c.mu.Lock()
@@ -238,7 +242,12 @@ func (c *Conn) Drain() {
 	c.out = appendGoAway(c.out, maxStreamID, NoError, "")
 	c.out = append(appendFrame(c.out, 8, framePing, 0, 0), drainPing...)
 	c.kick()
+	c.readBy = time.Time{}
+	c.SetReadDeadline(time.Now().Add(drainTime))
 }
+
+// drainTime is how long it is waited for that answer.
+const drainTime = time.Second
 
 // drainPing is a ping that is answered when the peer knows of the first GOAWAY.
 const drainPing = "draining"
@@ -253,9 +262,12 @@ func (c *Conn) refuse() {
 	c.finishLocked()
 }
 
+// empty reports whether no exchange is under way, or about to be.
+func (c *Conn) empty() bool { return len(c.streams)+c.opening == 0 }
+
 // finishLocked ends a connection that has nothing left to do.
 func (c *Conn) finishLocked() {
-	if c.draining && len(c.streams) == 0 && c.err == nil {
+	if c.draining && c.empty() && c.err == nil {
 		c.readBy = time.Time{}
 		c.SetReadDeadline(longAgo)
 	}

@@ -112,7 +112,7 @@ func echo(s *http2.Stream) {
 			s.End([]byte("x-end: " + path + "\r\n"))
 			return
 		}
-		if err != nil || s.Body(part, true) != nil {
+		if err != nil || s.Body(part, false, true) != nil {
 			return
 		}
 	}
@@ -131,7 +131,7 @@ func exchange(c *http2.Conn, m *message, body []byte) (head, answer, rear string
 	sent := make(chan error, 1)
 	go func() { // ends with the body
 		if len(body) > 0 {
-			if err := s.Body(body, true); err != nil {
+			if err := s.Body(body, false, true); err != nil {
 				sent <- err
 				return
 			}

@@ -61,6 +61,12 @@ func (e *Encoder) Field(name, value []byte) {
 	e.field(e.scratch, value)
 }
 
+// Pair adds a field whose value is of two parts.
+func (e *Encoder) Pair(name, value, more []byte) {
+	e.scratch = append(append(append(e.scratch[:0], name...), value...), more...)
+	e.field(e.scratch[:len(name):len(name)], e.scratch[len(name):])
+}
+
 // Text adds a field with a name in lower case.
 func (e *Encoder) Text(name, value string) {
 	e.scratch = append(append(e.scratch[:0], name...), value...)

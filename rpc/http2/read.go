@@ -94,12 +94,12 @@ func (c *Conn) patience() {
 	var by time.Time
 	now := time.Now()
 	switch {
-	case c.draining && len(c.streams) == 0:
+	case c.draining && c.empty():
 		by = longAgo
 	case c.server && !c.settled || c.r < c.w || c.blockOf != 0: // something has begun
 		by = now.Add(c.o.Patience)
 	case c.warned && !c.draining:
-		by = now.Add(time.Second)
+		by = now.Add(drainTime)
 	case len(c.streams) > 0:
 		by = now.Add(probeAfter)
 	case c.o.Idle > 0:
@@ -133,7 +133,7 @@ func (c *Conn) late() error {
 	case c.warned && !c.draining: // it had its moment
 		c.refuse()
 		return nil
-	case c.draining && len(c.streams) == 0:
+	case c.draining && c.empty():
 		return errIdle
 	case c.server && !c.settled || c.r < c.w || c.blockOf != 0:
 		return broken(ProtocolError, "the peer does not go on")
@@ -401,7 +401,7 @@ func (c *Conn) takeGoAway(id uint32, b []byte) error {
 	last := binary.BigEndian.Uint32(b) & maxStreamID
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.draining = true
+	c.draining, c.goneAway = true, true
 	if !c.server {
 		for id, s := range c.streams {
 			if id > last && s.err == nil {

@@ -18,8 +18,8 @@ func (s *Stream) Head(by time.Time) ([]byte, error) {
 			s.head, s.heads, s.headOff = s.heads, s.head[:0], 0
 			break
 		}
-		if s.err != nil {
-			return nil, s.err
+		if err := s.broken(); err != nil {
+			return nil, err
 		}
 		if s.hasHead {
 			return nil, io.ErrUnexpectedEOF
@@ -60,8 +60,8 @@ func (s *Stream) Next(by time.Time) ([]byte, error) {
 			return nil, os.ErrDeadlineExceeded
 		case s.inEnded:
 			return nil, io.EOF
-		case s.err != nil:
-			return nil, s.err
+		case s.broken() != nil:
+			return nil, s.broken()
 		}
 		if err := s.waitIn(by); err != nil {
 			return nil, err
@@ -104,6 +104,14 @@ func (s *Stream) Interrupt(reads, writes bool) {
 	s.stop = [2]bool{reads, writes}
 	s.signal()
 	s.signalSend()
+}
+
+// broken is why nothing comes any more.
+func (s *Stream) broken() error {
+	if s.err != nil {
+		return s.err
+	}
+	return s.c.err
 }
 
 // waitIn waits until something has come. The lock is let go.

@@ -21,7 +21,7 @@ func (s *Stream) Send(f Fields, body []byte, whole, now bool) error {
 		return err
 	}
 	if s.id == 0 {
-		if c.draining || c.nextID > maxStreamID {
+		if c.goneAway || c.nextID > maxStreamID {
 			return ErrFull
 		}
 		c.opening--
@@ -40,8 +40,22 @@ func (s *Stream) Send(f Fields, body []byte, whole, now bool) error {
 	return nil
 }
 
+// Begun reports whether the peer may know of the exchange.
+func (s *Stream) Begun() bool {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.id != 0
+}
+
 // HeadOnly says that the response has no body, whatever its head says.
 func (s *Stream) HeadOnly() { s.headOnly = true }
+
+// Patient lets the peer take all the time for what is written.
+func (s *Stream) Patient() {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.patient = true
+}
 
 func (s *Stream) sendable() error {
 	switch {
@@ -93,12 +107,12 @@ func (c *Conn) split(at int, flags byte) {
 	}
 }
 
-// Body writes more of the body, or leaves it to the next flush.
-func (s *Stream) Body(b []byte, now bool) error {
+// Body writes more of the body, perhaps its end, or leaves it to the next flush.
+func (s *Stream) Body(b []byte, whole, now bool) error {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := s.data(b, false); err != nil {
+	if err := s.data(b, whole); err != nil {
 		return err
 	}
 	if now {
@@ -120,7 +134,7 @@ func (s *Stream) data(b []byte, last bool) error {
 			if began.IsZero() {
 				began = time.Now()
 			}
-			if err := s.waitOut(began.Add(c.o.Patience)); err != nil {
+			if err := s.waitOut(began); err != nil {
 				return err
 			}
 			continue
@@ -140,8 +154,12 @@ func (s *Stream) data(b []byte, last bool) error {
 }
 
 // waitOut waits until the windows or the connection may have room. The lock is let go.
-func (s *Stream) waitOut(by time.Time) error {
+func (s *Stream) waitOut(began time.Time) error {
 	c := s.c
+	by := began.Add(c.o.Patience)
+	if s.patient {
+		by = began.AddDate(1, 0, 0)
+	}
 	if !time.Now().Before(by) {
 		return os.ErrDeadlineExceeded
 	}

@@ -37,6 +37,7 @@ type Stream struct {
 	trailers []byte // that are being written
 	wakeOut  chan struct{}
 	sends    bool // waits until it can
+	patient  bool
 	outBy    time.Time
 
 	err   error // why it has ended

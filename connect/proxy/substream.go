@@ -1,0 +1,231 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/curia-mesh/curia/rpc/http1/wire"
+	"github.com/curia-mesh/curia/rpc/http2"
+)
+
+// shared is a client's connection of HTTP/2.
+type shared struct {
+	*http2.Conn
+	client *client
+	mu     sync.Mutex
+	live   map[*substream]struct{} // exchanges under way
+}
+
+// serveHTTP2 serves a connection of HTTP/2, of which something was read already, to its end.
+func serveHTTP2(c *client, early []byte) {
+	conf := c.listening.config.Load()
+	n := &shared{client: c, live: map[*substream]struct{}{}}
+	under := corkOf(c.conn)
+	n.Conn = http2.New(c.conn, early, http2.Options{
+		Serve: n.serve, MaxStreams: maxStreams, MaxHead: or(conf.MaxHead, defaultHead), Patience: or(conf.PartTime, defaultPartTime),
+		Idle: or(conf.IdleTime, defaultIdle), Secure: c.conn != c.raw,
+		Write: func(b []byte) error {
+			_, err := under.through(c.conn, b)
+			return err
+		},
+	})
+	if !c.share(n) {
+		n.Drain()
+	}
+	n.Run()
+}
+
+// maxStreams is how many exchanges a caller may have under way over a connection.
+const maxStreams = 1000
+
+// substream is one exchange over a connection of HTTP/2.
+type substream struct {
+	s    *http2.Stream
+	of   *shared
+	head wire.Head
+	text []byte
+	exchange
+	part    time.Duration // that a part of the body may take
+	out     *wire.Head    // of the response that is encoded
+	from    []byte
+	omit    uint32
+	code    int
+	extra   string // fields of an answer of our own
+	rpcCode int    // its code; -1 for none
+	reason  string
+	started bool // the response
+	rpc     bool // the request is one of gRPC
+}
+
+var substreams = sync.Pool{New: func() any { return new(substream) }}
+
+// serve carries out an exchange. What goes wrong with one does not end the others.
+func (n *shared) serve(s *http2.Stream) {
+	d := substreams.Get().(*substream)
+	defer func() {
+		if v := recover(); v != nil {
+			s.Reset(http2.InternalError)
+			n.client.listening.proxy.Log.Error("serving a request panicked", "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	d.s, d.of = s, n
+	conf := n.client.listening.config.Load()
+	d.part, d.started, d.rpc, d.rpcCode = or(conf.PartTime, defaultPartTime), false, false, -1
+	if d.read() {
+		n.join(d)
+		d.exchange.run(d, n.client, conf, &d.head, d.text)
+		n.leave(d)
+	}
+	d.s, d.of, d.out, d.from = nil, nil, nil, nil
+	if cap(d.text) <= maxRoom {
+		d.exchange.clear()
+		substreams.Put(d)
+	}
+}
+
+func (n *shared) join(d *substream) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.live[d] = struct{}{}
+}
+
+func (n *shared) leave(d *substream) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.live, d)
+}
+
+// read reads the head of the request.
+func (d *substream) read() bool {
+	text, err := d.s.Head(time.Time{})
+	if err != nil {
+		return false
+	}
+	if d.s.TooLarge() {
+		d.answer(http.StatusRequestHeaderFieldsTooLarge, "the head is too long", "", false, true)
+		return false
+	}
+	d.text = append(d.text[:0], text...)
+	if err := d.head.Parse(d.text); err != nil {
+		e, _ := err.(*wire.Error)
+		if e == nil {
+			d.s.Reset(http2.ProtocolError)
+			return false
+		}
+		d.answer(e.Status, e.Reason, "", false, true)
+		return false
+	}
+	for i := range d.head.Fields {
+		if f := &d.head.Fields[i]; f.Kind == wire.ContentType {
+			d.rpc = isGRPC(f.Value.Of(d.text))
+		}
+	}
+	return true
+}
+
+// next implements near.
+func (d *substream) next() ([]byte, error) { return d.s.Next(time.Now().Add(d.part)) }
+
+// buffered implements near.
+func (d *substream) buffered() bool { return d.s.Buffered() }
+
+// over implements near.
+func (d *substream) over() bool { return d.head.Length == 0 || d.s.Over() }
+
+// rear implements near.
+func (d *substream) rear() []byte { return d.s.Trailers() }
+
+// taken implements near.
+func (d *substream) taken() int64 { return d.s.Total() }
+
+// drain implements near: what is left of a body is the connection's to throw away.
+func (d *substream) drain() bool { return true }
+
+// interrupt implements near.
+func (d *substream) interrupt(on bool) { d.s.Interrupt(on, false) }
+
+// gone implements near.
+func (d *substream) gone() bool { return d.s.Err() != nil }
+
+// passOn implements near.
+func (d *substream) passOn(to io.Closer) bool { return d.s.OnEnd(to) }
+
+// Encode implements http2.Fields.
+func (d *substream) Encode(e *http2.Encoder) {
+	e.Number(":status", int64(d.code))
+	if d.out == nil {
+		d.encodeAnswer(e)
+		return
+	}
+	encodeFields(e, d.out, d.from, d.omit, d.named, &d.leg.response)
+	e.Lines(d.leg.response.lines)
+	if d.out.Declared >= 0 && d.code >= 200 && d.code != http.StatusNoContent {
+		e.Number("content-length", d.out.Declared)
+	}
+}
+
+// interim implements near.
+func (d *substream) interim(h *wire.Head, text []byte) error {
+	if d.shape(h, text, framing) != nil {
+		return nil // it can be done without
+	}
+	return d.s.Send(d, nil, false, true)
+}
+
+func (d *substream) shape(h *wire.Head, text []byte, drop uint32) (err error) {
+	d.out, d.from, d.omit, d.code = h, text, drop, h.Status
+	d.named, err = nominated(d.named[:0], h, text)
+	return err
+}
+
+// respond implements near.
+func (d *substream) respond(h *wire.Head, text []byte) error {
+	drop := hopByHop
+	if h.Length != wire.Chunked {
+		drop |= 1 << wire.Trailer
+	}
+	if err := d.shape(h, text, drop); err != nil {
+		return err
+	}
+	d.started = true
+	d.s.Send(d, nil, h.Length == 0, false) // when it fails, what follows does
+	return nil
+}
+
+// body implements near.
+func (d *substream) body(part []byte, last bool) error { return d.s.Body(part, last, false) }
+
+// finish implements near.
+func (d *substream) finish(trailers []byte) error { return d.s.End(trailers) }
+
+// flush implements near.
+func (d *substream) flush() error { return d.s.Flush() }
+
+// abort implements near.
+func (d *substream) abort() {
+	if d.rpc && d.s.End([]byte("grpc-status: 14\r\ngrpc-message: the response broke off\r\n")) == nil {
+		return
+	}
+	d.s.Reset(http2.InternalError)
+}
+
+// switchOver implements near.
+func (d *substream) switchOver(h *wire.Head, text, rest []byte) error {
+	if err := d.shape(h, text, framing); err != nil {
+		return err
+	}
+	d.code = http.StatusOK
+	return d.s.Send(d, rest, false, true)
+}
+
+// tunnel implements near.
+func (d *substream) tunnel() (net.Conn, []byte) {
+	d.s.Patient()
+	return &tunnelled{Stream: d.s}, nil
+}
+
+var _ near = (*substream)(nil)

@@ -1,0 +1,153 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/curia-mesh/curia/rpc/http1/wire"
+	"github.com/curia-mesh/curia/rpc/http2"
+)
+
+// substreamUp is a stream of HTTP/2 to an endpoint.
+type substreamUp struct {
+	*http2.Stream
+	hop   *hop
+	head  wire.Head
+	used  bool // the connection was there before
+	begun bool // something of the response has come
+	unto  []byte
+	idle  time.Duration
+	limit time.Time
+	err   error // of sending the head
+}
+
+var upstreams = sync.Pool{New: func() any { return new(substreamUp) }}
+
+// send implements far.
+func (u *substreamUp) send(q *request, part []byte, whole bool) error {
+	if view(q.head.Method.Of(q.text)) == http.MethodHead {
+		u.HeadOnly()
+	}
+	u.unto = q.upgrade
+	q.secure = u.hop.Secure()
+	if q.upgrade != nil {
+		whole = false
+	}
+	trailers := whole && len(q.trailers) > 0
+	u.err = u.Send(q, part, whole && !trailers, !trailers)
+	if u.err == nil && trailers {
+		u.err = u.End(q.trailers)
+	}
+	return u.err
+}
+
+// more implements far.
+func (u *substreamUp) more(part []byte) error { return u.Body(part, false, true) }
+
+// finish implements far.
+func (u *substreamUp) finish(trailers []byte) error { return u.End(trailers) }
+
+// interrupt implements far.
+func (u *substreamUp) interrupt(on bool) { u.Interrupt(false, on) }
+
+// receive implements far.
+func (u *substreamUp) receive(x *exchange, headOnly bool, by time.Time) (*wire.Head, []byte, error) {
+	if u.err != nil && !u.Begun() {
+		return nil, nil, untouched(u.err)
+	}
+	for look := firstLook; ; look = min(2*look, lastLook) {
+		now := time.Now()
+		until := now.Add(look)
+		if by.Before(until) {
+			until = by
+		}
+		text, err := u.Head(until)
+		switch {
+		case err == nil:
+			u.begun = true
+			return u.parse(text, headOnly)
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, nil, refusal(err)
+		case !time.Now().Before(by):
+			return nil, nil, errLate
+		case !x.waited():
+			return nil, nil, errAbandoned
+		}
+	}
+}
+
+// parse reads the head of a response.
+func (u *substreamUp) parse(text []byte, headOnly bool) (*wire.Head, []byte, error) {
+	h := &u.head
+	if err := h.ParseResponse(text, headOnly); err != nil {
+		return nil, nil, err
+	}
+	if h.Length < 0 && u.Whole() {
+		h.Length = 0
+	}
+	if u.unto != nil && h.Status == http.StatusOK {
+		h.Status = http.StatusSwitchingProtocols
+	}
+	return h, text, nil
+}
+
+// untouched says that the endpoint has not looked at the request.
+func untouched(err error) error { return fmt.Errorf("%w: %w", errUntouched, err) }
+
+// refusal tells apart what an endpoint did not look at.
+func refusal(err error) error {
+	var reset *http2.ResetError
+	if errors.As(err, &reset) && reset.Peer && reset.Code == http2.RefusedStream {
+		return untouched(err)
+	}
+	return err
+}
+
+// begin implements far.
+func (u *substreamUp) begin(_ int64, idle time.Duration, limit time.Time) {
+	u.idle, u.limit = idle, limit
+}
+
+// next implements far.
+func (u *substreamUp) next() ([]byte, error) {
+	by := time.Now().Add(u.idle)
+	if !u.limit.IsZero() && u.limit.Before(by) {
+		by = u.limit
+	}
+	return u.Next(by)
+}
+
+// buffered implements far.
+func (u *substreamUp) buffered() bool { return u.Buffered() }
+
+// last implements far.
+func (u *substreamUp) last() bool { return u.Whole() }
+
+// trailers implements far.
+func (u *substreamUp) trailers() []byte { return u.Trailers() }
+
+// taken implements far.
+func (u *substreamUp) taken() int64 { return u.Total() }
+
+// tunnel implements far.
+func (u *substreamUp) tunnel() (net.Conn, []byte) {
+	u.Patient()
+	return &tunnelled{Stream: u.Stream}, nil
+}
+
+// stale implements far.
+func (u *substreamUp) stale() bool { return u.used && !u.begun }
+
+// release implements far.
+func (u *substreamUp) release(bool, time.Time) {
+	u.Release()
+	*u = substreamUp{head: u.head}
+	upstreams.Put(u)
+}
+
+var _ far = (*substreamUp)(nil)
