@@ -36,6 +36,30 @@ func (s *State) Checks() map[string]*catalog.Check {
 	return s.checkView
 }
 
+// Sidecars returns the sidecars that were registered within their services, by id.
+func (s *State) Sidecars() map[string]*catalog.Service {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := map[string]*catalog.Service{}
+	for id, svc := range s.services {
+		if svc.parent != "" && svc.row.Kind == catalog.KindConnectProxy {
+			found[id] = svc.row
+		}
+	}
+	return found
+}
+
+// TokenOf returns the secret that a service is registered with, at the moment.
+func (s *State) TokenOf(id string) string {
+	s.mu.Lock()
+	token := ""
+	if svc := s.services[id]; svc != nil {
+		token = svc.token
+	}
+	s.mu.Unlock()
+	return s.secret(token)
+}
+
 // Service returns one service.
 func (s *State) Service(id string) (*catalog.Service, bool) {
 	s.mu.Lock()

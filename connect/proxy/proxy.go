@@ -135,16 +135,33 @@ func (p *Proxy) open(s *Snapshot) (map[socket]net.Listener, error) {
 			continue
 		}
 		l, err := listen(c.Network, c.Address)
+		if err == nil && c.Network == "unix" && c.Mode != 0 {
+			if err = os.Chmod(c.Address, c.Mode); err != nil {
+				l.Close()
+			}
+		}
 		if err != nil {
 			for _, l := range opened {
 				l.Close()
 			}
-			return nil, fmt.Errorf("proxy: listener %q: %w", c.Name, err)
+			return nil, &ListenError{c.Name, err}
 		}
 		opened[c.at()] = l
 	}
 	return opened, nil
 }
+
+// ListenError says which listener of a snapshot could not be opened, and why.
+type ListenError struct {
+	Listener string
+	Err      error
+}
+
+// Error implements error.
+func (e *ListenError) Error() string { return fmt.Sprintf("proxy: listener %q: %v", e.Listener, e.Err) }
+
+// Unwrap is why.
+func (e *ListenError) Unwrap() error { return e.Err }
 
 // listen opens a listener. The file of a socket that nobody listens at, which a process leaves that did not end in order,
 // is in nobody's way.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"os"
 	"time"
 
 	"github.com/curia-mesh/curia/connect"
@@ -31,8 +32,9 @@ type Certs interface {
 // Listener is an address at which connections are taken, and what happens to them. Zero values of limits and times
 // stand for defaults.
 type Listener struct {
-	Name             string // in logs and metrics
-	Network, Address string // "tcp" or "unix"
+	Name             string      // in logs and metrics
+	Network, Address string      // "tcp" or "unix"
+	Mode             os.FileMode // of the file of a unix socket; 0 leaves it to the umask
 	Protocol         Protocol
 	Routes           *Routes // where what comes goes to
 

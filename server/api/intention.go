@@ -72,4 +72,6 @@ var (
 	IntentionCheck = rpc.Method[IntentionQuery, bool]{Name: "Intention.Check", From: rpc.FromAgents}
 	// IntentionAuthorize is what a service asks about who connects to it: it needs the right to be that service.
 	IntentionAuthorize = rpc.Method[IntentionQuery, Authorization]{Name: "Intention.Authorize", From: rpc.FromAgents}
+	// IntentionDefault is whether connections are allowed that no intention speaks of.
+	IntentionDefault = rpc.Method[Nothing, bool]{Name: "Intention.Default", From: rpc.FromAgents}
 )

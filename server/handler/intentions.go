@@ -70,6 +70,15 @@ func registerMatches(r *endpoint.Registry, d Deps) {
 			return new(decision.Verdict == connect.Allow), index, err
 		},
 	})
+	endpoint.AddQuery(r, endpoint.Query[api.Nothing, bool]{
+		Method: api.IntentionDefault,
+		Read: func(*state.Txn, *state.Watch, *api.Nothing) (*bool, uint64, error) {
+			if d.DenyIntentions { // it changes with a restart of the servers: another index tells those who waited before
+				return new(false), 2, nil
+			}
+			return new(true), 1, nil
+		},
+	})
 	endpoint.AddQuery(r, endpoint.Query[api.IntentionQuery, api.Authorization]{
 		Method: api.IntentionAuthorize,
 		Needs:  func(q *api.IntentionQuery) []acl.Need { return need(acl.Service, q.Destination, acl.Write) },

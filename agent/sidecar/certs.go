@@ -1,0 +1,78 @@
+package sidecar
+
+import (
+	"crypto/tls"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect"
+	"github.com/curia-mesh/curia/connect/proxy"
+)
+
+// certs is what one sidecar shows and believes. It outlives snapshots, which change what it holds.
+type certs struct{ current atomic.Pointer[shown] }
+
+var _ proxy.Certs = (*certs)(nil)
+
+// shown is what is shown and believed at one time.
+type shown struct {
+	leaf       *tls.Certificate
+	trust      *connect.Trust
+	generation uint64
+	serial     string
+	until      time.Time
+	roots      *catalog.Roots
+}
+
+// set takes up a certificate and roots, if they are others than before.
+func (c *certs) set(leaf *catalog.IssuedCert, roots *catalog.Roots) error {
+	old := c.current.Load()
+	if old != nil && old.serial == leaf.SerialNumber && sameRoots(old.roots, roots) {
+		return nil
+	}
+	pair, err := tls.X509KeyPair([]byte(leaf.CertPEM), []byte(leaf.PrivateKeyPEM))
+	if err != nil {
+		return fmt.Errorf("certificate of service %q: %w", leaf.Service, err)
+	}
+	var pems []string
+	for _, r := range roots.Roots {
+		pems = append(pems, r.RootCert)
+	}
+	trust, err := connect.NewTrust(roots.TrustDomain, pems...)
+	if err != nil {
+		return fmt.Errorf("roots of the mesh: %w", err)
+	}
+	next := &shown{leaf: &pair, trust: trust, generation: 1, serial: leaf.SerialNumber, until: leaf.ValidBefore, roots: roots}
+	if old != nil {
+		next.generation = old.generation + 1
+	}
+	c.current.Store(next)
+	return nil
+}
+
+// sameRoots reports whether the same roots are believed.
+func sameRoots(a, b *catalog.Roots) bool {
+	if a == b {
+		return true
+	}
+	if a.TrustDomain != b.TrustDomain || len(a.Roots) != len(b.Roots) {
+		return false
+	}
+	for i := range a.Roots {
+		if a.Roots[i].RootCert != b.Roots[i].RootCert {
+			return false
+		}
+	}
+	return true
+}
+
+// Certificate implements proxy.Certs.
+func (c *certs) Certificate() (*tls.Certificate, error) { return c.current.Load().leaf, nil }
+
+// Trust implements proxy.Certs.
+func (c *certs) Trust() (*connect.Trust, error) { return c.current.Load().trust, nil }
+
+// Generation implements proxy.Certs.
+func (c *certs) Generation() uint64 { return c.current.Load().generation }

@@ -1,0 +1,342 @@
+package sidecar
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect"
+)
+
+// collector learns what one sidecar has to know. A registration that changes gets another one, which begins with what
+// the one before knew.
+type collector struct {
+	service *catalog.Service
+	source  Source
+	log     *slog.Logger
+	changed func() // is told of news; it does not block
+
+	mu        sync.Mutex
+	known     Known
+	has       map[string]bool // parts of known that the servers have told, now or in a snapshot from before
+	upstreams chan struct{}   // has a value when others may be wanted
+}
+
+// Parts of what is known.
+const (
+	partLeaf       = "leaf"
+	partIntentions = "intentions"
+	partDefault    = "default"
+	partService    = "service-defaults"
+	partProxy      = "proxy-defaults"
+	nParts         = 5
+)
+
+// newCollector returns one that knows what an earlier snapshot says, if there is one.
+func newCollector(service *catalog.Service, source Source, before *Sidecar, log *slog.Logger, changed func()) *collector {
+	c := &collector{
+		service: service, source: source, log: log.With("sidecar", service.ID), changed: changed,
+		has: map[string]bool{}, upstreams: make(chan struct{}, 1),
+	}
+	c.known.Upstreams = map[string]*Upstream{}
+	if before != nil && before.Service.Proxy.DestinationServiceName == service.Proxy.DestinationServiceName {
+		c.known = before.Known
+		c.known.Upstreams = maps.Clone(before.Known.Upstreams)
+		if c.known.Upstreams == nil {
+			c.known.Upstreams = map[string]*Upstream{}
+		}
+		for _, p := range []string{partLeaf, partIntentions, partDefault, partService, partProxy} {
+			c.has[p] = true
+		}
+	}
+	c.known.Datacenter = source.Datacenter()
+	return c
+}
+
+// snapshot is what is known, nil while too little is.
+func (c *collector) snapshot() *Known {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.has) < nParts {
+		return nil
+	}
+	known := c.known
+	known.Upstreams = map[string]*Upstream{}
+	for _, w := range c.wants() {
+		if u := c.known.Upstreams[w.Key()]; u != nil {
+			known.Upstreams[w.Key()] = u
+		}
+	}
+	return &known
+}
+
+// wants are the upstreams that are wanted. The lock is held.
+func (c *collector) wants() []Want {
+	var wants []Want
+	for i := range c.service.Proxy.Upstreams {
+		if u := &c.service.Proxy.Upstreams[i]; u.DestinationName != "" && !u.CentrallyConfigured {
+			wants = append(wants, wantOf(u, c.known.Defaults))
+		}
+	}
+	return wants
+}
+
+// learn takes up a part.
+func (c *collector) learn(part string, take func(k *Known)) {
+	c.mu.Lock()
+	take(&c.known)
+	c.has[part] = true
+	c.mu.Unlock()
+	c.changed()
+}
+
+// run learns until ctx ends, and returns when nobody is at work.
+func (c *collector) run(ctx context.Context) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	name := c.service.Proxy.DestinationServiceName
+	all.Go(func() {
+		follow(ctx, c.log, "certificate", func(ctx context.Context, index uint64) (*catalog.IssuedCert, uint64, error) {
+			return c.source.Leaf(ctx, name, index)
+		}, func(leaf *catalog.IssuedCert) { c.learn(partLeaf, func(k *Known) { k.Leaf = leaf }) }, nil)
+	})
+	all.Go(func() {
+		follow(ctx, c.log, "intentions", func(ctx context.Context, index uint64) ([]*catalog.Intention, uint64, error) {
+			return c.source.Intentions(ctx, name, index)
+		}, func(list []*catalog.Intention) { c.learn(partIntentions, func(k *Known) { k.Intentions = list }) }, nil)
+	})
+	all.Go(func() {
+		follow(ctx, c.log, "default of intentions", c.source.DefaultAllow, func(allow bool) {
+			c.learn(partDefault, func(k *Known) { k.DefaultAllow = allow })
+		}, nil)
+	})
+	all.Go(func() {
+		follow(ctx, c.log, "service-defaults", func(ctx context.Context, index uint64) (*catalog.ServiceDefaults, uint64, error) {
+			return c.source.ServiceDefaults(ctx, name, index)
+		}, func(e *catalog.ServiceDefaults) { c.learnDefaults(partService, func(d *Defaults) { d.Service = e }) }, nil)
+	})
+	all.Go(func() {
+		follow(ctx, c.log, "proxy-defaults", c.source.ProxyDefaults, func(e *catalog.ProxyDefaults) {
+			c.learnDefaults(partProxy, func(d *Defaults) { d.Proxy = e })
+		}, nil)
+	})
+	c.followUpstreams(ctx)
+}
+
+func (c *collector) learnDefaults(part string, take func(d *Defaults)) {
+	c.learn(part, func(k *Known) { take(&k.Defaults) })
+	select {
+	case c.upstreams <- struct{}{}:
+	default: // they are due already
+	}
+}
+
+// followUpstreams learns about the upstreams that are wanted, which change with the defaults, until ctx ends.
+func (c *collector) followUpstreams(ctx context.Context) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	running := map[Want]context.CancelFunc{}
+	for {
+		wanted := map[Want]bool{}
+		c.mu.Lock()
+		if c.has[partService] && c.has[partProxy] {
+			for _, w := range c.wants() {
+				wanted[w] = true
+			}
+		}
+		c.mu.Unlock()
+		for w, stop := range running {
+			if !wanted[w] {
+				stop()
+				delete(running, w)
+			}
+		}
+		for w := range wanted {
+			if running[w] == nil {
+				own, stop := context.WithCancel(ctx)
+				running[w] = stop
+				all.Go(func() { c.followUpstream(own, w) }) // ends with own
+			}
+		}
+		select {
+		case <-c.upstreams:
+		case <-ctx.Done():
+			for _, stop := range running {
+				stop()
+			}
+			return
+		}
+	}
+}
+
+// followUpstream learns where one upstream leads until ctx ends.
+func (c *collector) followUpstream(ctx context.Context, w Want) {
+	if w.Query {
+		c.followQuery(ctx, w)
+		return
+	}
+	p := &path{collector: c, want: w, following: map[string]context.CancelFunc{}, targets: map[string]*Target{}}
+	c.mu.Lock()
+	if u := c.known.Upstreams[w.Key()]; u != nil {
+		maps.Copy(p.targets, u.Targets)
+	}
+	c.mu.Unlock()
+	defer p.all.Wait()
+	follow(ctx, c.log, "chain of "+w.Name, func(ctx context.Context, index uint64) (*catalog.DiscoveryChain, uint64, error) {
+		return c.source.Chain(ctx, w, index)
+	}, func(chain *catalog.DiscoveryChain) { p.setChain(ctx, chain) }, nil)
+}
+
+// path is an upstream's chain and the targets that are followed for it. A chain takes the place of the one before when
+// all of its targets are known, so that nothing leads to a target of which only its name is.
+type path struct {
+	*collector
+	want      Want
+	all       sync.WaitGroup
+	following map[string]context.CancelFunc // by the target as it is asked for
+	chain     *catalog.DiscoveryChain       // the newest; guarded by the collector's lock, like targets
+	targets   map[string]*Target            // by id
+}
+
+func (p *path) setChain(ctx context.Context, chain *catalog.DiscoveryChain) {
+	asked := map[string]*catalog.ChainTarget{}
+	for _, t := range chain.Targets {
+		asked[askedAs(t)] = t
+	}
+	for as, stop := range p.following {
+		if asked[as] == nil {
+			stop()
+			delete(p.following, as)
+		}
+	}
+	p.mu.Lock()
+	p.chain = chain
+	p.publish()
+	p.mu.Unlock()
+	p.changed()
+	for as, t := range asked {
+		if p.following[as] == nil {
+			own, stop := context.WithCancel(ctx)
+			p.following[as] = stop
+			p.all.Go(func() { p.followTarget(own, t) }) // ends with own
+		}
+	}
+}
+
+// askedAs is what a target's instances depend on: a subset keeps its id when its filter changes.
+func askedAs(t *catalog.ChainTarget) string {
+	passing := ""
+	if t.Subset.OnlyPassing {
+		passing = "passing"
+	}
+	return t.ID + "\n" + passing + "\n" + t.Subset.Filter
+}
+
+// followTarget learns of the instances of a target until ctx ends.
+func (p *path) followTarget(ctx context.Context, t *catalog.ChainTarget) {
+	set := func(found *Target) {
+		p.mu.Lock()
+		if ctx.Err() == nil {
+			p.targets[t.ID] = found
+			p.publish()
+		}
+		p.mu.Unlock()
+		p.changed()
+	}
+	if t.Peer != "" {
+		set(&Target{Error: "services of peers cannot be reached"})
+		return
+	}
+	follow(ctx, p.log, "instances of "+t.ID, func(ctx context.Context, index uint64) ([]*catalog.Instance, uint64, error) {
+		return p.source.Instances(ctx, t, index)
+	}, func(list []*catalog.Instance) {
+		set(&Target{Identities: []connect.ID{{Kind: connect.KindService, Datacenter: t.Datacenter, Name: t.Service}}, Endpoints: endpointsOf(list)})
+	}, func(err error) {
+		p.mu.Lock()
+		unknown := p.targets[t.ID] == nil
+		p.mu.Unlock()
+		if unknown { // else what is known stands
+			set(&Target{Error: err.Error()})
+		}
+	})
+}
+
+// publish shows the chain with its targets when all of these are known. The lock is held.
+func (p *path) publish() {
+	if p.chain == nil {
+		return
+	}
+	next := &Upstream{Chain: p.chain, Targets: make(map[string]*Target, len(p.chain.Targets))}
+	for id := range p.chain.Targets {
+		t := p.targets[id]
+		if t == nil {
+			return
+		}
+		next.Targets[id] = t
+	}
+	p.known.Upstreams[p.want.Key()] = next
+}
+
+// followQuery learns what a prepared query finds until ctx ends.
+func (c *collector) followQuery(ctx context.Context, w Want) {
+	set := func(t *Target) {
+		c.mu.Lock()
+		c.known.Upstreams[w.Key()] = &Upstream{Targets: map[string]*Target{"": t}}
+		c.mu.Unlock()
+		c.changed()
+	}
+	follow(ctx, c.log, "prepared query "+w.Name, func(ctx context.Context, index uint64) (*Found, uint64, error) {
+		return c.source.Query(ctx, w, index)
+	}, func(found *Found) {
+		t := &Target{Endpoints: endpointsOf(found.Instances)}
+		for _, i := range found.Instances {
+			id := connect.ID{Kind: connect.KindService, Datacenter: found.Datacenter, Name: identityOf(i.Service)}
+			if !slices.Contains(t.Identities, id) {
+				t.Identities = append(t.Identities, id)
+			}
+		}
+		set(t)
+	}, func(err error) {
+		c.mu.Lock()
+		unknown := c.known.Upstreams[w.Key()] == nil
+		c.mu.Unlock()
+		if unknown {
+			set(&Target{Error: err.Error()})
+		}
+	})
+}
+
+// identityOf is the service that an instance proves to be.
+func identityOf(s *catalog.Service) string {
+	if s.Kind == catalog.KindConnectProxy {
+		return s.Proxy.DestinationServiceName
+	}
+	return s.Service
+}
+
+// endpointsOf are the instances that can be connected to: those without a critical check.
+func endpointsOf(list []*catalog.Instance) []Endpoint {
+	found := make([]Endpoint, 0, len(list))
+	for _, i := range list {
+		status := i.Status()
+		if status != catalog.Passing && status != catalog.Warning || i.Service.Port == 0 && i.Service.SocketPath == "" {
+			continue
+		}
+		e := Endpoint{Network: "tcp", Address: net.JoinHostPort(i.Address(), strconv.Itoa(i.Service.Port)), Node: i.Node.Node, ID: i.Service.ID, Status: status, Weight: i.Weight()}
+		if i.Service.Port == 0 {
+			e.Network, e.Address = "unix", i.Service.SocketPath
+		}
+		if at := i.Service.Locality; at != nil {
+			e.Region, e.Zone = at.Region, at.Zone
+		} else if at := i.Node.Locality; at != nil {
+			e.Region, e.Zone = at.Region, at.Zone
+		}
+		found = append(found, e)
+	}
+	return found
+}

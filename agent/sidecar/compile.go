@@ -1,0 +1,249 @@
+package sidecar
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect"
+	"github.com/curia-mesh/curia/connect/chain"
+	"github.com/curia-mesh/curia/connect/proxy"
+)
+
+// compiler makes the listeners of one snapshot. What is wrong with one of them leaves out that one and says so.
+type compiler struct {
+	certs    map[string]*certs // by the id of the sidecar; those of before are gone on with
+	balancer func(name string, t *Target) proxy.Balancer
+	roots    *catalog.Roots
+	out      []*proxy.Listener
+	problems map[string]string // by the name of the listener
+}
+
+// sidecar adds the listeners of a sidecar.
+func (c *compiler) sidecar(s *Sidecar) {
+	name := s.Service.ID
+	own := c.certs[name]
+	if own == nil {
+		own = new(certs)
+	}
+	if err := own.set(s.Leaf, c.roots); err != nil {
+		c.problems[inboundName(s)] = err.Error()
+		return
+	}
+	c.certs[name] = own
+	c.add(inboundName(s), func() (*proxy.Listener, error) { return c.inbound(s, own) })
+	for i := range s.Service.Proxy.Upstreams {
+		u := &s.Service.Proxy.Upstreams[i]
+		c.add(upstreamName(s, u), func() (*proxy.Listener, error) { return c.upstream(s, u, own) })
+	}
+	for i := range s.Service.Proxy.Expose.Paths {
+		p := &s.Service.Proxy.Expose.Paths[i]
+		c.add(fmt.Sprintf("%s/expose:%d", name, p.ListenerPort), func() (*proxy.Listener, error) { return c.exposed(s, p) })
+	}
+}
+
+// add adds a listener, or what is wrong with it.
+func (c *compiler) add(name string, compile func() (*proxy.Listener, error)) {
+	l, err := compile()
+	if err == nil && slices.ContainsFunc(c.out, func(o *proxy.Listener) bool { return o.Network == l.Network && o.Address == l.Address }) {
+		err = fmt.Errorf("another listener has the address %s", l.Address)
+	}
+	if err != nil {
+		c.problems[name] = err.Error()
+		return
+	}
+	l.Name = name
+	c.out = append(c.out, l)
+}
+
+func inboundName(s *Sidecar) string { return s.Service.ID + "/inbound" }
+
+func upstreamName(s *Sidecar, u *catalog.Upstream) string {
+	name := s.Service.ID + "/" + u.DestinationName
+	if u.Datacenter != "" {
+		name += "." + u.Datacenter
+	}
+	if u.LocalBindSocketPath == "" {
+		name += ":" + strconv.Itoa(u.LocalBindPort)
+	}
+	return name
+}
+
+// protocolOf is what a listener takes connections for.
+func protocolOf(protocol string) proxy.Protocol {
+	if protocol == "http" {
+		return proxy.HTTP
+	}
+	return proxy.TCP
+}
+
+// Protocol is what the service of the sidecar speaks: what its registration says counts before its config entries.
+func (s *Sidecar) Protocol() string {
+	if p, ok := s.Service.Proxy.Config["protocol"].(string); ok && p != "" {
+		return strings.ToLower(p)
+	}
+	if d := s.Defaults.Service; d != nil && d.Protocol != "" {
+		return d.Protocol
+	}
+	if d := s.Defaults.Proxy; d != nil {
+		if p, ok := d.Config["protocol"].(string); ok && p != "" {
+			return strings.ToLower(p)
+		}
+	}
+	return chain.DefaultProtocol
+}
+
+// inbound takes connections of the mesh for the application.
+func (c *compiler) inbound(s *Sidecar, own *certs) (*proxy.Listener, error) {
+	policy, err := policyOf(s.Intentions, s.DefaultAllow)
+	if err != nil {
+		return nil, err
+	}
+	p := s.Service.Proxy
+	app := proxy.Endpoint{Network: "tcp", Address: net.JoinHostPort(cmp.Or(p.LocalServiceAddress, "127.0.0.1"), strconv.Itoa(p.LocalServicePort))}
+	switch {
+	case p.LocalServiceSocketPath != "":
+		app = proxy.Endpoint{Network: "unix", Address: p.LocalServiceSocketPath}
+	case p.LocalServicePort == 0:
+		return nil, fmt.Errorf("service %q has neither a port nor a socket: set LocalServicePort or LocalServiceSocketPath", p.DestinationServiceName)
+	}
+	target := c.local(s, app)
+	l := &proxy.Listener{
+		Network: "tcp", Address: s.address(), Protocol: protocolOf(s.Protocol()), Certs: own, Policy: policy, Explain: true, TrustForwarded: true,
+		Routes: proxy.Direct(target),
+	}
+	if s.Service.Port == 0 {
+		l.Network, l.Address = "unix", s.Service.SocketPath
+	}
+	if d := s.Defaults.Service; d != nil {
+		l.MaxConns = d.MaxInboundConnections
+		target.ConnectTimeout = time.Duration(d.LocalConnectTimeoutMs) * time.Millisecond
+		target.RequestTimeout = time.Duration(d.LocalRequestTimeoutMs) * time.Millisecond
+		if kib := d.MaxRequestHeadersKB; kib != nil {
+			l.MaxHead = int(*kib) << 10
+		}
+	}
+	if n := millis(p.Config["max_inbound_connections"]) / time.Millisecond; n > 0 {
+		l.MaxConns = int(n)
+	}
+	target.ConnectTimeout = cmp.Or(millis(p.Config["local_connect_timeout_ms"]), target.ConnectTimeout)
+	target.RequestTimeout = cmp.Or(millis(p.Config["local_request_timeout_ms"]), target.RequestTimeout)
+	return l, nil
+}
+
+// local is a target on this machine, without TLS.
+func (c *compiler) local(s *Sidecar, e proxy.Endpoint) *proxy.Target {
+	t := &Target{Endpoints: []Endpoint{{Network: e.Network, Address: e.Address, ID: s.Service.Proxy.DestinationServiceID, Status: catalog.Passing, Weight: 1}}}
+	return &proxy.Target{Name: "local", Endpoints: []proxy.Endpoint{e}, Balancer: c.balancer(s.Service.ID+" local "+e.Address, t)}
+}
+
+// address is where a sidecar listens.
+// Source: https://developer.hashicorp.com/consul/docs/reference/proxy/envoy (bind_address, bind_port)
+func (s *Sidecar) address() string {
+	host, port := cmp.Or(s.Service.Address, s.Bind), s.Service.Port
+	if bind, ok := s.Service.Proxy.Config["bind_address"].(string); ok && bind != "" {
+		host = bind
+	}
+	if n := int(millis(s.Service.Proxy.Config["bind_port"]) / time.Millisecond); n > 0 {
+		port = n
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
+}
+
+// policyOf compiles intentions.
+func policyOf(list []*catalog.Intention, allow bool) (*connect.Policy, error) {
+	entries := map[bool]*catalog.ServiceIntentions{}
+	for _, i := range list {
+		all := i.DestinationName == catalog.Wildcard
+		e := entries[all]
+		if e == nil {
+			e = &catalog.ServiceIntentions{EntryHead: catalog.EntryHead{Kind: catalog.EntryServiceIntentions, Name: i.DestinationName}, JWT: i.JWT}
+			entries[all] = e
+		}
+		e.Sources = append(e.Sources, i.Source())
+	}
+	for _, e := range entries {
+		e.Normalize()
+	}
+	return connect.NewPolicy(entries[false], entries[true], allow, nil)
+}
+
+// upstream takes plain connections of the application for another service.
+func (c *compiler) upstream(s *Sidecar, u *catalog.Upstream, own *certs) (*proxy.Listener, error) {
+	if u.DestinationName == "" || u.CentrallyConfigured {
+		return nil, fmt.Errorf("it has no address to listen at")
+	}
+	w := wantOf(u, s.Defaults)
+	known := s.Upstreams[w.Key()]
+	if known == nil {
+		return nil, fmt.Errorf("nothing is known of %q yet", u.DestinationName)
+	}
+	l := &proxy.Listener{TrustForwarded: true}
+	l.Network, l.Address = "tcp", net.JoinHostPort(cmp.Or(u.LocalBindAddress, "127.0.0.1"), strconv.Itoa(u.LocalBindPort))
+	if u.LocalBindSocketPath != "" {
+		l.Network, l.Address = "unix", u.LocalBindSocketPath
+		if mode, err := strconv.ParseUint(u.LocalBindSocketMode, 8, 9); err == nil {
+			l.Mode = os.FileMode(mode)
+		}
+	} else if u.LocalBindPort == 0 {
+		return nil, fmt.Errorf("upstream %q has neither a port nor a socket: set LocalBindPort or LocalBindSocketPath", u.DestinationName)
+	}
+	if known.Chain == nil {
+		l.Protocol = protocolOf(cmp.Or(w.Protocol, chain.DefaultProtocol))
+		t := c.target(s, w.Name, known.Targets[""], own)
+		t.ConnectTimeout = w.ConnectTimeout
+		l.Routes = proxy.Direct(t)
+		return l, nil
+	}
+	l.Protocol = protocolOf(known.Chain.Protocol)
+	targets := make(map[string]*proxy.Target, len(known.Targets))
+	for id, t := range known.Targets {
+		at := known.Chain.Targets[id]
+		target := c.target(s, id, t, own)
+		target.ServerName, target.ConnectTimeout = at.SNI, time.Duration(at.ConnectTimeout)
+		targets[id] = target
+	}
+	var err error
+	l.Routes, err = proxy.NewRoutes(known.Chain, targets)
+	return l, err
+}
+
+// target is one that is reached over TLS.
+func (c *compiler) target(s *Sidecar, name string, t *Target, own *certs) *proxy.Target {
+	target := &proxy.Target{Name: name, Certs: own, Balancer: c.balancer(s.Service.ID+" "+name, t)}
+	for _, e := range t.Endpoints {
+		target.Endpoints = append(target.Endpoints, proxy.Endpoint{Network: e.Network, Address: e.Address})
+	}
+	for _, id := range t.Identities {
+		id.TrustDomain = c.roots.TrustDomain
+		target.Identities = append(target.Identities, id)
+	}
+	return target
+}
+
+// exposed takes plain requests for one path of the application: for those who cannot be in the mesh.
+// Source: https://developer.hashicorp.com/consul/docs/reference/proxy/sidecar (expose)
+func (c *compiler) exposed(s *Sidecar, p *catalog.ExposePath) (*proxy.Listener, error) {
+	to := c.local(s, proxy.Endpoint{Network: "tcp", Address: net.JoinHostPort(cmp.Or(s.Service.Proxy.LocalServiceAddress, "127.0.0.1"), strconv.Itoa(p.LocalPathPort))})
+	none := &proxy.Target{Name: "other paths", Balancer: c.balancer(s.Service.ID+" none", &Target{})}
+	const here, nowhere = "resolver:path", "resolver:other"
+	made := &catalog.DiscoveryChain{ServiceName: s.Service.Proxy.DestinationServiceName, StartNode: "router", Nodes: map[string]*catalog.ChainNode{
+		"router": {Type: catalog.ChainRouter, Routes: []catalog.ChainRoute{
+			{Definition: &catalog.ServiceRoute{Match: &catalog.ServiceRouteMatch{HTTP: &catalog.HTTPRequestMatch{PathExact: p.Path}}}, NextNode: here},
+			{NextNode: nowhere},
+		}},
+		here:    {Type: catalog.ChainResolver, Resolver: &catalog.ChainTerminal{Target: here}},
+		nowhere: {Type: catalog.ChainResolver, Resolver: &catalog.ChainTerminal{Target: nowhere}},
+	}}
+	routes, err := proxy.NewRoutes(made, map[string]*proxy.Target{here: to, nowhere: none})
+	if err != nil {
+		return nil, err
+	}
+	return &proxy.Listener{Network: "tcp", Address: net.JoinHostPort(s.Bind, strconv.Itoa(p.ListenerPort)), Protocol: proxy.HTTP, Routes: routes}, nil
+}

@@ -1,0 +1,78 @@
+package sidecar
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// snapshotFile in the proxy's directory is the last snapshot, with its keys: nobody but its owner may read it.
+const snapshotFile = "snapshot.json"
+
+// save writes a snapshot, whole or not at all.
+func save(dir string, s *Snapshot) error {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, snapshotFile)
+	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(path+".tmp", path)
+	}
+	return err
+}
+
+// Load reads the last snapshot, nil when there is none.
+func Load(dir string) (*Snapshot, error) {
+	text, err := os.ReadFile(filepath.Join(dir, snapshotFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decode(text)
+}
+
+// decode reads a snapshot, and refuses one that lacks what everything else relies on.
+func decode(text []byte) (*Snapshot, error) {
+	s := &Snapshot{}
+	if err := json.Unmarshal(text, s); err != nil {
+		return nil, fmt.Errorf("the proxy's snapshot: %w", err)
+	}
+	if s.Roots == nil {
+		return nil, errors.New("the proxy's snapshot has no roots")
+	}
+	for i, side := range s.Sidecars {
+		switch {
+		case side == nil || side.Service == nil:
+			return nil, fmt.Errorf("the proxy's snapshot: sidecar %d has no registration", i)
+		case side.Leaf == nil:
+			return nil, fmt.Errorf("the proxy's snapshot: sidecar %q has no certificate", side.Service.ID)
+		}
+		side.Service.Normalize()
+		for key, u := range side.Upstreams {
+			if u == nil {
+				return nil, fmt.Errorf("the proxy's snapshot: sidecar %q: upstream %s is empty", side.Service.ID, key)
+			}
+			for id, t := range u.Targets {
+				if t == nil || u.Chain != nil && u.Chain.Targets[id] == nil {
+					return nil, fmt.Errorf("the proxy's snapshot: sidecar %q: target %q is empty or of no chain", side.Service.ID, id)
+				}
+			}
+			if u.Chain == nil && u.Targets[""] == nil {
+				return nil, fmt.Errorf("the proxy's snapshot: sidecar %q: upstream %s has no target", side.Service.ID, key)
+			}
+		}
+	}
+	return s, nil
+}

@@ -1,0 +1,164 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/curia-mesh/curia/connect/proxy"
+)
+
+// RunnerOptions are what a Runner is made with.
+type RunnerOptions struct {
+	// Dir is where the last snapshot is kept; empty keeps none.
+	Dir string
+	// Drain is how long connections may go on when the runner ends.
+	Drain time.Duration
+	Log   *slog.Logger
+}
+
+// Runner carries out snapshots.
+type Runner struct {
+	RunnerOptions
+	proxy *proxy.Proxy
+	keep  chan struct{} // has a value when the snapshot is to be kept
+	retry chan struct{} // has a value when listeners could not be opened
+
+	mu       sync.Mutex
+	snapshot *Snapshot
+	since    time.Time // the snapshot is in use
+	certs    map[string]*certs
+	problems map[string]string // by listener
+	shut     map[string]bool   // listeners that could not be opened
+	opened   []*proxy.Listener
+}
+
+// NewRunner makes a runner that has nothing to do.
+func NewRunner(o RunnerOptions) *Runner {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Runner{
+		RunnerOptions: o, proxy: proxy.New(proxy.Options{Log: o.Log, DrainTime: o.Drain}),
+		keep: make(chan struct{}, 1), retry: make(chan struct{}, 1), certs: map[string]*certs{},
+	}
+}
+
+// Apply carries out a snapshot as far as that is possible: what is wrong with a listener leaves out that one, and Status
+// says so. Those whose address is in use are tried again.
+func (r *Runner) Apply(s *Snapshot) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.apply(s); err != nil {
+		return err
+	}
+	ring(r.keep)
+	return nil
+}
+
+func ring(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it has rung already
+	}
+}
+
+func (r *Runner) apply(s *Snapshot) error {
+	c := &compiler{certs: r.certs, roots: s.Roots, problems: map[string]string{}, balancer: r.balancer}
+	ids := map[string]bool{}
+	for _, side := range s.Sidecars {
+		ids[side.Service.ID] = true
+		c.sidecar(side)
+	}
+	shut := map[string]bool{}
+	for {
+		err := r.proxy.Update(&proxy.Snapshot{Listeners: c.out})
+		if err == nil {
+			break
+		}
+		var failed *proxy.ListenError
+		if !errors.As(err, &failed) {
+			return err
+		}
+		shut[failed.Listener], c.problems[failed.Listener] = true, failed.Err.Error()
+		c.out = slices.DeleteFunc(c.out, func(l *proxy.Listener) bool { return l.Name == failed.Listener })
+	}
+	maps.DeleteFunc(r.certs, func(id string, _ *certs) bool { return !ids[id] })
+	for name, why := range c.problems {
+		if r.problems[name] != why {
+			r.Log.Warn("a listener is not open", "listener", name, "err", why)
+		}
+	}
+	if r.snapshot == nil || r.snapshot.Version != s.Version {
+		r.since = time.Now()
+	}
+	r.snapshot, r.problems, r.shut, r.opened = s, c.problems, shut, c.out
+	if len(shut) > 0 {
+		ring(r.retry)
+	}
+	return nil
+}
+
+// balancer is the one over a target's endpoints.
+func (r *Runner) balancer(_ string, t *Target) proxy.Balancer { return &turns{n: len(t.Endpoints)} }
+
+// Snapshot is the one that is carried out, nil when there is none.
+func (r *Runner) Snapshot() *Snapshot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.snapshot
+}
+
+// Run serves until ctx ends and the connections have, or the time to drain them is over.
+func (r *Runner) Run(ctx context.Context) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() { r.reopen(ctx) })
+	all.Go(func() { r.keepLast(ctx) })
+	return r.proxy.Run(ctx)
+}
+
+// reopen tries listeners again that could not be opened, until ctx ends.
+func (r *Runner) reopen(ctx context.Context) {
+	failures := 0
+	for {
+		select {
+		case <-r.retry:
+		case <-ctx.Done():
+			return
+		}
+		failures++
+		pause(ctx, backoff(failures))
+		r.mu.Lock()
+		if s := r.snapshot; ctx.Err() == nil && len(r.shut) > 0 {
+			if err := r.apply(s); err != nil {
+				r.Log.Error("the proxy could not be updated", "err", err)
+			}
+		}
+		if len(r.shut) == 0 {
+			failures = 0
+		}
+		r.mu.Unlock()
+	}
+}
+
+// keepLast writes down the last snapshot until ctx ends.
+func (r *Runner) keepLast(ctx context.Context) {
+	for {
+		select {
+		case <-r.keep:
+		case <-ctx.Done():
+			return
+		}
+		if r.Dir == "" {
+			continue
+		}
+		if err := save(r.Dir, r.Snapshot()); err != nil {
+			r.Log.Warn("the proxy's snapshot could not be stored: it will not outlive this process", "err", err)
+		}
+	}
+}

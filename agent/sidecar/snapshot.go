@@ -1,0 +1,166 @@
+package sidecar
+
+import (
+	"cmp"
+	"encoding/json"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect"
+)
+
+// Snapshot is all that a proxy has to know. It is never changed. It holds private keys: Public is what may be shown.
+type Snapshot struct {
+	// Version grows with each snapshot of a node, over restarts too.
+	Version  uint64
+	Roots    *catalog.Roots
+	Sidecars []*Sidecar // by id
+}
+
+// Sidecar is one proxy beside one service.
+type Sidecar struct {
+	Service *catalog.Service // the registration of the sidecar itself
+	Node    string           // that it is registered on
+	// Bind is the address to listen at when the registration names none; empty is every address.
+	Bind string
+	Known
+}
+
+// Known is what the servers say about a sidecar.
+type Known struct {
+	Datacenter   string
+	Leaf         *catalog.IssuedCert
+	Intentions   []*catalog.Intention
+	DefaultAllow bool // what happens to connections that no intention speaks of
+	Defaults     Defaults
+	// Upstreams are what is known of those that the registration declares, by Want.Key.
+	Upstreams map[string]*Upstream
+}
+
+// Defaults are the config entries about a service's proxy; nil where there is none.
+type Defaults struct {
+	Service *catalog.ServiceDefaults `json:",omitempty"`
+	Proxy   *catalog.ProxyDefaults   `json:",omitempty"`
+}
+
+// Upstream is where a sidecar's upstream leads: by a chain, or to what a prepared query finds, under the target "".
+type Upstream struct {
+	Chain   *catalog.DiscoveryChain `json:",omitempty"`
+	Targets map[string]*Target      // by their id in the chain
+}
+
+// Target is a set of endpoints, and who they have to prove to be.
+type Target struct {
+	Identities []connect.ID
+	Endpoints  []Endpoint
+	// Error is why nothing is known of the endpoints, as far as something is wrong.
+	Error string `json:",omitempty"`
+}
+
+// Endpoint is one instance, as it is reached.
+type Endpoint struct {
+	Network, Address string
+	Node, ID         string
+	Status           catalog.Status
+	Weight           int
+	Zone             string `json:",omitempty"`
+	Region           string `json:",omitempty"`
+}
+
+// Want is one upstream as it is asked for. Two that are equal share what is known.
+type Want struct {
+	Query          bool // Name is that of a prepared query
+	Name           string
+	Datacenter     string
+	Peer           string
+	Protocol       string // in place of what config entries say
+	ConnectTimeout time.Duration
+	MeshGateway    string
+}
+
+// Key is the upstream in one line.
+func (w Want) Key() string {
+	key, _ := json.Marshal(w) // of strings, a number and a bool
+	return string(key)
+}
+
+// wantOf is what an upstream asks for, with what the defaults of the service say about its upstreams.
+func wantOf(u *catalog.Upstream, d Defaults) Want {
+	w := Want{
+		Query: u.DestinationType == preparedQuery, Name: u.DestinationName, Datacenter: u.Datacenter, Peer: u.DestinationPeer,
+		MeshGateway: u.MeshGateway.Mode,
+	}
+	if text, ok := u.Config["protocol"].(string); ok {
+		w.Protocol = text
+	}
+	w.ConnectTimeout = millis(u.Config["connect_timeout_ms"])
+	for _, c := range upstreamDefaults(u, d) {
+		w.Protocol = cmp.Or(w.Protocol, c.Protocol)
+		w.ConnectTimeout = cmp.Or(w.ConnectTimeout, time.Duration(c.ConnectTimeoutMs)*time.Millisecond)
+		w.MeshGateway = cmp.Or(w.MeshGateway, c.MeshGateway.Mode)
+	}
+	return w
+}
+
+// preparedQuery is the type of upstreams that name a query.
+const preparedQuery = "prepared_query"
+
+// upstreamDefaults is what the service's defaults say about an upstream, what counts first.
+func upstreamDefaults(u *catalog.Upstream, d Defaults) (found []*catalog.UpstreamConfig) {
+	if d.Service == nil || d.Service.UpstreamConfig == nil {
+		return nil
+	}
+	for _, o := range d.Service.UpstreamConfig.Overrides {
+		if o.Name == u.DestinationName && o.Peer == u.DestinationPeer {
+			found = append(found, o)
+		}
+	}
+	if all := d.Service.UpstreamConfig.Defaults; all != nil {
+		found = append(found, all)
+	}
+	return found
+}
+
+// millis is a number of milliseconds in a proxy's free configuration, which may have come from JSON or HCL.
+func millis(v any) time.Duration {
+	switch n := v.(type) {
+	case int:
+		return time.Duration(n) * time.Millisecond
+	case int64:
+		return time.Duration(n) * time.Millisecond
+	case uint64:
+		return time.Duration(min(n, 1<<31)) * time.Millisecond
+	case float64:
+		return time.Duration(n * float64(time.Millisecond))
+	}
+	return 0
+}
+
+// Public is the snapshot without private keys.
+func (s *Snapshot) Public() *Snapshot {
+	public := *s
+	public.Sidecars = make([]*Sidecar, len(s.Sidecars))
+	for i, old := range s.Sidecars {
+		side := *old
+		if side.Leaf != nil {
+			leaf := *side.Leaf
+			leaf.PrivateKeyPEM = ""
+			side.Leaf = &leaf
+		}
+		public.Sidecars[i] = &side
+	}
+	return &public
+}
+
+// find is the sidecar with an id, nil when there is none.
+func (s *Snapshot) find(id string) *Sidecar {
+	if s == nil {
+		return nil
+	}
+	for _, side := range s.Sidecars {
+		if side.Service.ID == id {
+			return side
+		}
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package sidecar
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+)
+
+// Source is where a sidecar learns what it has to know. Each method answers at once with index 0; else it blocks until
+// there is something newer than the index, for some minutes at most, and returns the index to go on with. Many
+// goroutines call them at once.
+type Source interface {
+	Roots(ctx context.Context, index uint64) (*catalog.Roots, uint64, error)
+	// Leaf is the certificate of a service, with its key.
+	Leaf(ctx context.Context, service string, index uint64) (*catalog.IssuedCert, uint64, error)
+	// Intentions are all that count for a service as the destination.
+	Intentions(ctx context.Context, service string, index uint64) ([]*catalog.Intention, uint64, error)
+	// DefaultAllow is what happens to connections that no intention speaks of.
+	DefaultAllow(ctx context.Context, index uint64) (bool, uint64, error)
+	// ServiceDefaults and ProxyDefaults are config entries, nil where there is none.
+	ServiceDefaults(ctx context.Context, service string, index uint64) (*catalog.ServiceDefaults, uint64, error)
+	ProxyDefaults(ctx context.Context, index uint64) (*catalog.ProxyDefaults, uint64, error)
+	// Chain is the discovery chain of an upstream.
+	Chain(ctx context.Context, w Want, index uint64) (*catalog.DiscoveryChain, uint64, error)
+	// Instances are those that a target of a chain is made of, without those that are critical.
+	Instances(ctx context.Context, t *catalog.ChainTarget, index uint64) ([]*catalog.Instance, uint64, error)
+	// Query is what a prepared query finds, and in which datacenter.
+	Query(ctx context.Context, w Want, index uint64) (*Found, uint64, error)
+	// Datacenter is that of the service.
+	Datacenter() string
+}
+
+// Found is what a prepared query finds.
+type Found struct {
+	Instances  []*catalog.Instance
+	Datacenter string
+}
+
+// How long to wait after errors: at first, and at most. An answer that comes sooner than calm and is no news has the
+// next question wait as if it had failed.
+const (
+	firstPause   = 250 * time.Millisecond
+	longestPause = 30 * time.Second
+	calm         = 100 * time.Millisecond
+)
+
+// backoff doubles a pause with each failure, and takes off or adds up to a half.
+func backoff(failures int) time.Duration {
+	d := min(firstPause<<min(failures-1, 10), longestPause)
+	return d/2 + rand.N(d)
+}
+
+// pause waits, no longer than ctx.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// follow tells put of a result and of each that takes its place, until ctx ends. Errors go to failed, which may be nil;
+// the first of a row is logged.
+func follow[T any](ctx context.Context, log *slog.Logger, what string, get func(ctx context.Context, index uint64) (T, uint64, error), put func(T), failed func(error)) {
+	failures := 0
+	for index := uint64(0); ctx.Err() == nil; {
+		begun := time.Now()
+		value, next, err := get(ctx, index)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			if failures++; failures == 1 {
+				log.Warn("what a sidecar has to know cannot be had: what is known stands", "what", what, "err", err)
+			}
+			if failed != nil {
+				failed(err)
+			}
+			pause(ctx, backoff(failures))
+			continue
+		case next == index && time.Since(begun) < calm:
+			failures++
+			pause(ctx, backoff(failures))
+			continue
+		}
+		if failures = 0; next != index || index == 0 {
+			put(value)
+		}
+		index = max(next, 1)
+	}
+}

@@ -1,0 +1,135 @@
+package sidecar
+
+import (
+	"context"
+	"time"
+
+	"github.com/curia-mesh/curia/agent/leaf"
+	"github.com/curia-mesh/curia/agent/watch"
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/api"
+)
+
+// Views is the Source of an agent's own sidecars: what they ask is shared with all others on the agent who ask the same.
+type Views struct {
+	Cache  *watch.Cache
+	Leaves *leaf.Cache
+	// Token is what is asked with, at the moment.
+	Token func() string
+	// Node and DC are the agent's.
+	Node, DC string
+}
+
+var _ Source = (*Views)(nil)
+
+// leafWait is how long one question for another certificate lasts.
+const leafWait = 10 * time.Minute
+
+// queryEvery is how often what a prepared query finds is looked at: nobody can wait for that.
+const queryEvery = 10 * time.Second
+
+// read asks one question.
+func read[Req, Rep any](ctx context.Context, v *Views, m rpc.Method[Req, Rep], h rpc.Header, index uint64, req *Req) (*Rep, uint64, error) {
+	h.Token, h.MinIndex = v.Token(), index
+	answer, _, err := watch.Get(ctx, v.Cache, m, h, req)
+	if err != nil {
+		return nil, 0, err
+	}
+	rep, ok := answer.Value().(*Rep)
+	if !ok {
+		return nil, 0, catalog.Errorf(catalog.Internal, "%s answered with %T", m.Name, answer.Value())
+	}
+	return rep, answer.Meta.Index, nil
+}
+
+// Datacenter implements Source.
+func (v *Views) Datacenter() string { return v.DC }
+
+// Roots implements Source.
+func (v *Views) Roots(ctx context.Context, index uint64) (*catalog.Roots, uint64, error) {
+	return read(ctx, v, api.CARoots, rpc.Header{}, index, &api.Nothing{})
+}
+
+// Leaf implements Source.
+func (v *Views) Leaf(ctx context.Context, service string, index uint64) (*catalog.IssuedCert, uint64, error) {
+	cert, err := v.Leaves.Get(ctx, service, v.Token(), index, leafWait)
+	if err != nil {
+		return nil, 0, err
+	}
+	return cert, cert.ModifyIndex, nil
+}
+
+// Intentions implements Source.
+func (v *Views) Intentions(ctx context.Context, service string, index uint64) ([]*catalog.Intention, uint64, error) {
+	rep, next, err := read(ctx, v, api.IntentionMatch, rpc.Header{}, index, &api.IntentionQuery{By: api.MatchDestination, Names: []string{service}})
+	if err != nil {
+		return nil, 0, err
+	}
+	return (*rep)[service], next, nil
+}
+
+// DefaultAllow implements Source.
+func (v *Views) DefaultAllow(ctx context.Context, index uint64) (bool, uint64, error) {
+	rep, next, err := read(ctx, v, api.IntentionDefault, rpc.Header{}, index, &api.Nothing{})
+	if err != nil {
+		return false, 0, err
+	}
+	return *rep, next, nil
+}
+
+// ServiceDefaults implements Source.
+func (v *Views) ServiceDefaults(ctx context.Context, service string, index uint64) (*catalog.ServiceDefaults, uint64, error) {
+	rep, next, err := read(ctx, v, api.ConfigGet, rpc.Header{}, index, &api.ConfigQuery{Kind: catalog.EntryServiceDefaults, Name: service})
+	if err != nil {
+		return nil, 0, err
+	}
+	return rep.ServiceDefaults, next, nil
+}
+
+// ProxyDefaults implements Source.
+func (v *Views) ProxyDefaults(ctx context.Context, index uint64) (*catalog.ProxyDefaults, uint64, error) {
+	rep, next, err := read(ctx, v, api.ConfigGet, rpc.Header{}, index, &api.ConfigQuery{Kind: catalog.EntryProxyDefaults, Name: catalog.GlobalName})
+	if err != nil {
+		return nil, 0, err
+	}
+	return rep.ProxyDefaults, next, nil
+}
+
+// Chain implements Source.
+func (v *Views) Chain(ctx context.Context, w Want, index uint64) (*catalog.DiscoveryChain, uint64, error) {
+	rep, next, err := read(ctx, v, api.ChainGet, rpc.Header{}, index, &api.ChainQuery{
+		Service: w.Name, EvaluateIn: w.Datacenter, OverrideProtocol: w.Protocol, OverrideConnectTimeout: w.ConnectTimeout,
+		OverrideMeshGateway: catalog.MeshGateway{Mode: w.MeshGateway},
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return rep.Chain, next, nil
+}
+
+// Instances implements Source.
+func (v *Views) Instances(ctx context.Context, t *catalog.ChainTarget, index uint64) ([]*catalog.Instance, uint64, error) {
+	rep, next, err := read(ctx, v, api.HealthService, rpc.Header{Datacenter: t.Datacenter, Filter: t.Subset.Filter}, index, &api.ServiceQuery{
+		Service: t.Service, Connect: true, Passing: t.Subset.OnlyPassing,
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return *rep, next, nil
+}
+
+// Query implements Source.
+func (v *Views) Query(ctx context.Context, w Want, index uint64) (*Found, uint64, error) {
+	if index > 0 {
+		pause(ctx, queryEvery)
+	}
+	rep, _, err := read(ctx, v, api.QueryExecute, rpc.Header{Datacenter: w.Datacenter}, 0, &api.QueryRun{Name: w.Name, Connect: true, Agent: v.Node})
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case !rep.Found:
+		return nil, 0, catalog.Errorf(catalog.NotFound, "no prepared query %q", w.Name)
+	}
+	return &Found{rep.Nodes, rep.Datacenter}, index + 1, nil
+}
