@@ -49,6 +49,8 @@ type Options struct {
 	Reload <-chan struct{}
 	// Dump asks for the metrics to be written to Out.
 	Dump <-chan struct{}
+	// Program is this program, which is to run the sidecars in a process of their own; empty runs them in this one.
+	Program string
 }
 
 // Agent is a running node. Its parts are made by Open and run by Run.
@@ -71,6 +73,7 @@ type Agent struct {
 	plans     *watch.Plans
 	external  *external.Monitor
 	leaves    *leaf.Cache
+	mesh      *mesh // nil when others run the sidecars
 	local     *local.State
 	checkTLS  certificates // what checks show to their targets
 	events    *event.Ring
@@ -192,9 +195,12 @@ func (a *Agent) openInterfaces(cfg *config.Config) error {
 	if err := a.openLeaves(cfg); err != nil {
 		return err
 	}
+	if err := a.openMesh(cfg); err != nil {
+		return err
+	}
 	a.api = httpapi.New(apiConfig(cfg), httpapi.Deps{
 		Caller: caller, Cache: a.cache, Shared: !cfg.Server, Node: &node{a}, Local: a.local, Snapshots: a.backend.snapshots(), Events: a.events, Telemetry: a.telemetry, Logs: a.logs,
-		Leaves: a.leaves, Authorize: authorizer, Audit: a.auditor(authorizer), Admit: a.backend.admit(),
+		Leaves: a.leaves, Proxy: a.proxy(), Authorize: authorizer, Audit: a.auditor(authorizer), Admit: a.backend.admit(),
 	}, logging.Named(a.log, "http"))
 	a.external = external.New(external.Deps{
 		Caller: caller, Node: cfg.NodeName, Token: a.config.agentToken,
@@ -250,6 +256,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	edge.Go(func() error { return a.sendCoordinates(inner, cfg) })
 	edge.Go(func() error { return a.measure(inner) })
 	edge.Go(func() error { return a.plans.Run(inner) })
+	if a.mesh != nil {
+		edge.Go(func() error { return a.mesh.run(inner) })
+	}
 	if cfg.Server { // the servers share them among themselves
 		edge.Go(func() error { return a.external.Run(inner) })
 	}

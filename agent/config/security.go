@@ -139,6 +139,7 @@ type AuditSink struct {
 type Connect struct {
 	Enabled                        bool           `json:"enabled"`
 	CAProvider                     string         `json:"ca_provider"`
+	Proxy                          string         `json:"proxy"`
 	CAConfig                       map[string]any `json:"ca_config"`
 	EnableMeshGatewayWANFederation bool           `json:"enable_mesh_gateway_wan_federation"`
 	TestCALeafRootChangeSpread     time.Duration  `json:"test_ca_leaf_root_change_spread"`

@@ -152,6 +152,7 @@ func aclSettings() []setting {
 func meshSettings() []setting {
 	return []setting{
 		{Key: "connect.enabled", Def: true, Help: "Take part in the mesh."},
+		{Key: "connect.proxy", Def: "process", Dev: "agent", Check: oneOf("process", "agent", "none"), Help: "Who runs the sidecars of this node: a process of their own, which outlives restarts of the agent (process), the agent itself (agent), or others (none)."},
 		{Key: "connect.ca_provider", Def: "consul", Check: oneOf("consul", "vault", "aws-pca"), Help: "Who signs certificates at first: consul (built in), vault or aws-pca."},
 		{Key: "connect.ca_config", Secret: true, Check: caConfig, Help: "Settings of the CA at first, such as leaf_cert_ttl."},
 		{Key: "connect.enable_mesh_gateway_wan_federation", Help: "Reach other datacenters through mesh gateways."},

@@ -25,6 +25,7 @@ func connectRoutes() []Route {
 			Methods: []Method{{Name: http.MethodGet, Handle: caConfiguration, ACL: "operator:read"}, {Name: http.MethodPut, Handle: caConfigure}}},
 		{Path: "/v1/agent/connect/ca/roots", Doc: "list the trusted root certificates, from the agent's cache", ACL: "none", Methods: get(agentRoots)},
 		{Path: "/v1/agent/connect/ca/leaf/{service...}", Doc: "get the certificate of a service, with its key", ACL: "service:write", Methods: get(agentLeaf)},
+		{Path: "/v1/agent/connect/proxy/{view}", Doc: "show how the proxy of this node's sidecars does: `status`, `config`, `clusters` or `endpoints`", ACL: "agent:read", Local: true, Methods: get(agentProxy)},
 		{Path: "/v1/agent/connect/authorize", Doc: "decide whether a client may connect to a service", ACL: "service:write", Methods: post(agentAuthorize)},
 	}
 }
@@ -163,4 +164,21 @@ func (c *call) mayConnect(source, destination string) (*authorizeReply, error) {
 		return &authorizeReply{rep.Allowed, byDefault}, nil
 	}
 	return &authorizeReply{rep.Allowed, fmt.Sprintf("Matched intention: %s => %s", rep.Source, rep.Destination)}, nil
+}
+
+// agentProxy shows the proxy that runs this node's sidecars. It blocks while the index is the one given.
+func agentProxy(c *call) error {
+	h, err := c.header()
+	if err != nil {
+		return err
+	}
+	if c.api.Proxy == nil {
+		return notFound("this agent runs no sidecars: see the settings connect.enabled and connect.proxy")
+	}
+	shown, index, err := c.api.Proxy.Show(c.ctx(), c.r.PathValue("view"), h.MinIndex, waitSpan(h.MaxWait))
+	if err != nil {
+		return err
+	}
+	c.w.Header()[headerIndex] = []string{strconv.FormatUint(index, 10)}
+	return c.json(shown)
 }

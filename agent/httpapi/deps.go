@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/curia-mesh/curia/agent/event"
 	"github.com/curia-mesh/curia/agent/leaf"
@@ -39,9 +40,18 @@ type Deps struct {
 	Snapshots Snapshots
 	Events    *event.Ring
 	// Leaves are the certificates of the services on this node.
-	Leaves    *leaf.Cache
+	Leaves *leaf.Cache
+	// Proxy is the one that runs the sidecars of this node; nil where others do.
+	Proxy     Proxy
 	Telemetry *telemetry.Telemetry
 	Logs      *logging.Output
+}
+
+// Proxy shows what runs the sidecars.
+type Proxy interface {
+	// Show answers with a view and its index. With an index it blocks until there is another, no longer than wait. A view
+	// that does not exist is not found.
+	Show(ctx context.Context, view string, index uint64, wait time.Duration) (any, uint64, error)
 }
 
 // Node is the agent as a member of its pools. All methods may be called at once.

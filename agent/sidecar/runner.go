@@ -35,6 +35,8 @@ type Runner struct {
 	problems map[string]string // by listener
 	shut     map[string]bool   // listeners that could not be opened
 	opened   []*proxy.Listener
+	turn     uint64        // grows with each change of what Show shows
+	changed  chan struct{} // closed when it does
 }
 
 // NewRunner makes a runner that has nothing to do.
@@ -44,7 +46,7 @@ func NewRunner(o RunnerOptions) *Runner {
 	}
 	return &Runner{
 		RunnerOptions: o, proxy: proxy.New(proxy.Options{Log: o.Log, DrainTime: o.Drain}),
-		keep: make(chan struct{}, 1), retry: make(chan struct{}, 1), certs: map[string]*certs{},
+		keep: make(chan struct{}, 1), retry: make(chan struct{}, 1), certs: map[string]*certs{}, turn: 1, changed: make(chan struct{}),
 	}
 }
 
@@ -93,14 +95,35 @@ func (r *Runner) apply(s *Snapshot) error {
 			r.Log.Warn("a listener is not open", "listener", name, "err", why)
 		}
 	}
+	r.tell(c.out)
 	if r.snapshot == nil || r.snapshot.Version != s.Version {
 		r.since = time.Now()
 	}
+	r.turn++
+	close(r.changed)
+	r.changed = make(chan struct{})
 	r.snapshot, r.problems, r.shut, r.opened = s, c.problems, shut, c.out
 	if len(shut) > 0 {
 		ring(r.retry)
 	}
 	return nil
+}
+
+// tell says in the log which listeners are others now.
+func (r *Runner) tell(now []*proxy.Listener) {
+	has := func(list []*proxy.Listener, l *proxy.Listener) bool {
+		return slices.ContainsFunc(list, func(o *proxy.Listener) bool { return o.Name == l.Name && o.Address == l.Address })
+	}
+	for _, l := range now {
+		if !has(r.opened, l) {
+			r.Log.Info("listener open", "listener", l.Name, "address", l.Address)
+		}
+	}
+	for _, l := range r.opened {
+		if !has(now, l) {
+			r.Log.Info("listener closed", "listener", l.Name, "address", l.Address)
+		}
+	}
 }
 
 // balancer is the one over a target's endpoints.
@@ -159,6 +182,20 @@ func (r *Runner) keepLast(ctx context.Context) {
 		}
 		if err := save(r.Dir, r.Snapshot()); err != nil {
 			r.Log.Warn("the proxy's snapshot could not be stored: it will not outlive this process", "err", err)
+		}
+	}
+}
+
+// Follow carries out what a manager in this process makes, until ctx ends.
+func (r *Runner) Follow(ctx context.Context, m *Manager) error {
+	for {
+		select {
+		case <-m.News():
+		case <-ctx.Done():
+			return nil
+		}
+		if err := r.Apply(m.Latest()); err != nil {
+			r.Log.Error("the proxy could not be updated", "err", err)
 		}
 	}
 }

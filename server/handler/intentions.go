@@ -71,7 +71,7 @@ func registerMatches(r *endpoint.Registry, d Deps) {
 		},
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.Nothing, bool]{
-		Method: api.IntentionDefault,
+		Method: api.IntentionDefault, Open: "every proxy has to know it, and it says nothing of any service",
 		Read: func(*state.Txn, *state.Watch, *api.Nothing) (*bool, uint64, error) {
 			if d.DenyIntentions { // it changes with a restart of the servers: another index tells those who waited before
 				return new(false), 2, nil
