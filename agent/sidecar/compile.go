@@ -12,6 +12,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/connect"
+	"github.com/curia-mesh/curia/connect/balance"
 	"github.com/curia-mesh/curia/connect/chain"
 	"github.com/curia-mesh/curia/connect/proxy"
 )
@@ -19,7 +20,6 @@ import (
 // compiler makes the listeners of one snapshot. What is wrong with one of them leaves out that one and says so.
 type compiler struct {
 	certs    map[string]*certs // by the id of the sidecar; those of before are gone on with
-	balancer func(name string, t *Target) proxy.Balancer
 	roots    *catalog.Roots
 	out      []*proxy.Listener
 	problems map[string]string // by the name of the listener
@@ -113,7 +113,7 @@ func (c *compiler) inbound(s *Sidecar, own *certs) (*proxy.Listener, error) {
 	case p.LocalServicePort == 0:
 		return nil, fmt.Errorf("service %q has neither a port nor a socket: set LocalServicePort or LocalServiceSocketPath", p.DestinationServiceName)
 	}
-	target := c.local(s, app)
+	target := local(app)
 	l := &proxy.Listener{
 		Network: "tcp", Address: s.address(), Protocol: protocolOf(s.Protocol()), Certs: own, Policy: policy, Explain: true, TrustForwarded: true,
 		Routes: proxy.Direct(target),
@@ -137,11 +137,12 @@ func (c *compiler) inbound(s *Sidecar, own *certs) (*proxy.Listener, error) {
 	return l, nil
 }
 
-// local is a target on this machine, without TLS.
-func (c *compiler) local(s *Sidecar, e proxy.Endpoint) *proxy.Target {
-	t := &Target{Endpoints: []Endpoint{{Network: e.Network, Address: e.Address, ID: s.Service.Proxy.DestinationServiceID, Status: catalog.Passing, Weight: 1}}}
-	return &proxy.Target{Name: "local", Endpoints: []proxy.Endpoint{e}, Balancer: c.balancer(s.Service.ID+" local "+e.Address, t)}
+// local is a target on this machine, without TLS. What it can bear is the application's to say.
+func local(e proxy.Endpoint) *proxy.Target {
+	return &proxy.Target{Name: localTarget, Endpoints: []proxy.Endpoint{e}, Limits: proxy.Limits{Connections: -1, Pending: -1, Requests: -1}}
 }
+
+const localTarget = "local"
 
 // address is where a sidecar listens.
 // Source: https://developer.hashicorp.com/consul/docs/reference/proxy/envoy (bind_address, bind_port)
@@ -194,44 +195,53 @@ func (c *compiler) upstream(s *Sidecar, u *catalog.Upstream, own *certs) (*proxy
 	} else if u.LocalBindPort == 0 {
 		return nil, fmt.Errorf("upstream %q has neither a port nor a socket: set LocalBindPort or LocalBindSocketPath", u.DestinationName)
 	}
+	var err error
 	if known.Chain == nil {
 		l.Protocol = protocolOf(cmp.Or(w.Protocol, chain.DefaultProtocol))
-		t := c.target(s, w.Name, known.Targets[""], own)
-		t.ConnectTimeout = w.ConnectTimeout
-		l.Routes = proxy.Direct(t)
+		l.Routes = proxy.Direct(c.target(s, u, w.Name, known.Targets[""], false, own))
 		return l, nil
 	}
 	l.Protocol = protocolOf(known.Chain.Protocol)
 	targets := make(map[string]*proxy.Target, len(known.Targets))
 	for id, t := range known.Targets {
-		at := known.Chain.Targets[id]
-		target := c.target(s, id, t, own)
-		target.ServerName, target.ConnectTimeout = at.SNI, time.Duration(at.ConnectTimeout)
-		targets[id] = target
+		near := known.Chain.Targets[id].PrioritizeByLocality
+		targets[id] = c.target(s, u, id, t, near != nil && near.Mode == "failover", own)
 	}
-	var err error
 	l.Routes, err = proxy.NewRoutes(known.Chain, targets)
 	return l, err
 }
 
-// target is one that is reached over TLS.
-func (c *compiler) target(s *Sidecar, name string, t *Target, own *certs) *proxy.Target {
-	target := &proxy.Target{Name: name, Certs: own, Balancer: c.balancer(s.Service.ID+" "+name, t)}
+// target is one that is reached over TLS, with what the defaults of the service say of its upstreams.
+func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name string, t *Target, near bool, own *certs) *proxy.Target {
+	target := &proxy.Target{Name: name, Certs: own}
 	for _, e := range t.Endpoints {
-		target.Endpoints = append(target.Endpoints, proxy.Endpoint{Network: e.Network, Address: e.Address})
+		to := proxy.Endpoint{Network: e.Network, Address: e.Address, Weight: uint32(e.Weight), Unhealthy: e.Weight == 0} // which warnings may mean
+		if at := s.Service.Locality; near && at != nil {
+			to.Level = balance.Level(at.Region, at.Zone, e.Region, e.Zone)
+		}
+		target.Endpoints = append(target.Endpoints, to)
 	}
 	for _, id := range t.Identities {
 		id.TrustDomain = c.roots.TrustDomain
 		target.Identities = append(target.Identities, id)
 	}
+	for _, d := range slices.Backward(upstreamDefaults(u, s.Defaults)) { // what counts first comes last
+		if d.Limits != nil {
+			target.Limits = proxy.LimitsOf(d.Limits)
+		}
+		if d.PassiveHealthCheck != nil {
+			target.Balance.Outliers = proxy.OutliersOf(d.PassiveHealthCheck)
+		}
+	}
+	target.ConnectTimeout = wantOf(u, s.Defaults).ConnectTimeout // else the chain's
 	return target
 }
 
 // exposed takes plain requests for one path of the application: for those who cannot be in the mesh.
 // Source: https://developer.hashicorp.com/consul/docs/reference/proxy/sidecar (expose)
 func (c *compiler) exposed(s *Sidecar, p *catalog.ExposePath) (*proxy.Listener, error) {
-	to := c.local(s, proxy.Endpoint{Network: "tcp", Address: net.JoinHostPort(cmp.Or(s.Service.Proxy.LocalServiceAddress, "127.0.0.1"), strconv.Itoa(p.LocalPathPort))})
-	none := &proxy.Target{Name: "other paths", Balancer: c.balancer(s.Service.ID+" none", &Target{})}
+	to := local(proxy.Endpoint{Network: "tcp", Address: net.JoinHostPort(cmp.Or(s.Service.Proxy.LocalServiceAddress, "127.0.0.1"), strconv.Itoa(p.LocalPathPort))})
+	none := &proxy.Target{Name: "other paths", Patience: -1}
 	const here, nowhere = "resolver:path", "resolver:other"
 	made := &catalog.DiscoveryChain{ServiceName: s.Service.Proxy.DestinationServiceName, StartNode: "router", Nodes: map[string]*catalog.ChainNode{
 		"router": {Type: catalog.ChainRouter, Routes: []catalog.ChainRoute{

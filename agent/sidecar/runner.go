@@ -70,7 +70,7 @@ func ring(c chan struct{}) {
 }
 
 func (r *Runner) apply(s *Snapshot) error {
-	c := &compiler{certs: r.certs, roots: s.Roots, problems: map[string]string{}, balancer: r.balancer}
+	c := &compiler{certs: r.certs, roots: s.Roots, problems: map[string]string{}}
 	ids := map[string]bool{}
 	for _, side := range s.Sidecars {
 		ids[side.Service.ID] = true
@@ -125,9 +125,6 @@ func (r *Runner) tell(now []*proxy.Listener) {
 		}
 	}
 }
-
-// balancer is the one over a target's endpoints.
-func (r *Runner) balancer(_ string, t *Target) proxy.Balancer { return &turns{n: len(t.Endpoints)} }
 
 // Snapshot is the one that is carried out, nil when there is none.
 func (r *Runner) Snapshot() *Snapshot {

@@ -5,10 +5,10 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
-	"github.com/curia-mesh/curia/connect"
 	"github.com/curia-mesh/curia/connect/proxy"
 )
 
@@ -60,21 +60,32 @@ type ListenerStatus struct {
 // ClusterStatus is a target of a listener, with what has passed to it.
 type ClusterStatus struct {
 	Listener, Target  string
-	Identities        []string `json:",omitempty"`
+	Identities        []string `json:",omitempty"` // one of which its endpoints have to prove to be
 	Endpoints, Usable int
-	Error             string `json:",omitempty"`
-	Requests, Conns   uint64
-	Failures          uint64 // requests with status 500 and above, or without one
-	Active            int64
+	Error             string `json:",omitempty"` // why nothing is known of its endpoints
+	Panics            bool   // so few are in service that all get traffic
+	BreakerOpen       bool
+	BreakerReason     string `json:",omitempty"`
+	Connections       int    // at present, as Requests and Pending
+	Requests, Pending int
+	Total, Failures   uint64 // exchanges and connections; requests with status 500 and above, or without one
+	Ejections         uint64 // of endpoints that were taken out of service
+	Overflows         uint64 // requests above a limit
 }
 
 // EndpointStatus is an endpoint of a target.
 type EndpointStatus struct {
 	Listener, Target string
 	Address          string
-	Node, ID         string
-	Status           catalog.Status
-	Weight           int
+	Node, ID         string         `json:",omitempty"`
+	Status           catalog.Status `json:",omitempty"` // of its checks
+	State            string         // in service, ejected, unhealthy or on trial
+	Reason           string         `json:",omitempty"`
+	Left             catalog.Duration
+	Weight           uint32
+	Level            uint8 // how far away: 0 in the same zone or unknown, 1 in the same region, 2 elsewhere
+	Active           int64
+	Latency          catalog.Duration
 }
 
 // Show answers with a view of the proxy and the index to wait for another with: it blocks while the index is the one
@@ -142,72 +153,83 @@ func protocolName(p proxy.Protocol) string {
 	return "tcp"
 }
 
-// shownTarget is a target of a listener that is open.
-type shownTarget struct {
-	listener, name string
-	*Target
-}
-
-// targets are those of all upstreams.
-func (r *Runner) targets() []shownTarget {
-	var all []shownTarget
+// known are the targets of the snapshot by listener and name, as the proxy names them.
+func (r *Runner) known() map[[2]string]*Target {
+	all := map[[2]string]*Target{}
 	if r.snapshot == nil {
 		return nil
 	}
 	for _, side := range r.snapshot.Sidecars {
 		for i := range side.Service.Proxy.Upstreams {
 			u := &side.Service.Proxy.Upstreams[i]
-			known := side.Upstreams[wantOf(u, side.Defaults).Key()]
-			if known == nil {
-				continue
-			}
-			for _, id := range slices.Sorted(maps.Keys(known.Targets)) {
-				all = append(all, shownTarget{upstreamName(side, u), cmp.Or(id, u.DestinationName), known.Targets[id]})
+			if known := side.Upstreams[wantOf(u, side.Defaults).Key()]; known != nil {
+				for id, t := range known.Targets {
+					all[[2]string{upstreamName(side, u), cmp.Or(id, u.DestinationName)}] = t
+				}
 			}
 		}
 	}
+	return all
+}
+
+// pools are the targets of the proxy, by listener and name.
+func (r *Runner) pools() []proxy.Cluster {
+	all := r.proxy.Clusters()
+	slices.SortFunc(all, func(a, b proxy.Cluster) int {
+		return cmp.Or(cmp.Compare(a.Listener, b.Listener), cmp.Compare(a.Name, b.Name))
+	})
 	return all
 }
 
 func (r *Runner) clusters() []ClusterStatus {
-	all := []ClusterStatus{}
-	edges := map[[2]string]proxy.Edge{}
+	known, edges := r.known(), map[[2]string]proxy.Edge{}
 	for _, e := range r.proxy.Edges() {
 		edges[[2]string{e.Listener, e.Target}] = e
 	}
-	add := func(c ClusterStatus) {
-		e := edges[[2]string{c.Listener, c.Target}]
-		c.Requests, c.Conns, c.Active, c.Failures = e.Requests, e.Conns, e.Active, e.Classes[5]+e.Classes[0]
+	all := []ClusterStatus{}
+	for _, p := range r.pools() {
+		e := edges[[2]string{p.Listener, p.Name}]
+		c := ClusterStatus{
+			Listener: p.Listener, Target: p.Name, Endpoints: len(p.Endpoints), Panics: p.Panics, BreakerOpen: p.BreakerOpen, BreakerReason: p.BreakerReason,
+			Connections: p.Connections, Requests: p.Requests, Pending: p.Pending, Ejections: p.Ejections, Overflows: p.Overflows,
+			Total: e.Requests + e.Conns, Failures: e.Classes[5] + e.Classes[0],
+		}
+		for _, s := range p.Endpoints {
+			if s.State == inService {
+				c.Usable++
+			}
+		}
+		if t := known[[2]string{p.Listener, p.Name}]; t != nil {
+			c.Error = t.Error
+			for _, id := range t.Identities {
+				id.TrustDomain = r.snapshot.Roots.TrustDomain
+				c.Identities = append(c.Identities, id.String())
+			}
+		}
 		all = append(all, c)
-	}
-	if r.snapshot != nil {
-		for _, side := range r.snapshot.Sidecars {
-			add(ClusterStatus{Listener: inboundName(side), Target: "local", Endpoints: 1, Usable: 1})
-		}
-	}
-	for _, t := range r.targets() {
-		c := ClusterStatus{Listener: t.listener, Target: t.name, Endpoints: len(t.Endpoints), Usable: len(t.Endpoints), Error: t.Error}
-		for _, id := range t.Identities {
-			c.Identities = append(c.Identities, r.full(id))
-		}
-		add(c)
 	}
 	return all
 }
 
-// full is an identity with the trust domain.
-func (r *Runner) full(id connect.ID) string {
-	id.TrustDomain = r.snapshot.Roots.TrustDomain
-	return id.String()
-}
+// inService is the state of an endpoint that gets traffic.
+const inService = "in service"
 
 func (r *Runner) endpoints() []EndpointStatus {
-	all := []EndpointStatus{}
-	for _, t := range r.targets() {
-		for _, e := range t.Endpoints {
-			all = append(all, EndpointStatus{
-				Listener: t.listener, Target: t.name, Address: e.Address, Node: e.Node, ID: e.ID, Status: e.Status, Weight: e.Weight,
-			})
+	known, all := r.known(), []EndpointStatus{}
+	for _, p := range r.pools() {
+		for _, s := range p.Endpoints {
+			e := EndpointStatus{
+				Listener: p.Listener, Target: p.Name, Address: s.Key, State: s.State, Reason: s.Reason, Left: catalog.Duration(s.Left),
+				Weight: s.Weight, Level: s.Level, Active: s.Active, Latency: catalog.Duration(s.Latency),
+			}
+			if t := known[[2]string{p.Listener, p.Name}]; t != nil {
+				for _, k := range t.Endpoints {
+					if k.Address == strings.TrimPrefix(s.Key, "unix:") {
+						e.Node, e.ID, e.Status = k.Node, k.ID, k.Status
+					}
+				}
+			}
+			all = append(all, e)
 		}
 	}
 	return all
