@@ -3,6 +3,7 @@ package sidecar
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"slices"
@@ -139,7 +140,7 @@ func (c *compiler) inbound(s *Sidecar, own *certs) (*proxy.Listener, error) {
 
 // local is a target on this machine, without TLS. What it can bear is the application's to say.
 func local(e proxy.Endpoint) *proxy.Target {
-	return &proxy.Target{Name: localTarget, Endpoints: []proxy.Endpoint{e}, Limits: proxy.Limits{Connections: -1, Pending: -1, Requests: -1}}
+	return &proxy.Target{Name: localTarget, Endpoints: []proxy.Endpoint{e}, Limits: proxy.Limits{Connections: math.MaxInt32, Pending: math.MaxInt32, Requests: math.MaxInt32}}
 }
 
 const localTarget = "local"

@@ -1,4 +1,4 @@
-package frontdoor_test
+package sidecar_test
 
 import (
 	"bufio"
@@ -14,6 +14,11 @@ import (
 	"github.com/curia-mesh/curia/agent/sidecar"
 	"github.com/curia-mesh/curia/agent/testkit"
 )
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+// patience is how long anything may take that a test waits for.
+const patience = 2 * time.Minute
 
 // app serves HTTP until the test ends: each request is answered with name and the path.
 func app(t testing.TB, name string) (port int) {
