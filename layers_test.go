@@ -20,7 +20,7 @@ var may = map[string][]string{
 	"catalog/filter":             {"catalog"},
 	"catalog/hcl":                {},
 	"catalog/state":              {"catalog"},
-	"connect":                    {"catalog"},
+	"connect":                    {"catalog", "connect/canon"},
 	"connect/canon":              {},
 	"connect/ca":                 {"connect", "catalog"},
 	"connect/balance":            {},

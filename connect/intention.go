@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect/canon"
 )
 
 // Caller is who wants to reach a service, as its certificate says.
@@ -179,9 +180,11 @@ func newPermission(from *catalog.IntentionPermission) (permission, error) {
 	p.methods = from.HTTP.Methods
 	switch h := from.HTTP; {
 	case h.PathExact != "":
-		p.path = func(path string) bool { return path == h.PathExact }
+		want := canon.Exact(h.PathExact)
+		p.path = func(path string) bool { return path == want }
 	case h.PathPrefix != "":
-		p.path = func(path string) bool { return strings.HasPrefix(path, h.PathPrefix) }
+		want := canon.Prefix(h.PathPrefix)
+		p.path = func(path string) bool { return strings.HasPrefix(path, want) }
 	case h.PathRegex != "":
 		re, err := whole(h.PathRegex)
 		if err != nil {

@@ -55,6 +55,7 @@ func (x *exchange) clear() {
 const (
 	flagMalformed = "malformed"
 	flagDenied    = "denied"
+	flagRate      = "rate_limited"
 	flagNoTarget  = "no_endpoint"
 	flagConnect   = "connect_failed"
 	flagOverflow  = "overflow"
@@ -99,6 +100,9 @@ func (x *exchange) carry(d near, conf *Listener) {
 			x.deny(d, conf, v)
 			return
 		}
+	}
+	if x.limited(d) {
+		return
 	}
 	q := query{view(x.head.Method.Of(x.text)), view(x.path), "", x.head, x.text}
 	if len(x.query) > 0 {

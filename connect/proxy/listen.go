@@ -23,6 +23,7 @@ type listening struct {
 
 	refused atomic.Uint64 // connections above the limit
 	own     *edge         // of requests that went to no target
+	rates   atomic.Pointer[Rates]
 
 	mu    sync.Mutex
 	conns map[*client]struct{}
@@ -68,6 +69,7 @@ func (l *listening) configure(c *Listener) {
 	if http := c.Protocol == HTTP; c.Certs != nil && (l.server == nil || l.server.certs != c.Certs || l.server.http != http) {
 		l.server = &serverTLS{certs: c.Certs, http: http}
 	}
+	l.rates.Store(l.rates.Load().keep(c.Rates))
 	l.config.Store(c)
 }
 

@@ -50,6 +50,10 @@ func TestPathsOfIntentions(t *testing.T) {
 	if seen := app.seen(); seen != "" {
 		t.Errorf("the application was sent %q", seen)
 	}
+	other := guarded(t, app.addr, true, permission(catalog.IntentionDeny, catalog.IntentionHTTPPermission{PathPrefix: "//%61dmin/./x/../"})).addr
+	if r, _ := ask(t, other, "GET /admin/y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); r.StatusCode != 403 {
+		t.Errorf("an intention that is written in another way than paths are passed on: %s", r.Status)
+	}
 	for path, want := range map[string]string{"/Admin": "/Admin", "/a//b/../c%2d": "/a/c-", "http://other/x?y=//": "/x?y=//", "/%c3%a9?a=%2F": "/%C3%A9?a=%2F", "http://other": "/", "http://other?q": "/?q"} {
 		if _, body := ask(t, addr, "GET "+path+" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); body != "GET "+want+" " {
 			t.Errorf("%s is passed on as %q, want %s", path, body, want)

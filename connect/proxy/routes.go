@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect/canon"
 	"github.com/curia-mesh/curia/rpc/http1/wire"
 )
 
@@ -93,7 +94,7 @@ func (b *builder) route(from catalog.ChainRoute) (*route, error) {
 			r.retries = newRetries(d, from.Definition.Match)
 			r.timeout, r.idle = time.Duration(d.RequestTimeout), time.Duration(d.IdleTimeout)
 			if m := from.Definition.Match; d.PrefixRewrite != "" && m != nil && m.HTTP != nil {
-				r.from, r.to, r.rewrite = or(m.HTTP.PathExact, m.HTTP.PathPrefix), d.PrefixRewrite, true
+				r.from, r.to, r.rewrite = or(canon.Exact(m.HTTP.PathExact), canon.Prefix(m.HTTP.PathPrefix)), d.PrefixRewrite, true
 			}
 		}
 	}
@@ -282,19 +283,18 @@ func newMatch(from *catalog.ServiceRouteMatch) (*match, error) {
 }
 
 func pathTest(h *catalog.HTTPRequestMatch) (func(string) bool, error) {
+	exact, prefix := canon.Exact(h.PathExact), canon.Prefix(h.PathPrefix)
 	switch {
-	case h.PathExact != "" && h.CaseInsensitive:
-		return func(p string) bool { return strings.EqualFold(p, h.PathExact) }, nil
-	case h.PathExact != "":
-		return func(p string) bool { return p == h.PathExact }, nil
-	case h.PathPrefix == "/":
+	case exact != "" && h.CaseInsensitive:
+		return func(p string) bool { return strings.EqualFold(p, exact) }, nil
+	case exact != "":
+		return func(p string) bool { return p == exact }, nil
+	case prefix == "/":
 		return nil, nil
-	case h.PathPrefix != "" && h.CaseInsensitive:
-		return func(p string) bool {
-			return len(p) >= len(h.PathPrefix) && strings.EqualFold(p[:len(h.PathPrefix)], h.PathPrefix)
-		}, nil
-	case h.PathPrefix != "":
-		return func(p string) bool { return strings.HasPrefix(p, h.PathPrefix) }, nil
+	case prefix != "" && h.CaseInsensitive:
+		return func(p string) bool { return len(p) >= len(prefix) && strings.EqualFold(p[:len(prefix)], prefix) }, nil
+	case prefix != "":
+		return func(p string) bool { return strings.HasPrefix(p, prefix) }, nil
 	case h.PathRegex != "":
 		fold := ""
 		if h.CaseInsensitive {

@@ -49,6 +49,9 @@ type Listener struct {
 	// TakesProxy expects the header of the PROXY protocol before everything else.
 	TakesProxy bool
 
+	// Rates bound the requests that are taken in a second; nil does not.
+	Rates *Rates
+
 	Paths canon.Rules // how paths are written before anything looks at them
 	// TrustForwarded passes on what a caller says about whom it acts for, in X-Forwarded-* and the like; else that is
 	// replaced by what is known of the caller itself.
