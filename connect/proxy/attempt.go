@@ -21,6 +21,8 @@ type try struct {
 	allowed bool
 	refit   bool // the connection of an attempt whose response nobody gets can be used again
 	answer  balance.Outcome
+	last    string // endpoint that was tried
+	spent   bool   // the route allows no more attempts
 
 	callerBy time.Time // the caller waits until then; zero where it does not say
 	limit    time.Time // of the whole exchange; zero for none
@@ -28,6 +30,7 @@ type try struct {
 	tryBy    time.Time // of that in one attempt
 	ownLines int       // of the fields that are added, those that are the same for each attempt
 	grpc     bool      // the request is one of gRPC
+	span     span
 }
 
 // attempt sends the request and passes the response on. It tries another endpoint when no connection can be made to one,
@@ -35,6 +38,9 @@ type try struct {
 func (x *exchange) attempt(d near, hash uint64) {
 	if left, said := x.patience(); said {
 		x.callerBy = x.begun.Add(left)
+	}
+	if t := x.client.listening.proxy.Tracer; t != nil {
+		x.trace(t)
 	}
 	x.ownLines = len(x.lines)
 	for next := another; ; {
@@ -160,7 +166,7 @@ func (x *exchange) reach(t *Target, hash uint64) error {
 		if err != nil {
 			return or(last, err)
 		}
-		x.end, x.since = end, time.Now()
+		x.end, x.last, x.since = end, end.Key(), time.Now()
 		x.tries++
 		if len(x.failed) > 0 {
 			x.pause()

@@ -56,6 +56,7 @@ const (
 	flagMalformed = "malformed"
 	flagDenied    = "denied"
 	flagRate      = "rate_limited"
+	flagFault     = "fault_injected"
 	flagNoTarget  = "no_endpoint"
 	flagConnect   = "connect_failed"
 	flagOverflow  = "overflow"
@@ -243,22 +244,21 @@ func (x *exchange) release(d near, now time.Time) {
 	x.done(x.answer)
 }
 
-// account counts the exchange and tells the access log of it.
+// account counts the exchange, and tells the access log and the trace of it.
 func (x *exchange) account(d near, conf *Listener, took time.Duration) {
+	there, p := d.taken()+x.tunnelled, x.client.listening.proxy
 	if x.to != nil {
-		x.to.stats.of(x.client.shard).exchanged(x.status, took, d.taken()+x.tunnelled, x.sentBody)
+		x.to.stats.of(x.client.shard).exchanged(x.status, took, there, x.sentBody)
 	} else {
-		x.client.listening.own.of(x.client.shard).exchanged(x.status, took, d.taken()+x.tunnelled, x.sentBody)
+		x.client.listening.own.of(x.client.shard).exchanged(x.status, took, there, x.sentBody)
 	}
-	if log := x.client.listening.proxy.Access; log != nil {
-		log.add(func(r *Record) {
-			*r = Record{
-				Begun: x.begun, Took: took, Listener: conf.Name, Caller: x.client.caller.Service, Status: x.status, Flag: x.flag,
-				There: d.taken() + x.tunnelled, Back: x.sentBody, Method: append(r.Method[:0], x.head.Method.Of(x.text)...), Path: append(r.Path[:0], x.path...),
-			}
-			if x.to != nil {
-				r.Target = x.to.Name
-			}
-		})
+	if x.route != nil && x.route.stats != nil {
+		x.route.stats.of(x.client.shard).exchanged(x.status, took, there, x.sentBody)
+	}
+	if log := p.Access; log != nil {
+		log.add(func(r *Record) { x.record(r, conf, took) })
+	}
+	if p.Tracer != nil {
+		x.finish(p.Tracer, conf, took)
 	}
 }

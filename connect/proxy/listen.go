@@ -60,7 +60,7 @@ const (
 )
 
 func newListening(p *Proxy, l net.Listener, c *Listener) *listening {
-	n := &listening{Listener: l, proxy: p, own: p.edge(c.Name, ""), conns: map[*client]struct{}{}}
+	n := &listening{Listener: l, proxy: p, own: p.edge(c.Name, "", ""), conns: map[*client]struct{}{}}
 	n.configure(c)
 	return n
 }

@@ -23,6 +23,8 @@ type Options struct {
 	DrainTime time.Duration
 	// Access gets a record of each exchange; nil for none. See AccessLog.
 	Access *AccessLog
+	// Tracer takes part in traces; nil passes their fields on as they come.
+	Tracer *Tracer
 }
 
 // Proxy carries out one snapshot after the other.
@@ -186,6 +188,7 @@ func listen(network, address string) (net.Listener, error) {
 func (p *Proxy) bind(s *Snapshot) {
 	hosts, clusters := make(map[hostKey]bool, len(p.hosts)), make(map[clusterKey]bool, len(p.clusters))
 	for _, l := range s.Listeners {
+		l.Routes.count(p, l.Name)
 		for _, t := range l.Routes.targets {
 			if t.owner == nil {
 				t.bind(p, l)
@@ -219,7 +222,7 @@ func (p *Proxy) bind(s *Snapshot) {
 
 func (t *Target) bind(p *Proxy, l *Listener) {
 	t.owner = p
-	t.stats = p.edge(l.Name, t.Name)
+	t.stats = p.edge(l.Name, t.Name, "")
 	if l.Protocol == TCP && t.Balance.Method == balance.PeakEWMA { // how long a connection lasts says nothing
 		t.Balance.Method = balance.LeastRequest
 	}

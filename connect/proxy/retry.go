@@ -141,7 +141,11 @@ func (x *exchange) unwanted(h *wire.Head, text []byte) bool {
 			wanted = r.grpc>>code&1 == 0
 		}
 	}
-	return !wanted && x.more()
+	if wanted {
+		return false
+	}
+	x.spent = x.tries > r.most
+	return x.more()
 }
 
 // discard ends an attempt whose response nobody gets. Its connection is kept when that is quickly done.

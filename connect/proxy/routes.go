@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +22,8 @@ type Routes struct {
 
 // route is where what matches goes to.
 type route struct {
+	name    string
+	stats   *edge  // nil where there is only one
 	match   *match // nil for everything
 	legs    []leg
 	total   uint32 // of the weights
@@ -64,7 +67,7 @@ func NewRoutes(chain *catalog.DiscoveryChain, targets map[string]*Target) (*Rout
 		return b.routes, nil
 	}
 	for i, from := range start.Routes {
-		r, err := b.route(from)
+		r, err := b.route(from, i)
 		if err != nil {
 			return nil, fmt.Errorf("chain of %s: route %d: %w", chain.ServiceName, i, err)
 		}
@@ -82,10 +85,11 @@ type builder struct {
 	routes  *Routes
 }
 
-func (b *builder) route(from catalog.ChainRoute) (*route, error) {
+func (b *builder) route(from catalog.ChainRoute, at int) (*route, error) {
 	r := new(route)
 	var d *catalog.ServiceRouteDestination
 	if from.Definition != nil {
+		r.name = nameRoute(from.Definition.Match, at)
 		var err error
 		if r.match, err = newMatch(from.Definition.Match); err != nil {
 			return nil, err
@@ -160,6 +164,42 @@ func (b *builder) leg(r *route, l leg, name string, weight uint32) error {
 	l.below, l.timeout = r.total, time.Duration(node.Resolver.RequestTimeout)
 	r.legs = append(r.legs, l)
 	return nil
+}
+
+// maxCounted is how many routes of a listener are counted each by itself.
+const maxCounted = 64
+
+// count gives the routes of a listener their counters, where there are several.
+func (r *Routes) count(p *Proxy, listener string) {
+	if len(r.routes) < 2 {
+		return
+	}
+	for i, route := range r.routes {
+		if route.stats != nil {
+			return
+		}
+		route.name = or(route.name, "default")
+		if i >= maxCounted {
+			route.name = "other"
+		}
+		route.stats = p.edge(listener, "", route.name)
+	}
+}
+
+// nameRoute is a name for a route by what it matches.
+func nameRoute(m *catalog.ServiceRouteMatch, at int) string {
+	if m == nil || m.HTTP == nil {
+		return "default"
+	}
+	switch h := m.HTTP; {
+	case h.PathExact != "":
+		return h.PathExact
+	case h.PathPrefix != "":
+		return h.PathPrefix + "*"
+	case h.PathRegex != "":
+		return "~" + h.PathRegex
+	}
+	return "route " + strconv.Itoa(at+1)
 }
 
 // ambiguous returns a name that two targets have.

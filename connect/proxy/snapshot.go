@@ -33,6 +33,7 @@ type Certs interface {
 // stand for defaults.
 type Listener struct {
 	Name             string      // in logs and metrics
+	Service          string      // whose listener it is, in traces
 	Network, Address string      // "tcp" or "unix"
 	Mode             os.FileMode // of the file of a unix socket; 0 leaves it to the umask
 	Protocol         Protocol

@@ -15,10 +15,10 @@ type counterSeq struct{ n atomic.Uint32 }
 
 func (s *counterSeq) next() uint32 { return s.n.Add(1) % shards }
 
-// edgeKey names an edge of the mesh.
-type edgeKey struct{ listener, target string }
+// edgeKey names an edge of the mesh, or a route of a listener.
+type edgeKey struct{ listener, target, route string }
 
-// edge counts what passes from a listener to a target. It outlives snapshots.
+// edge counts what passes from a listener to a target, or on a route. It outlives snapshots.
 type edge struct{ shard [shards]counts }
 
 // counts is a shard of an edge.
@@ -88,8 +88,8 @@ func bound(bucket int) time.Duration {
 }
 
 // edge is where an edge is counted, for as long as the proxy runs.
-func (p *Proxy) edge(listener, target string) *edge {
-	key := edgeKey{listener, target}
+func (p *Proxy) edge(listener, target, route string) *edge {
+	key := edgeKey{listener, target, route}
 	e := p.edges[key]
 	if e == nil {
 		e = new(edge)
@@ -98,9 +98,10 @@ func (p *Proxy) edge(listener, target string) *edge {
 	return e
 }
 
-// Edge is what passed from a listener to a target so far.
+// Edge is what passed from a listener to a target so far, or on one of its routes, where it has several.
 type Edge struct {
 	Listener, Target  string
+	Route             string
 	Requests          uint64
 	Classes           [6]uint64 // by the first digit of the status; 0 is without response
 	Retries, Refused  uint64
@@ -109,6 +110,17 @@ type Edge struct {
 	BytesThere, Bytes uint64
 	Sum               time.Duration // of all times to the end of an exchange
 	Buckets           []uint64      // see Bound
+}
+
+// refused is how many connections each listener closed because it had too many.
+func (p *Proxy) refused() map[string]uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := make(map[string]uint64, len(p.listening))
+	for _, l := range p.listening {
+		n[l.config.Load().Name] = l.refused.Load()
+	}
+	return n
 }
 
 // Bound is the duration at which a bucket of Edge ends.
@@ -120,7 +132,7 @@ func (p *Proxy) Edges() []Edge {
 	defer p.mu.Unlock()
 	all := make([]Edge, 0, len(p.edges))
 	for key, e := range p.edges {
-		sum := Edge{Listener: key.listener, Target: key.target, Buckets: make([]uint64, nBuckets)}
+		sum := Edge{Listener: key.listener, Target: key.target, Route: key.route, Buckets: make([]uint64, nBuckets)}
 		for i := range e.shard {
 			c := &e.shard[i]
 			sum.Requests += c.requests.Load()
