@@ -38,19 +38,19 @@ func (c *compiler) sidecar(s *Sidecar) {
 		return
 	}
 	c.certs[name] = own
-	c.add(inboundName(s), func() (*proxy.Listener, error) { return c.inbound(s, own) })
+	c.add(s.Service.Proxy.DestinationServiceName, inboundName(s), func() (*proxy.Listener, error) { return c.inbound(s, own) })
 	for i := range s.Service.Proxy.Upstreams {
 		u := &s.Service.Proxy.Upstreams[i]
-		c.add(upstreamName(s, u), func() (*proxy.Listener, error) { return c.upstream(s, u, own) })
+		c.add(s.Service.Proxy.DestinationServiceName, upstreamName(s, u), func() (*proxy.Listener, error) { return c.upstream(s, u, own) })
 	}
 	for i := range s.Service.Proxy.Expose.Paths {
 		p := &s.Service.Proxy.Expose.Paths[i]
-		c.add(fmt.Sprintf("%s/expose:%d", name, p.ListenerPort), func() (*proxy.Listener, error) { return c.exposed(s, p) })
+		c.add(s.Service.Proxy.DestinationServiceName, fmt.Sprintf("%s/expose:%d", name, p.ListenerPort), func() (*proxy.Listener, error) { return c.exposed(s, p) })
 	}
 }
 
 // add adds a listener, or what is wrong with it.
-func (c *compiler) add(name string, compile func() (*proxy.Listener, error)) {
+func (c *compiler) add(service, name string, compile func() (*proxy.Listener, error)) {
 	l, err := compile()
 	if err == nil && slices.ContainsFunc(c.out, func(o *proxy.Listener) bool { return o.Network == l.Network && o.Address == l.Address }) {
 		err = fmt.Errorf("another listener has the address %s", l.Address)
@@ -59,7 +59,7 @@ func (c *compiler) add(name string, compile func() (*proxy.Listener, error)) {
 		c.problems[name] = err.Error()
 		return
 	}
-	l.Name = name
+	l.Name, l.Service = name, service
 	c.out = append(c.out, l)
 }
 
@@ -126,6 +126,9 @@ func (c *compiler) inbound(s *Sidecar, own *certs) (*proxy.Listener, error) {
 		l.MaxConns = d.MaxInboundConnections
 		target.ConnectTimeout = time.Duration(d.LocalConnectTimeoutMs) * time.Millisecond
 		target.RequestTimeout = time.Duration(d.LocalRequestTimeoutMs) * time.Millisecond
+		if l.Rates, err = proxy.NewRates(d.RateLimits); err != nil {
+			return nil, err
+		}
 		if kib := d.MaxRequestHeadersKB; kib != nil {
 			l.MaxHead = int(*kib) << 10
 		}
