@@ -529,6 +529,7 @@ func TestReuse(t *testing.T) {
 		if _, body := ask(t, p.addr, get); body != "GET /a " {
 			t.Fatal(body)
 		}
+		settle(t, p.in) // the caller has its response a moment before the connection is kept
 	}
 	if app.conns() != 1 {
 		t.Errorf("%d connections for one request after the other", app.conns())
