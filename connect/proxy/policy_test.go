@@ -2,9 +2,11 @@ package proxy_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 
@@ -123,8 +125,8 @@ func TestDeniedStreamsAreCut(t *testing.T) {
 	if err := p.in.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{&next}}); err != nil {
 		t.Fatal(err)
 	}
-	if rest, err := io.ReadAll(c); err == nil && strings.Contains(string(rest), "0\r\n\r\n") {
-		t.Errorf("the response ended in order: %q", rest)
+	if rest, err := io.ReadAll(c); strings.Contains(string(rest), "0\r\n\r\n") || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the response ended in order, or not at all: %q, %v", rest, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package http2
 
 import (
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -152,6 +153,9 @@ func (c *Conn) Run() error {
 
 // fail ends the connection and all that goes on over it.
 func (c *Conn) fail(err error) {
+	if err == io.EOF { // which is the orderly end of a body for others
+		err = io.ErrUnexpectedEOF
+	}
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
