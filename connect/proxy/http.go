@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"sync"
@@ -51,12 +52,15 @@ func (d *downstream) serve(first bool) bool {
 	d.borrow(conf)
 	defer d.release()
 	text, err := d.reader.readHead(or(conf.MaxHead, defaultHead))
+	d.text = d.text[:0]
 	if err == nil {
 		d.text = append(d.text[:0], text...)
 		err = d.head.Parse(d.text)
 	}
 	if err != nil {
-		d.refuse(err)
+		if !first || !alien(d.text) {
+			d.refuse(err)
+		}
 		return false
 	}
 	conf = c.listening.config.Load()
@@ -66,6 +70,13 @@ func (d *downstream) serve(first bool) bool {
 		d.linger()
 	}
 	return !d.close
+}
+
+// alien reports whether a first line names no version of HTTP where it should: who sent it would not understand an answer.
+func alien(text []byte) bool {
+	line, _, _ := bytes.Cut(text, []byte("\r\n"))
+	words := bytes.Fields(line)
+	return len(words) >= 3 && !bytes.HasPrefix(words[len(words)-1], []byte("HTTP"))
 }
 
 // wait waits for the first byte of a request.

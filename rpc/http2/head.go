@@ -271,11 +271,14 @@ func (c *Conn) head() error {
 	if s == nil && c.server {
 		return c.newcomer(id)
 	}
-	if s == nil || s.err != nil {
-		if s == nil && c.beyond(id) {
+	if s == nil {
+		if c.beyond(id) {
 			return broken(ProtocolError, "HEADERS of a stream that has not begun")
 		}
 		return c.idle(1)
+	}
+	if s.err != nil {
+		return c.afterEnd(s)
 	}
 	if s.inEnded {
 		s.reset(StreamClosed)

@@ -281,7 +281,7 @@ func (c *Conn) takeData(flags byte, id uint32, b []byte) error {
 	}
 	if s.err != nil {
 		c.consumed(size)
-		return c.idle(1)
+		return c.afterEnd(s)
 	}
 	c.consumed(size - len(b))
 	if s.received -= int64(size); s.received < 0 {
@@ -311,6 +311,16 @@ func (c *Conn) data(s *Stream, b []byte, ended bool) error {
 	s.inEnded = ended
 	c.woken = append(c.woken, s)
 	return nil
+}
+
+// afterEnd answers a frame of a stream that has ended and is still known. The peer is told again only when it was the one
+// who ended it.
+func (c *Conn) afterEnd(s *Stream) error {
+	if e, ok := s.err.(*ResetError); ok && e.Peer {
+		c.out = appendReset(c.out, s.id, StreamClosed)
+		c.kick()
+	}
+	return c.idle(4)
 }
 
 // stray answers data of a stream that has ended.

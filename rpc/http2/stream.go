@@ -143,8 +143,8 @@ func (c *Conn) drop(s *Stream) {
 	if s.id == 0 {
 		c.opening--
 	} else {
-		_, reset := s.err.(*ResetError)
-		c.past.add(s.id, reset)
+		e, reset := s.err.(*ResetError)
+		c.past.add(s.id, reset && !e.Peer)
 		delete(c.streams, s.id)
 	}
 	c.consumed(len(s.in) + len(s.lent))
