@@ -47,7 +47,7 @@ func (d *downstream) gone() bool {
 }
 
 // passOn implements near.
-func (d *downstream) passOn(to io.Closer) bool { return d.client.passOn(to) }
+func (d *downstream) passOn(to io.Closer) bool { return d.client.passOn(to, d.work.text) }
 
 // interim implements near.
 func (d *downstream) interim(h *wire.Head, text []byte) error {

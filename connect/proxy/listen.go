@@ -49,6 +49,7 @@ type client struct {
 
 	mu     sync.Mutex
 	shared *shared   // when many exchanges go on over it
+	text   []byte    // of the head of the request that it is passed on with
 	other  io.Closer // what it is passed on to
 }
 
@@ -79,10 +80,7 @@ func (l *listening) replace(c *Listener) {
 	defer l.mu.Unlock()
 	l.configure(c)
 	for peer := range l.conns {
-		if peer.known.Load() && !peer.allowed(c) {
-			l.proxy.Log.Info("connection cut: it is denied now", "listener", c.Name, "from", peer.caller.Service)
-			peer.cut()
-		}
+		peer.recheck(c)
 	}
 }
 
@@ -179,11 +177,11 @@ func (c *client) drain() {
 	}
 }
 
-// passOn takes note of the connection that this one is passed on to. It reports whether it may be.
-func (c *client) passOn(to io.Closer) bool {
+// passOn takes note of the connection that this one is passed on to, and of the head of the request. It reports whether it may be.
+func (c *client) passOn(to io.Closer, text []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.other = to
+	c.other, c.text = to, text
 	return !c.cutBy.Load()
 }
 

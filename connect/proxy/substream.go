@@ -119,6 +119,11 @@ func (d *substream) read() bool {
 		d.answer(e.Status, e.Reason, "", false, true)
 		return false
 	}
+	if d.head.Upgrade {
+		if d.text = keyed(&d.head, d.text); d.head.Parse(d.text) != nil {
+			return false
+		}
+	}
 	for i := range d.head.Fields {
 		if f := &d.head.Fields[i]; f.Kind == wire.ContentType {
 			d.rpc = isGRPC(f.Value.Of(d.text))

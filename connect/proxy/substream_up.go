@@ -18,13 +18,17 @@ type substreamUp struct {
 	*http2.Stream
 	hop   *hop
 	head  wire.Head
-	used  bool // the connection was there before
-	begun bool // something of the response has come
-	unto  []byte
+	used  bool   // the connection was there before
+	begun bool   // something of the response has come
+	unto  []byte // the protocol that is asked for
+	key   []byte
 	idle  time.Duration
 	limit time.Time
 	err   error // of sending the head
 }
+
+// settleTime is how long a new connection may take to say whether it takes upgrades.
+const settleTime = time.Second
 
 var upstreams = sync.Pool{New: func() any { return new(substreamUp) }}
 
@@ -33,7 +37,12 @@ func (u *substreamUp) send(q *request, part []byte, whole bool) error {
 	if view(q.head.Method.Of(q.text)) == http.MethodHead {
 		u.HeadOnly()
 	}
-	u.unto = q.upgrade
+	if u.unto = q.upgrade; u.unto != nil {
+		if !u.hop.Connects(settleTime) {
+			return errNoTunnels
+		}
+		u.key = valueOf(q.head, q.text, keyField)
+	}
 	q.secure = u.hop.Secure()
 	if q.upgrade != nil {
 		whole = false
@@ -57,7 +66,10 @@ func (u *substreamUp) interrupt(on bool) { u.Interrupt(false, on) }
 
 // receive implements far.
 func (u *substreamUp) receive(x *exchange, headOnly bool, by time.Time) (*wire.Head, []byte, error) {
-	if u.err != nil && !u.Begun() {
+	if !u.Begun() {
+		if u.unto != nil && u.err == nil {
+			return nil, nil, errNoTunnels
+		}
 		return nil, nil, untouched(u.err)
 	}
 	for look := firstLook; ; look = min(2*look, lastLook) {
@@ -91,6 +103,12 @@ func (u *substreamUp) parse(text []byte, headOnly bool) (*wire.Head, []byte, err
 		h.Length = 0
 	}
 	if u.unto != nil && h.Status == http.StatusOK {
+		if more := accepted(h, text, u.key); len(more) > len(text) {
+			if err := h.ParseResponse(more, headOnly); err != nil {
+				return nil, nil, err
+			}
+			text = more
+		}
 		h.Status = http.StatusSwitchingProtocols
 	}
 	return h, text, nil

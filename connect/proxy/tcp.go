@@ -24,7 +24,7 @@ func (c *client) passThrough(conf *Listener) {
 	}
 	defer t.cluster.disconnect()
 	defer up.Close()
-	if !c.passOn(up) {
+	if !c.passOn(up, nil) {
 		t.cluster.done(end, 0, balance.Canceled)
 		return
 	}

@@ -87,8 +87,9 @@ type Conn struct {
 	blockOf    uint32 // its stream, 0 for none
 	blockEnds  bool   // the stream ends with it
 	blockParts int
-	blockSelf  bool // the stream depends on itself
-	settled    bool // the peer's first settings have come
+	blockSelf  bool          // the stream depends on itself
+	settled    bool          // the peer's first settings have come
+	met        chan struct{} // closed then, or when that is never
 	asm        assembly
 	woken      []*Stream
 	calm       calm
@@ -112,7 +113,7 @@ func New(c net.Conn, early []byte, o Options) *Conn {
 	n := &Conn{
 		Conn: c, o: o, server: o.Serve != nil, began: time.Now(), streams: map[uint32]*Stream{}, work: make(chan *Stream),
 		enc: newEncoder(), window: firstWindow, first: firstWindow, nextID: 1, theirs: 100,
-		dec: newDecoder(), received: connWindow, in: make([]byte, max(smallIn, len(early))),
+		dec: newDecoder(), met: make(chan struct{}), received: connWindow, in: make([]byte, max(smallIn, len(early))),
 	}
 	n.w = copy(n.in, early)
 	n.calm.begin(n.began)
@@ -145,6 +146,9 @@ func (c *Conn) Run() error {
 	c.kick()
 	c.mu.Unlock()
 	err := c.read()
+	if !c.settled {
+		close(c.met)
+	}
 	c.fail(err)
 	c.wake()
 	c.served.Wait()
@@ -222,8 +226,14 @@ func (c *Conn) Load() (n int, room bool) {
 // Secure reports whether it is over TLS.
 func (c *Conn) Secure() bool { return c.o.Secure }
 
-// Connects reports whether the peer takes extended CONNECT.
-func (c *Conn) Connects() bool {
+// Connects reports whether the peer takes extended CONNECT, when it has said so within a time.
+func (c *Conn) Connects(within time.Duration) bool {
+	late := time.NewTimer(within)
+	defer late.Stop()
+	select {
+	case <-c.met:
+	case <-late.C:
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.connect

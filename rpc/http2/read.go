@@ -485,12 +485,16 @@ func (c *Conn) takeSettings(flags byte, id uint32, b []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	first := !c.settled
 	c.settled = true
 	n := 1 + len(b)/settingLength/4
 	for ; len(b) > 0; b = b[settingLength:] {
 		if err := c.setting(settingID(binary.BigEndian.Uint16(b)), binary.BigEndian.Uint32(b[2:])); err != nil {
 			return err
 		}
+	}
+	if first {
+		close(c.met)
 	}
 	c.out = appendFrame(c.out, 0, frameSettings, flagAck, 0)
 	c.kick()
