@@ -66,6 +66,7 @@ type Agent struct {
 	sockets   *sockets
 	peers     *trust.Peers  // how connections between agents are secured
 	joins     *server.Joins // nil when nobody can join with a token here
+	own       *enrolled     // the certificate that the agent has from the servers; nil when it has none
 	pools     *pools
 	backend   backend
 	nodes     atomic.Pointer[state.Store] // what a server knows of the nodes, for its gossip
@@ -93,8 +94,8 @@ type Agent struct {
 var ErrLeft = errors.New("the agent has left")
 
 // Open loads the configuration and opens everything that can fail: files, sockets, the Raft log. Run
-// must follow.
-func Open(opts Options) (*Agent, error) {
+// must follow. An agent that has its certificate from the servers asks them for the first one, until ctx ends.
+func Open(ctx context.Context, opts Options) (*Agent, error) {
 	cfg, warnings, err := config.Load(opts.Args)
 	if err != nil {
 		return nil, err
@@ -111,6 +112,12 @@ func Open(opts Options) (*Agent, error) {
 	if err := a.openDataDir(cfg, &opened); err != nil {
 		return nil, err
 	}
+	if err := a.openPeers(cfg); err != nil {
+		return nil, err
+	}
+	if cfg, err = a.enroll(ctx, cfg); err != nil {
+		return nil, err
+	}
 	if a.config.kept, err = readTokens(cfg); err != nil {
 		return nil, err
 	}
@@ -121,13 +128,10 @@ func Open(opts Options) (*Agent, error) {
 	if a.id, err = cfg.ResolveNodeID(); err != nil {
 		return nil, err
 	}
-	if err := a.openPeers(cfg); err != nil {
-		return nil, err
-	}
 	if a.telemetry, err = telemetry.New(telemetryConfig(cfg), logging.Named(a.log, "telemetry")); err != nil {
 		return nil, err
 	}
-	if a.sockets, err = listen(cfg); err != nil {
+	if a.sockets, err = listen(cfg, a.own.certificate()); err != nil {
 		return nil, err
 	}
 	opened.add(a.sockets.close)
@@ -265,6 +269,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	edge.Go(func() error { return a.autoReload(inner) })
 	edge.Go(func() error { return a.obey(inner, cfg, cancel) })
 	edge.Go(func() error { return a.rekey(inner) })
+	edge.Go(func() error { return a.renew(inner) })
 	edge.Go(func() error { return a.announce(inner) })
 	edge.Go(func() error { return keepSeen(inner, cfg, a.log) })
 	edgeErr, stuck := within(inner, edge, edgeTimeout)

@@ -17,12 +17,15 @@ import (
 // handshakes that follow.
 type certificates struct{ current atomic.Pointer[tls.Config] }
 
-// loadCertificates reads what the settings name. Without a certificate there is no configuration: as
-// with Consul the port is open then, and no handshake succeeds.
-func loadCertificates(what string, t config.TLSInterface) (*tls.Config, error) {
+// loadCertificates reads what the settings name; own, which may be nil, stands in for a certificate where they say so.
+// Without a certificate there is no configuration: as with Consul the port is open then, and no handshake succeeds.
+func loadCertificates(what string, t config.TLSInterface, own *tls.Certificate) (*tls.Config, error) {
 	m, err := trust.Read(what, t)
 	if err != nil {
 		return nil, err
+	}
+	if m.Certificate == nil && t.UseAutoCert {
+		m.Certificate = own
 	}
 	if t.VerifyIncoming && m.Roots == nil {
 		return nil, fmt.Errorf("%s: verify_incoming needs ca_file or ca_path", what)
@@ -66,8 +69,8 @@ func (c *certificates) loadChecks(cfg *config.Config) error {
 }
 
 // load reads the files anew. On an error the present configuration stays.
-func (c *certificates) load(what string, t config.TLSInterface) error {
-	next, err := loadCertificates(what, t)
+func (c *certificates) load(what string, t config.TLSInterface, own *tls.Certificate) error {
+	next, err := loadCertificates(what, t, own)
 	if err != nil {
 		return err
 	}

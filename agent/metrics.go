@@ -17,6 +17,7 @@ const recheckInterval = time.Minute
 // Source of the names: https://developer.hashicorp.com/consul/docs/reference/agent/telemetry
 var (
 	certExpiry    = []string{"agent", "tls", "cert", "expiry"}
+	certFailed    = []string{"agent", "tls", "cert", "renewal_failed"}
 	domainQueries = []string{"dns", "domain_query"}
 	ptrQueries    = []string{"dns", "ptr_query"}
 	dnsHits       = []string{"dns", "cache_hit"}
@@ -35,7 +36,7 @@ func (a *Agent) measure(ctx context.Context) error {
 	for {
 		if end := a.certificatesEnd(); !end.IsZero() {
 			metrics.SetGauge(certExpiry, float32(time.Until(end).Seconds()))
-			if warned.due(end, time.Now()) > 0 {
+			if !a.renews() && warned.due(end, time.Now()) > 0 {
 				a.log.Warn("a certificate of this agent is about to end: replace it, such as with tls cert renew, and reload", "ends", end, "left", time.Until(end).Round(time.Minute))
 			}
 		}

@@ -9,10 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/curia-mesh/curia/agent/config"
+	"github.com/curia-mesh/curia/agent/enroll"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/rpc/gossip"
 	"github.com/curia-mesh/curia/server"
@@ -177,19 +177,5 @@ func writeKnown(path string, all []known) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, text)
-}
-
-// replaceFile writes a file of mode 0600 in the place of another one, or of a link: a crash leaves the old or the new.
-func replaceFile(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), strings.TrimSuffix(filepath.Base(path), ".json")+".*.tmp")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return enroll.Replace(path, text)
 }

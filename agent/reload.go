@@ -31,23 +31,10 @@ func (a *Agent) reload() error {
 		a.log.Warn("these settings change only with a restart of the agent", "settings", strings.Join(ignored, ", "))
 	}
 	keepIdentity(next, present)
-	takePeers, err := a.peers.Prepare(next.TLS.InternalRPC)
-	if err != nil {
-		return err
-	}
-	if present.Ports.HTTPS > 0 {
-		if err := a.sockets.https.load("https", next.TLS.HTTPS); err != nil {
-			return err
-		}
-		a.sockets.warnHTTPS(present, a.log)
-	}
 	next.EnableAgentTLSForChecks = present.EnableAgentTLSForChecks // which a restart changes, unlike its files
-	if err := a.checkTLS.loadChecks(next); err != nil {
+	if err := a.reloadTLS(next); err != nil {
 		return err
 	}
-	takePeers()
-	a.warnPeers(next)
-	a.recheckPeers()
 	for _, step := range []func() error{
 		func() error { return a.dns.Reload(dnsConfig(next)) },
 		func() error { return a.setServices(next) },
@@ -65,6 +52,28 @@ func (a *Agent) reload() error {
 	a.api.Reconfigure(apiConfig(next))
 	a.config.set(next)
 	a.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))
+	return nil
+}
+
+// reloadTLS takes up what the files hold now that settings name for TLS: all of it, or on an error nothing of how
+// connections between agents are secured.
+func (a *Agent) reloadTLS(cfg *config.Config) error {
+	takePeers, err := a.peers.Prepare(cfg.TLS.InternalRPC)
+	if err != nil {
+		return err
+	}
+	if a.config.get().Ports.HTTPS > 0 {
+		if err := a.sockets.https.load("https", cfg.TLS.HTTPS, a.own.certificate()); err != nil {
+			return err
+		}
+		a.sockets.warnHTTPS(a.config.get(), a.log)
+	}
+	if err := a.checkTLS.loadChecks(cfg); err != nil {
+		return err
+	}
+	takePeers()
+	a.warnPeers(cfg)
+	a.recheckPeers()
 	return nil
 }
 

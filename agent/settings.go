@@ -68,7 +68,8 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		Pace: snapshotPace(cfg),
 		Log:  logging.Named(a.log, "server"), RaftLog: logging.HCLog(logging.Named(a.log, "server.raft")),
 	}
-	out.Mesh, out.CAProvider, out.CASettings = cfg.Connect.Enabled, cfg.Connect.CAProvider, cfg.Connect.CAConfig
+	out.Auto = a.autoConfig(cfg)
+	out.Mesh, out.CAProvider, out.CASettings = cfg.Connect.Enabled || out.Auto.AllowTLS || out.Auto.Intro != nil, cfg.Connect.CAProvider, cfg.Connect.CAConfig
 	out.Security, out.GossipKeys, out.Joins = a.peers, a.pools.keys, a.joins
 	out.MinSessionTTL, out.ConnsPerClient, out.HandshakeTimeout = cfg.SessionTTLMin, cfg.Limits.RPCMaxConnsPerClient, cfg.Limits.RPCHandshakeTimeout
 	out.DenyIntentions, out.ReapMaxFailed = intentionPolicy(cfg) == "deny", cfg.ReapMaxFailed

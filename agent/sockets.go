@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -32,11 +33,11 @@ type sockets struct {
 	perClient atomic.Int64
 }
 
-func listen(cfg *config.Config) (*sockets, error) {
+func listen(cfg *config.Config, shown *tls.Certificate) (*sockets, error) {
 	s := &sockets{}
 	s.perClient.Store(int64(cfg.Limits.HTTPMaxConnsPerClient))
 	for _, l := range cfg.Listeners() {
-		if err := s.open(cfg, l); err != nil {
+		if err := s.open(cfg, l, shown); err != nil {
 			s.close()
 			return nil, err
 		}
@@ -44,7 +45,7 @@ func listen(cfg *config.Config) (*sockets, error) {
 	return s, nil
 }
 
-func (s *sockets) open(cfg *config.Config, l config.Listener) error {
+func (s *sockets) open(cfg *config.Config, l config.Listener, shown *tls.Certificate) error {
 	switch l.Name {
 	case "http", "https":
 		listener, err := listenHTTP(cfg, l)
@@ -57,7 +58,7 @@ func (s *sockets) open(cfg *config.Config, l config.Listener) error {
 		}
 		listener = limitPerClient(listener, &s.perClient, refusal)
 		if l.Name == "https" {
-			if err := s.https.load("https", cfg.TLS.HTTPS); err != nil {
+			if err := s.https.load("https", cfg.TLS.HTTPS, shown); err != nil {
 				listener.Close()
 				return err
 			}

@@ -56,6 +56,15 @@ func (c *AgentCert) Sign(ca *x509.Certificate, caKey crypto.PrivateKey, key cryp
 	return der, nil
 }
 
+// NewRequest makes a request, in PEM, for the certificate of an agent, of which the signer takes the key alone.
+func NewRequest(key crypto.Signer, node string) (string, error) {
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: node}}, key)
+	if err != nil {
+		return "", err
+	}
+	return encodePEM("CERTIFICATE REQUEST", der), nil
+}
+
 // NewSerial is a random serial number.
 // Source: RFC 5280 section 4.1.2.2: at most 20 bytes
 func NewSerial() (*big.Int, error) {

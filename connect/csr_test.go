@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -166,4 +167,42 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%q: got %v", text, err)
 		}
 	}
+}
+
+// TestAgentCSR: an agent may have hosts and addresses beside its identity, and no name of a server, none that stands for
+// others, and none of another kind.
+func TestAgentCSR(t *testing.T) {
+	key := newKey(t, connect.DefaultKey)
+	id := connect.ID{Kind: connect.KindAgent, TrustDomain: domain, Datacenter: "dc1", Name: "n1"}
+	text, err := connect.NewAgentCSR(key, id, []string{"localhost", "n1.example", "server.example"}, []net.IP{net.IPv4(10, 0, 0, 1), net.IPv6loopback})
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, got, err := connect.ParseAgentCSR(text, "consul")
+	if err != nil || got != id || len(csr.DNSNames) != 3 || len(csr.IPAddresses) != 2 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if _, _, err := connect.ParseCSR(text); catalog.CodeOf(err) != catalog.Invalid {
+		t.Errorf("a request with hosts was taken for a service's: %v", err)
+	}
+	refused := func(why, text string) {
+		t.Helper()
+		if _, _, err := connect.ParseAgentCSR(text, "consul"); catalog.CodeOf(err) != catalog.Invalid || !strings.Contains(err.Error(), why) {
+			t.Errorf("want %q, got %v", why, err)
+		}
+	}
+	for _, name := range []string{"server.dc1.consul", "SERVER.dc1.Consul", "server.consul", "server.dc1.consul."} {
+		text, err := connect.NewAgentCSR(key, id, []string{name}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused("DNS name", text)
+	}
+	for _, name := range []string{"*.dc1.consul", "*", "a b", "", "a..b", strings.Repeat("a", 64), strings.Repeat("a.", 130) + "a"} {
+		refused("", request(t, key, &x509.CertificateRequest{URIs: []*url.URL{id.URL()}, DNSNames: []string{name}}))
+	}
+	refused("which is no agent", request(t, key, &x509.CertificateRequest{URIs: []*url.URL{web.URL()}}))
+	refused("no URI, DNS name or IP", request(t, key, &x509.CertificateRequest{URIs: []*url.URL{id.URL()}, EmailAddresses: []string{"a@b.c"}}))
+	refused("2 URIs", request(t, key, &x509.CertificateRequest{URIs: []*url.URL{id.URL(), web.URL()}}))
+	refused("at most", request(t, key, &x509.CertificateRequest{URIs: []*url.URL{id.URL()}, DNSNames: slices.Repeat([]string{"a"}, 40)}))
 }

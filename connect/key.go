@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -133,4 +134,14 @@ func Hex(b []byte) string {
 
 func encodePEM(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+}
+
+// SameKey reports whether two public keys are one.
+func SameKey(a, b crypto.PublicKey) bool {
+	one, err := SubjectKeyID(a)
+	if err != nil {
+		return false
+	}
+	other, err := SubjectKeyID(b)
+	return err == nil && bytes.Equal(one, other)
 }

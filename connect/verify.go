@@ -13,6 +13,8 @@ type Trust struct {
 	// Domain is the trust domain of the cluster.
 	Domain string
 	Roots  *x509.CertPool
+	// Certs are the certificates of Roots.
+	Certs []*x509.Certificate
 }
 
 // NewTrust makes a Trust of root certificates in PEM.
@@ -24,6 +26,7 @@ func NewTrust(domain string, roots ...string) (*Trust, error) {
 			return nil, err
 		}
 		t.Roots.AddCert(cert)
+		t.Certs = append(t.Certs, cert)
 	}
 	return t, nil
 }

@@ -98,6 +98,46 @@ func NewJoin(role catalog.JoinRole, uses int, ttl time.Duration, ca *x509.Certif
 func (s *operator) registerJoins() {
 	add(s.Server, api.JoinCreate, func(*api.JoinNew) []acl.Need { return []acl.Need{{Resource: acl.Operator, Access: acl.Write}} }, false, s.createJoin)
 	addLeader(s.Server, api.JoinRedeem, "the join token is what lets in", s.redeemJoin)
+	add(s.Server, api.JoinRenew, func(r *api.JoinRenewal) []acl.Need {
+		return []acl.Need{{Resource: acl.Node, Name: r.Node, Access: acl.Write}}
+	}, true, s.renewJoined)
+}
+
+// peerKey is the key of a context's value: the certificate of who makes a call.
+type peerKey struct{}
+
+// renewJoined signs another certificate for an agent that shows one of this CA's. It is for client agents, and for them
+// alone: servers have the key of the CA themselves, so that none is ever made by what a client shows.
+func (s *operator) renewJoined(ctx context.Context, req *api.JoinRenewal) (*string, error) {
+	if s.cfg.Joins == nil {
+		return nil, errNoJoins()
+	}
+	peer, ok := ctx.Value(peerKey{}).(rpc.Peer)
+	switch {
+	case !ok || peer.Certificate == nil || peer.Certificate.CheckSignatureFrom(s.cfg.Joins.CA) != nil:
+		return nil, catalog.Errorf(catalog.Denied, "renew: the agent shows no certificate that the CA of join tokens has signed: replace it as it was made")
+	case peer.Identity.Role != rpc.RoleClient || peer.Identity.Datacenter != s.cfg.Datacenter:
+		return nil, catalog.Errorf(catalog.Denied, "renew: this is for client agents of datacenter %s: %v", s.cfg.Datacenter, peer)
+	}
+	key, err := requestedKey(req.CSR)
+	if err != nil {
+		return nil, err
+	}
+	text, err := s.cfg.Joins.Certify(catalog.JoinClient, s.cfg.Datacenter, key)
+	if err == nil {
+		s.log.Info("renewed the certificate of an agent that has joined", "node", req.Node)
+	}
+	return &text, err
+}
+
+// Certify signs a certificate of an agent, in PEM with the CA's behind it.
+func (j *Joins) Certify(role catalog.JoinRole, datacenter string, key crypto.PublicKey) (string, error) {
+	spec := &connect.AgentCert{Kind: string(role), Datacenter: datacenter, Domain: j.Domain, Life: min(joinLife, time.Until(j.CA.NotAfter)-time.Minute)}
+	der, err := spec.Sign(j.CA, j.Key, key, time.Now())
+	if err != nil {
+		return "", err
+	}
+	return connect.EncodeCertificate(der) + connect.EncodeCertificate(j.CA.Raw), nil
 }
 
 func errNoJoins() error {
@@ -141,14 +181,13 @@ func (s *operator) redeemJoin(ctx context.Context, req *api.JoinRequest) (*api.J
 		s.log.Warn("a join was refused", "node", req.Node, "id", req.ID, "err", err)
 		return nil, err
 	}
-	spec := &connect.AgentCert{Kind: string(token.Role), Datacenter: s.cfg.Datacenter, Domain: joins.Domain, Life: min(joinLife, time.Until(joins.CA.NotAfter)-time.Minute)}
-	der, err := spec.Sign(joins.CA, joins.Key, key, time.Now())
+	cert, err := joins.Certify(token.Role, s.cfg.Datacenter, key)
 	if err != nil {
 		return nil, err
 	}
 	ca := connect.EncodeCertificate(joins.CA.Raw)
 	rep := &api.JoinReply{
-		Role: token.Role, Datacenter: s.cfg.Datacenter, PrimaryDatacenter: joins.PrimaryDatacenter, Domain: joins.Domain, CA: ca, Certificate: connect.EncodeCertificate(der) + ca,
+		Role: token.Role, Datacenter: s.cfg.Datacenter, PrimaryDatacenter: joins.PrimaryDatacenter, Domain: joins.Domain, CA: ca, Certificate: cert,
 		ACL: s.cfg.ACL.Enabled, DefaultPolicy: "allow",
 	}
 	if s.cfg.ACL.Default == acl.Deny {

@@ -44,7 +44,7 @@ func (s *Server) listenerOptions() rpc.ListenerOptions {
 	o := rpc.ListenerOptions{MaxPerIP: s.cfg.ConnsPerClient, HandshakeTimeout: s.cfg.HandshakeTimeout, Admit: s.admit, Log: s.cfg.Log}
 	if security := s.cfg.Security; security != nil {
 		o.TLS, o.Plain, o.Identify = security.Serve, security.PlainIn, security.Identify
-		if s.cfg.Joins != nil {
+		if s.cfg.introduces() {
 			o.Intro = rpc.NewServer(rpc.ServerOptions{
 				Handler: s.serve, Encode: encodeError, Limits: rpc.Limits{MaxMessage: introMessage}, MaxCalls: introCalls, MaxHeld: introCalls * introMessage, Log: s.cfg.Log,
 			})

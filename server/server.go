@@ -91,6 +91,8 @@ type Config struct {
 	GossipKeys func(wan bool) []string
 	// Joins lets agents join with a token; nil lets none.
 	Joins *Joins
+	// Auto is how client agents get certificates and settings.
+	Auto Auto
 	// Security is how connections between agents are secured; nil is not at all.
 	Security Security
 	// Limits of the server's port.
@@ -166,6 +168,9 @@ func Open(cfg Config) (*Server, error) {
 			return nil, fmt.Errorf("connect.ca_config: %w", err)
 		}
 	}
+	if err := cfg.Auto.Check(); err != nil {
+		return nil, fmt.Errorf("auto_config.authorization.static: %w", err)
+	}
 	s.custody = ca.New(authority, s.store, s.registry.Duties())
 	listen := cfg.Listen
 	if listen == nil {
@@ -213,6 +218,7 @@ func (s *Server) register() {
 	s.operator.registerConnect()
 	s.operator.registerKeyring()
 	s.operator.registerJoins()
+	s.operator.registerAuto()
 }
 
 // Caller is how the agent of this server reaches it: in process.
@@ -267,6 +273,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return (&gauges{s}).gauge(inner) })
 	group.Go(func() error { return s.verifyLog(inner) })
 	group.Go(func() error { return s.followLimits(inner) })
+	group.Go(func() error { return s.followRoots(inner) })
 	s.raft.electSelf()
 	err := group.Wait()
 	s.succession.handOver()
@@ -353,6 +360,9 @@ func (s *Server) serve(ctx context.Context, peer rpc.Peer, call *rpc.Call) (rpc.
 	}
 	if err := s.limit(peer, call); err != nil {
 		return rpc.Answer{}, err
+	}
+	if call.Method == api.JoinRenew.Name {
+		ctx = context.WithValue(ctx, peerKey{}, peer)
 	}
 	return s.registry.Call(ctx, call)
 }

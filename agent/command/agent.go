@@ -28,18 +28,17 @@ func runAgent(f *flag.FlagSet) action {
 	return func(ctx context.Context, c *call) error {
 		revision, date := build()
 		reload := make(chan struct{}, 1)
-		a, err := agent.Open(agent.Options{
-			Args: flags.Args(), Build: agent.Build{Version: Version, Revision: revision, Date: date}, Out: c.Out, Reload: reload,
-		})
-		if err != nil {
-			return err
-		}
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		done := make(chan struct{})
 		defer close(done)
 		go obeySignals(c.Signals, reload, cancel, done) // ends with this function
-		err = a.Run(ctx)
+		a, err := agent.Open(ctx, agent.Options{
+			Args: flags.Args(), Build: agent.Build{Version: Version, Revision: revision, Date: date}, Out: c.Out, Reload: reload,
+		})
+		if err == nil {
+			err = a.Run(ctx)
+		}
 		var interrupted *agent.Interrupt
 		if errors.As(err, &interrupted) || errors.Is(err, agent.ErrLeft) {
 			return nil

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -122,7 +121,7 @@ func (p *place) security() map[string]any {
 }
 
 func (p *place) joins() map[string]any {
-	return map[string]any{"ca_file": p.file(secureCA), "ca_key_file": p.file(secureCAKey), "seed_file": p.file(secureSeed)}
+	return map[string]any{"ca_file": p.file(secureCA), "ca_key_file": p.file(secureCAKey), "seed_file": p.file(secureSeed), "renew": true}
 }
 
 // begin becomes the agent, or says how it is run.
@@ -262,6 +261,6 @@ func newRequest(node string) (csr string, key *ecdsa.PrivateKey, err error) {
 	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return "", nil, err
 	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: node}}, key)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})), key, err
+	csr, err = connect.NewRequest(key, node)
+	return csr, key, err
 }

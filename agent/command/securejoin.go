@@ -63,6 +63,8 @@ func joinSecured(ctx context.Context, c *call, p *place, text string) error {
 	if rep.Role == catalog.JoinServer {
 		files[secureCAKey] = rep.CAKey
 		settings["join"] = p.joins()
+	} else {
+		settings["join"] = map[string]any{"renew": true}
 	}
 	if rep.ACL {
 		agent := rep.AgentToken.Reveal()

@@ -14,6 +14,7 @@ type Args struct {
 	Format string   // of files without an ending that says: "hcl" or "json"
 	HCL    []string // fragments of configuration
 	Flags  []Flag   // that set single settings, in order
+	Base   []byte   // a file in JSON, before all others: what servers have told this agent
 
 	// Hostname and Getenv stand in for those of package os where they are nil.
 	Hostname func() (string, error)

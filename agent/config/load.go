@@ -24,14 +24,15 @@ func (w Warning) String() string {
 	return w.Where + ": " + w.Text
 }
 
-// Load reads the configuration that args name, in this order, where the later one counts: defaults, files,
-// fragments, environment variables, flags. Lists are added up and maps are merged. The result is complete
+// Load reads the configuration that args name, in this order, where the later one counts: defaults, what servers
+// have told, files, fragments, environment variables, flags. Lists are added up and maps are merged. The result is complete
 // and valid. The error holds all that is wrong, a line for each, with the file and line where that is known.
 func Load(args Args) (*Config, []Warning, error) {
 	l := &loader{args: args, config: &Config{}, origin: map[string]string{}}
 	l.config.Dev = args.Dev
 	sources, err := read(args.Paths, args.Format)
 	l.fail(err)
+	sources = append([]source{{"settings from the servers", false, args.Base}}, sources...)
 	for i, fragment := range args.HCL {
 		sources = append(sources, source{fmt.Sprintf("-hcl %d", i+1), true, []byte(fragment)})
 	}
@@ -233,8 +234,8 @@ func (l *loader) tlsDefaults(name string) {
 			own.field(l.config).Set(row.field(l.config))
 		}
 	}
-	// Who demands a name demands TLS: CVE-2018-19653.
-	if t := &l.config.TLS.InternalRPC; t.VerifyServerHostname {
+	// Who demands a name demands TLS: CVE-2018-19653. Who has a certificate from the servers shows them tokens for it.
+	if t := &l.config.TLS.InternalRPC; t.VerifyServerHostname || l.config.Enrolls() {
 		t.VerifyOutgoing = true
 	}
 	for _, tls := range []*TLSInterface{&l.config.TLS.InternalRPC, &l.config.TLS.HTTPS, &l.config.TLS.GRPC} {

@@ -42,6 +42,7 @@ type Join struct {
 	CAFile    string `json:"ca_file"`
 	CAKeyFile string `json:"ca_key_file"`
 	SeedFile  string `json:"seed_file"`
+	Renew     bool   `json:"renew"`
 }
 
 // AutoEncrypt lets clients have their certificates from the servers.

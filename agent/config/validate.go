@@ -141,26 +141,20 @@ func (l *loader) resolvers() {
 
 func (l *loader) security() {
 	c := l.config
-	for _, s := range []struct {
-		key string
-		on  bool
-	}{{"auto_encrypt.tls", c.AutoEncrypt.TLS}, {"auto_config.enabled", c.AutoConfig.Enabled && !c.Server}} {
-		if s.on { // an agent that went on would be open where it says that it is not
-			l.failAt(s.key, "this version gives no certificates that way: join with a token of curia operator join-token create, or set cert_file and key_file")
-		}
-	}
-	if c.AutoConfig.Enabled && c.Server {
-		l.failAt("auto_config.enabled", "only clients can have their configuration from servers")
-	}
+	l.auto()
 	switch j := c.Join; {
 	case (j.CAFile == "") != (j.CAKeyFile == ""):
 		l.failAt("join.ca_file", "set both join.ca_file and join.ca_key_file")
 	case j.CAFile != "" && !c.Server:
 		l.failAt("join.ca_file", "only servers let others join: keep the key of the CA away from client agents")
+	case j.Renew && (c.TLS.InternalRPC.CertFile == "" || !c.TLS.InternalRPC.VerifyServerHostname):
+		l.failAt("join.renew", "renews the certificate in tls.internal_rpc.cert_file, through servers that verify_server_hostname tells from others: set both")
+	case j.Renew && c.Server && j.CAFile == "":
+		l.failAt("join.renew", "a server renews its certificate with the key of the CA: set join.ca_file and join.ca_key_file")
 	case j.CAFile != "" && (!c.TLS.InternalRPC.VerifyIncoming || !c.TLS.InternalRPC.VerifyServerHostname):
 		l.failAt("join.ca_file", "set tls.internal_rpc.verify_incoming and verify_server_hostname: without them a certificate is worth nothing")
 	}
-	auto := c.AutoEncrypt.TLS || c.AutoConfig.Enabled
+	auto := c.Enrolls()
 	t := &c.TLS
 	for _, i := range []struct {
 		key string
@@ -188,6 +182,51 @@ func (l *loader) security() {
 		l.warn("enable_script_checks", "anyone who reaches the HTTP API can run commands: use enable_local_script_checks, or access control")
 	}
 }
+
+// auto checks how the agent has its certificate from the servers, or gives others theirs.
+func (l *loader) auto() {
+	c := l.config
+	rpc, a := c.TLS.InternalRPC, c.AutoConfig
+	known := rpc.CAFile != "" || rpc.CAPath != ""
+	switch {
+	case c.AutoEncrypt.TLS && c.Server:
+		l.failAt("auto_encrypt.tls", "only clients have their certificate from the servers: servers set cert_file and key_file")
+	case c.AutoEncrypt.TLS && a.Enabled:
+		l.failAt("auto_encrypt.tls", "auto_config does what it does, and more: set one of them")
+	case c.AutoEncrypt.TLS && !known:
+		l.failAt("auto_encrypt.tls", "needs tls.internal_rpc.ca_file or ca_path: the token is shown to servers only that their CA has certified")
+	case c.AutoEncrypt.TLS && len(c.RetryJoin) == 0:
+		l.failAt("auto_encrypt.tls", "needs retry_join: it names the servers that are asked")
+	}
+	if c.AutoEncrypt.AllowTLS && !c.Server {
+		l.failAt("auto_encrypt.allow_tls", "only servers give certificates")
+	}
+	switch {
+	case a.Enabled && c.Server:
+		l.failAt("auto_config.enabled", "only clients can have their configuration from servers")
+	case a.Enabled && !known:
+		l.failAt("auto_config.enabled", "needs tls.internal_rpc.ca_file or ca_path: the JWT is shown to servers only that their CA has certified")
+	case a.Enabled && len(a.ServerAddresses) == 0:
+		l.failAt("auto_config.enabled", "needs auto_config.server_addresses: they are asked")
+	case a.Enabled && a.IntroToken == "" && a.IntroTokenFile == "":
+		l.failAt("auto_config.enabled", "needs auto_config.intro_token or intro_token_file")
+	case a.Authorization.Enabled && !c.Server:
+		l.failAt("auto_config.authorization.enabled", "only servers give settings")
+	}
+	gives := c.Server && (c.AutoEncrypt.AllowTLS || a.Authorization.Enabled)
+	switch {
+	case gives && rpc.CertFile == "":
+		l.failAt("tls.internal_rpc.cert_file", "auto_encrypt.allow_tls and auto_config.authorization need a certificate of this server: others are to know whom they ask")
+	case gives && !rpc.VerifyIncoming:
+		l.warn("tls.internal_rpc.verify_incoming", "agents are given certificates, and none is demanded: set tls.internal_rpc.verify_incoming once all agents have one")
+	}
+	if c.Enrolls() && rpc.CertFile != "" {
+		l.warn("tls.internal_rpc.cert_file", "the certificate in cert_file counts: the one from the servers is not shown")
+	}
+}
+
+// Enrolls reports whether the agent has its certificate from the servers.
+func (c *Config) Enrolls() bool { return !c.Server && (c.AutoEncrypt.TLS || c.AutoConfig.Enabled) }
 
 // exposed reports whether the HTTP API can be reached from other hosts.
 func (l *loader) exposed() bool {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/curia-mesh/curia/agent/watch"
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
 )
@@ -111,7 +112,7 @@ func (c *Cache) followRoots(ctx context.Context) {
 		rep, next, err := view.Wait(ctx, index)
 		if err != nil {
 			failures++
-			sleep(ctx, backoff(failures))
+			Sleep(ctx, Backoff(failures))
 			continue
 		}
 		failures, index = 0, next
@@ -133,6 +134,17 @@ func (c *Cache) setRoots(rep *catalog.Roots) {
 	c.roots = next
 	close(c.changed)
 	c.changed = make(chan struct{})
+}
+
+// Signs returns what verifies the certificates that the mesh's present root has signed, nil while that is not known, and a
+// channel that is closed when it changes. It makes the cache follow the roots.
+func (c *Cache) Signs() (signs *connect.Trust, changed <-chan struct{}) {
+	c.asked.Do(func() { close(c.wanted) })
+	roots, changed := c.known()
+	if roots == nil {
+		return nil, changed
+	}
+	return roots.signs, changed
 }
 
 // known returns the roots and a channel that is closed when there are others.

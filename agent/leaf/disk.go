@@ -1,7 +1,6 @@
 package leaf
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -40,18 +39,10 @@ func hold(cert *catalog.IssuedCert, service, datacenter string) (*held, error) {
 	if err != nil {
 		return nil, err
 	}
-	mine, err := connect.SubjectKeyID(secret.Public())
-	if err != nil {
-		return nil, err
-	}
-	signed, err := connect.SubjectKeyID(chain[0].PublicKey)
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(mine, signed) {
+	if !connect.SameKey(secret.Public(), chain[0].PublicKey) {
 		return nil, errors.New("it is of another key")
 	}
-	return &held{IssuedCert: cert, chain: chain, renew: renewal(chain[0].NotBefore, chain[0].NotAfter)}, nil
+	return &held{IssuedCert: cert, chain: chain, renew: Renewal(chain[0].NotBefore, chain[0].NotAfter)}, nil
 }
 
 // path is the file of the entry's certificate: a name that tells neither the service, which may be any text,

@@ -76,24 +76,29 @@ const (
 	longestPause = time.Minute
 )
 
-// backoff doubles a pause with each failure, and takes off or adds up to a half.
-func backoff(failures int) time.Duration {
+// Backoff doubles a pause with each failure, and takes off or adds up to a half.
+func Backoff(failures int) time.Duration {
 	d := min(firstPause<<min(failures-1, 10), longestPause)
 	return d/2 + rand.N(d)
 }
 
-func sleep(ctx context.Context, d time.Duration) {
+// Sleep waits for so long, or until ctx ends.
+func Sleep(ctx context.Context, d time.Duration) { Rest(ctx, d, nil) }
+
+// Rest waits for so long, until a channel is closed, or ctx ends.
+func Rest(ctx context.Context, d time.Duration, changed <-chan struct{}) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
+	case <-changed:
 	case <-ctx.Done():
 	}
 }
 
-// renewal is when to renew a certificate that lives from one time to another: after two thirds of its life,
+// Renewal is when to renew a certificate that lives from one time to another: after two thirds of its life,
 // and up to a tenth earlier, so that those that were signed together are not renewed together.
-func renewal(from, to time.Time) time.Time {
+func Renewal(from, to time.Time) time.Time {
 	life := max(to.Sub(from), 0)
 	return from.Add(life*2/3 - rand.N(life/10+1))
 }
@@ -148,7 +153,7 @@ func (e *entry) keep(ctx context.Context) {
 			}
 		}
 		if wait := at.Sub(now); wait > 0 {
-			e.rest(ctx, min(wait, c.o.Idle), changed)
+			Rest(ctx, min(wait, c.o.Idle), changed)
 			continue
 		}
 		next, err := e.issue(ctx, leaf)
@@ -165,7 +170,7 @@ func (e *entry) keep(ctx context.Context) {
 			return
 		}
 		failures++
-		retry = time.Now().Add(backoff(failures))
+		retry = time.Now().Add(Backoff(failures))
 		c.o.Log.Warn("a certificate could not be renewed: the one before stands", "service", e.key.service, "until", leaf.ValidBefore, "err", err)
 	}
 	if e.look().leaf == nil { // whoever waits must learn it
@@ -212,17 +217,6 @@ func (c *Cache) due(leaf *held, roots *trusted, now time.Time) time.Time {
 		return now
 	}
 	return now.Add(rand.N(c.o.Spread))
-}
-
-// rest waits, no longer than d, for other roots.
-func (e *entry) rest(ctx context.Context, d time.Duration, changed <-chan struct{}) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-changed:
-	case <-ctx.Done():
-	}
 }
 
 // domain waits for the trust domain, which comes with the roots. Who follows them may pause for longer, since

@@ -27,7 +27,7 @@ func (n *Node) Start(t testing.TB) *Agent {
 	t.Helper()
 	a := &Agent{Node: n, Log: newLog(), reload: make(chan struct{}, 1), done: make(chan struct{})}
 	var err error
-	a.agent, err = agent.Open(agent.Options{
+	a.agent, err = agent.Open(t.Context(), agent.Options{
 		Args:  config.Args{Dev: n.Dev, Paths: []string{n.Config()}, Getenv: func(string) string { return "" }},
 		Build: agent.Build{Version: "1.21.4"}, Out: a.Log, Reload: a.reload,
 	})

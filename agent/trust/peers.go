@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/curia-mesh/curia/agent/config"
@@ -19,13 +20,21 @@ type Peers struct {
 	datacenter, domain string
 	server             bool
 	current            atomic.Pointer[present]
+
+	mu    sync.Mutex // held while current is replaced
+	files *Material  // what the settings name
+	rules config.TLSInterface
+	own   *tls.Certificate // from the servers, shown where the settings name none; nil for none
+	mesh  *connect.Trust   // whose agents are believed too; nil for none
 }
 
 // present is one state of it.
 type present struct {
 	*Material
 	rules       config.TLSInterface
+	mesh        *connect.Trust
 	serve, dial *tls.Config
+	intro       *tls.Config // as dial, and shows nothing
 }
 
 // NewPeers is for an agent of a datacenter, in a domain such as "consul."; Prepare must give it what to show.
@@ -53,11 +62,45 @@ func (p *Peers) Prepare(t config.TLSInterface) (take func(), err error) {
 				what, p.ServerName(), t.CertFile, p.datacenter, p.domain)
 		}
 	}
-	next := &present{Material: m, rules: t, serve: m.Server(t.VerifyIncoming), dial: m.base()}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.files, p.rules = m, t
+		p.replace()
+	}, nil
+}
+
+// Show makes the agent show a certificate that it has from the servers, where its settings name none.
+func (p *Peers) Show(own *tls.Certificate) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.own = own
+	p.replace()
+}
+
+// Believe lets agents in whose certificates the mesh's authority has signed: agents of this datacenter, and nothing else
+// that it signs. They are never taken for servers.
+func (p *Peers) Believe(mesh *connect.Trust) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mesh = mesh
+	p.replace()
+}
+
+// replace puts together what is to be present. The lock is held.
+func (p *Peers) replace() {
+	if p.files == nil {
+		return // Prepare comes first
+	}
+	m := *p.files
+	if m.Certificate == nil {
+		m.Certificate = p.own
+	}
+	next := &present{Material: &m, rules: p.rules, mesh: p.mesh, serve: m.Server(p.rules.VerifyIncoming), dial: m.base()}
 	switch {
-	case t.VerifyServerHostname:
+	case p.rules.VerifyServerHostname:
 		next.dial.RootCAs, next.dial.ServerName = m.Roots, p.ServerName()
-	case t.VerifyOutgoing:
+	case p.rules.VerifyOutgoing:
 		next.dial.InsecureSkipVerify = true // of the name only
 		next.dial.ServerName = p.ServerName()
 		next.dial.VerifyConnection = func(c tls.ConnectionState) error {
@@ -67,8 +110,58 @@ func (p *Peers) Prepare(t config.TLSInterface) (take func(), err error) {
 		next.dial.InsecureSkipVerify = true
 		next.dial.ServerName = p.ServerName()
 	}
-	return func() { p.current.Store(next) }, nil
+	next.intro = next.dial.Clone()
+	next.intro.Certificates = nil
+	if p.mesh != nil && next.serve != nil {
+		p.widen(next)
+	}
+	p.current.Store(next)
 }
+
+// widen makes what is served with believe agents of the mesh too.
+func (p *Peers) widen(next *present) {
+	all := x509.NewCertPool()
+	if next.Roots != nil {
+		all = next.Roots.Clone()
+	}
+	for _, root := range next.mesh.Certs {
+		all.AddCert(root)
+	}
+	next.serve.ClientCAs = all
+	if next.serve.ClientAuth == tls.NoClientCert {
+		next.serve.ClientAuth = tls.VerifyClientCertIfGiven
+	}
+	next.serve.VerifyConnection = func(c tls.ConnectionState) error {
+		if len(c.PeerCertificates) == 0 {
+			return nil // and ClientAuth has said whether that may be
+		}
+		return p.believes(next, c.PeerCertificates, x509.ExtKeyUsageClientAuth)
+	}
+}
+
+// believes says why what a peer has shown is not believed: by the CA of the agents, or else as an agent of the mesh.
+func (p *Peers) believes(now *present, shown []*x509.Certificate, usage x509.ExtKeyUsage) error {
+	var err error
+	if now.Roots != nil {
+		if err = now.Verify(shown, usage); err == nil {
+			return nil
+		}
+	}
+	if now.mesh == nil {
+		return err
+	}
+	id, meshErr := now.mesh.Verify(shown, usage)
+	switch {
+	case meshErr != nil:
+		return errors.Join(err, meshErr)
+	case id.Kind != connect.KindAgent || id.Datacenter != p.datacenter:
+		return fmt.Errorf("%s is no agent of datacenter %s", id, p.datacenter)
+	}
+	return nil
+}
+
+// Intro is what servers are connected to with that are to give a certificate: none is shown.
+func (p *Peers) Intro(string) (*tls.Config, error) { return p.current.Load().intro, nil }
 
 // Certificate is what is shown at present, nil for none.
 func (p *Peers) Certificate() *tls.Certificate { return p.current.Load().Material.Certificate }
@@ -106,10 +199,10 @@ func (p *Peers) KnowsServers() bool { return p.current.Load().rules.VerifyServer
 // Believed says whether what a peer has shown would still be believed today.
 func (p *Peers) Believed(shown []*x509.Certificate) error {
 	now := p.current.Load()
-	if now.Roots == nil {
+	if now.Roots == nil && now.mesh == nil {
 		return nil
 	}
-	return now.Verify(shown, x509.ExtKeyUsageAny)
+	return p.believes(now, shown, x509.ExtKeyUsageAny)
 }
 
 // Identify implements server.Security. A server is who has the name of one. Who has an identity in the mesh has been

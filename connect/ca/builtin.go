@@ -1,9 +1,7 @@
 package ca
 
 import (
-	"bytes"
 	"context"
-	"crypto"
 	"crypto/x509"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -47,7 +45,7 @@ func openBuiltIn(p Params) (Provider, error) {
 	if b.issuer.cert, err = checkRoot(b.root, p.TrustDomain); err != nil {
 		return nil, err
 	}
-	if !sameKey(b.issuer.cert.PublicKey, b.issuer.key.Public()) {
+	if !connect.SameKey(b.issuer.cert.PublicKey, b.issuer.key.Public()) {
 		return nil, catalog.Errorf(catalog.Invalid, "PrivateKey is not the key of the root certificate %q", b.issuer.cert.Subject.CommonName)
 	}
 	encoded, err := connect.EncodeKey(b.issuer.key)
@@ -56,15 +54,6 @@ func openBuiltIn(p Params) (Provider, error) {
 	}
 	b.secrets = map[string]catalog.Secret{privateKey: catalog.NewSecret(encoded)}
 	return b, nil
-}
-
-func sameKey(a, b crypto.PublicKey) bool {
-	one, err := connect.SubjectKeyID(a)
-	if err != nil {
-		return false
-	}
-	other, err := connect.SubjectKeyID(b)
-	return err == nil && bytes.Equal(one, other)
 }
 
 // Root implements Provider.

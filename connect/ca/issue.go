@@ -59,16 +59,20 @@ func (i *issuer) issue(template *x509.Certificate, public crypto.PublicKey, ttl 
 	return connect.EncodeCertificate(der), nil
 }
 
-// leaf signs for an identity.
+// leaf signs for an identity. An agent's request may have names of hosts and addresses, see connect.ParseAgentCSR.
 func (i *issuer) leaf(csr *x509.CertificateRequest, id connect.ID, ttl time.Duration) (string, error) {
 	usage := x509.KeyUsageDigitalSignature
 	if _, ok := csr.PublicKey.(*rsa.PublicKey); ok {
 		usage |= x509.KeyUsageKeyEncipherment
 	}
-	return i.issue(&x509.Certificate{
+	t := &x509.Certificate{
 		URIs: []*url.URL{id.URL()}, KeyUsage: usage,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}, csr.PublicKey, ttl)
+	}
+	if id.Kind == connect.KindAgent {
+		t.DNSNames, t.IPAddresses = csr.DNSNames, csr.IPAddresses
+	}
+	return i.issue(t, csr.PublicKey, ttl)
 }
 
 const authorityUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature

@@ -24,8 +24,8 @@ type Provider interface {
 	Root() string
 	// Secrets is what Open needs to make the provider anew.
 	Secrets() map[string]catalog.Secret
-	// SignLeaf signs for an identity of the trust domain, whatever else the request says. It returns the
-	// certificate, followed by those between it and the root.
+	// SignLeaf signs for an identity of the trust domain, and for the hosts and addresses in the request of an
+	// agent, whatever else the request says. It returns the certificate, followed by those between it and the root.
 	SignLeaf(ctx context.Context, csr *x509.CertificateRequest, id connect.ID) (string, error)
 	// Signer is the certificate that SignLeaf signs with: the root itself, or one below it. It does not block,
 	// and is nil while that is not known.

@@ -203,7 +203,7 @@ func (v *vault) SignLeaf(ctx context.Context, csr *x509.CertificateRequest, id c
 	}
 	got, err := connect.IDOf(leaf)
 	switch {
-	case err != nil || got != id || leaf.IsCA || !sameKey(leaf.PublicKey, csr.PublicKey):
+	case err != nil || got != id || leaf.IsCA || !connect.SameKey(leaf.PublicKey, csr.PublicKey):
 		return "", catalog.Errorf(catalog.Unavailable, "vault: it signed another certificate than it was asked for: wanted %s", id)
 	case leaf.CheckSignatureFrom(between) != nil:
 		v.forget(between)

@@ -21,7 +21,8 @@ type CAWrite struct {
 
 // Verbs of the mesh's certificate authority.
 var (
-	CARoots     = rpc.Method[Nothing, catalog.Roots]{Name: "ConnectCA.Roots", From: rpc.FromAgents}
+	// CARoots is for everybody: who asks for a first certificate has to name the trust domain.
+	CARoots     = rpc.Method[Nothing, catalog.Roots]{Name: "ConnectCA.Roots", From: rpc.FromAnyone}
 	CAConfig    = rpc.Method[Nothing, catalog.CAConfig]{Name: "ConnectCA.ConfigurationGet", From: rpc.FromAgents}
 	CASet       = rpc.Method[catalog.CAConfig, Nothing]{Name: "ConnectCA.ConfigurationSet", From: rpc.FromAgents}
 	ConnectSign = rpc.Method[SignRequest, catalog.IssuedCert]{Name: "ConnectCA.Sign", From: rpc.FromAgents}

@@ -52,6 +52,13 @@ type JoinReply struct {
 	AgentToken    catalog.SecretID
 }
 
+// JoinRenewal asks for another certificate in the place of the one that the agent shows, for the same key or another one.
+// The answer is the certificate in PEM, with the CA's behind it.
+type JoinRenewal struct {
+	Node string
+	CSR  string // of which the key is taken and nothing else
+}
+
 // Verbs of joining with a token.
 var (
 	JoinCreate = rpc.Method[JoinNew, JoinMade]{Name: "Join.Create", From: rpc.FromAgents}
@@ -59,5 +66,7 @@ var (
 	JoinRevoke = rpc.Method[Named, bool]{Name: "Join.Revoke", From: rpc.FromAgents}
 	JoinStore  = rpc.Method[catalog.JoinToken, Nothing]{Name: "Join.Store", From: rpc.FromServers}
 	JoinTake   = rpc.Method[JoinSpend, catalog.JoinToken]{Name: "Join.Take", From: rpc.FromServers}
+	// JoinRenew is answered by the server that the agent is connected to, for it is the agent's certificate that is renewed.
+	JoinRenew  = rpc.Method[JoinRenewal, string]{Name: "Join.Renew", From: rpc.FromCertified}
 	JoinRedeem = rpc.Method[JoinRequest, JoinReply]{Name: "Join.Redeem", From: rpc.FromAnyone}
 )

@@ -4,6 +4,7 @@ package ca
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -149,6 +150,20 @@ func (c *Custody) Sign(ctx context.Context, req *api.SignRequest) (*catalog.Issu
 	if err != nil {
 		return nil, err
 	}
+	return c.sign(ctx, csr, id)
+}
+
+// SignAgent signs for an agent of this datacenter, with the names that its request has. Over the limits of requests the
+// error has code limited.
+func (c *Custody) SignAgent(ctx context.Context, req *api.SignRequest, domain string) (*catalog.IssuedCert, error) {
+	csr, id, err := connect.ParseAgentCSR(req.CSR, domain)
+	if err != nil {
+		return nil, err
+	}
+	return c.sign(ctx, csr, id)
+}
+
+func (c *Custody) sign(ctx context.Context, csr *x509.CertificateRequest, id connect.ID) (*catalog.IssuedCert, error) {
 	p, err := c.open(ctx)
 	if err != nil {
 		return nil, err
