@@ -24,9 +24,10 @@ type RunnerOptions struct {
 // Runner carries out snapshots.
 type Runner struct {
 	RunnerOptions
-	proxy *proxy.Proxy
-	keep  chan struct{} // has a value when the snapshot is to be kept
-	retry chan struct{} // has a value when listeners could not be opened
+	proxy    *proxy.Proxy
+	observer *observer
+	keep     chan struct{} // has a value when the snapshot is to be kept
+	retry    chan struct{} // has a value when listeners could not be opened
 
 	mu       sync.Mutex
 	snapshot *Snapshot
@@ -44,8 +45,11 @@ func NewRunner(o RunnerOptions) *Runner {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	watch := newObserver(o.Dir, o.Log)
+	p := proxy.New(proxy.Options{Log: o.Log, DrainTime: o.Drain, Access: watch.access, Tracer: watch.tracer})
+	watch.write = p.WriteMetrics
 	return &Runner{
-		RunnerOptions: o, proxy: proxy.New(proxy.Options{Log: o.Log, DrainTime: o.Drain}),
+		RunnerOptions: o, proxy: p, observer: watch,
 		keep: make(chan struct{}, 1), retry: make(chan struct{}, 1), certs: map[string]*certs{}, turn: 1, changed: make(chan struct{}),
 	}
 }
@@ -88,6 +92,9 @@ func (r *Runner) apply(s *Snapshot) error {
 		}
 		shut[failed.Listener], c.problems[failed.Listener] = true, failed.Err.Error()
 		c.out = slices.DeleteFunc(c.out, func(l *proxy.Listener) bool { return l.Name == failed.Listener })
+	}
+	if err := r.observer.apply(s); err != nil {
+		r.Log.Warn("the proxy does not tell of what passes as proxy-defaults want it", "err", err)
 	}
 	maps.DeleteFunc(r.certs, func(id string, _ *certs) bool { return !ids[id] })
 	for name, why := range c.problems {
@@ -137,6 +144,7 @@ func (r *Runner) Snapshot() *Snapshot {
 func (r *Runner) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	defer all.Wait()
+	all.Go(func() { r.observer.run(ctx) })
 	all.Go(func() { r.reopen(ctx) })
 	all.Go(func() { r.keepLast(ctx) })
 	return r.proxy.Run(ctx)

@@ -83,6 +83,8 @@ type AccessLog struct {
 	queue   chan *Record
 	free    sync.Pool
 	Dropped atomic.Uint64
+	// Off has no records made.
+	Off atomic.Bool
 }
 
 // NewAccessLog makes a log with room for a number of records.

@@ -40,7 +40,7 @@ func (x *exchange) attempt(d near, hash uint64) {
 		x.callerBy = x.begun.Add(left)
 	}
 	if t := x.client.listening.proxy.Tracer; t != nil {
-		x.trace(t)
+		x.trace(t.config.Load())
 	}
 	x.ownLines = len(x.lines)
 	for next := another; ; {

@@ -255,7 +255,7 @@ func (x *exchange) account(d near, conf *Listener, took time.Duration) {
 	if x.route != nil && x.route.stats != nil {
 		x.route.stats.of(x.client.shard).exchanged(x.status, took, there, x.sentBody)
 	}
-	if log := p.Access; log != nil {
+	if log := p.Access; log != nil && !log.Off.Load() {
 		log.add(func(r *Record) { x.record(r, conf, took) })
 	}
 	if p.Tracer != nil {

@@ -161,7 +161,8 @@ func TestTraces(t *testing.T) {
 	}))
 	defer collector.Close()
 	traced := func(url string, f proxy.TraceFormat, percent float64) (addr string, end func()) {
-		tracer := proxy.NewTracer(url, f, percent)
+		tracer := proxy.NewTracer()
+		tracer.Set(&proxy.TracerConfig{URL: url, Format: f, Percent: percent})
 		ctx, stop := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
 		go func() { ended <- tracer.Run(ctx) }() // ends with end
@@ -229,7 +230,8 @@ func TestTraces(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 
-	tracer := proxy.NewTracer("http://"+nowhere(t)+"/", proxy.OTLP, 100)
+	tracer := proxy.NewTracer()
+	tracer.Set(&proxy.TracerConfig{URL: "http://" + nowhere(t) + "/", Percent: 100})
 	p := run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{direct(target("app", app.addr))}}, proxy.Options{Tracer: tracer})
 	addr = p.Addr("l").String()
 	if got := send("").Get("traceparent"); !strings.HasSuffix(got, "-01") {

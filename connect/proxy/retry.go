@@ -116,7 +116,7 @@ func (x *exchange) again(err error) verdict {
 		return afresh
 	case errors.Is(err, errUnwanted):
 		return another // it was judged before
-	case r == nil || !r.reset || !gone(err) && !errors.Is(err, errLate) || !x.more():
+	case r == nil || !r.reset || errors.As(err, new(*wire.Error)) || !x.more():
 		return giveUp
 	}
 	return another

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -34,12 +35,17 @@ const (
 	Zipkin                    // version 2
 )
 
-// Tracer sends spans to a collector. An exchange never waits for it: spans for which there is no room are dropped and
-// counted, and so are those that the collector does not take.
-type Tracer struct {
+// TracerConfig says what becomes of spans.
+type TracerConfig struct {
 	URL     string // where spans are sent to, with the path
 	Format  TraceFormat
 	Percent float64 // of the traces that begin here are sent
+}
+
+// Tracer sends spans to a collector. An exchange never waits for it: spans for which there is no room are dropped and
+// counted, and so are those that the collector does not take.
+type Tracer struct {
+	config atomic.Pointer[TracerConfig]
 
 	Sent, Dropped, Failed atomic.Uint64
 
@@ -55,10 +61,13 @@ const (
 	sendTime  = 5 * time.Second
 )
 
-// NewTracer makes a tracer; Run has it send.
-func NewTracer(url string, format TraceFormat, percent float64) *Tracer {
-	return &Tracer{URL: url, Format: format, Percent: percent, queue: make(chan *Span, maxSpans), free: sync.Pool{New: func() any { return new(Span) }}}
+// NewTracer makes a tracer that has nothing to do with traces until Set; Run has it send.
+func NewTracer() *Tracer {
+	return &Tracer{queue: make(chan *Span, maxSpans), free: sync.Pool{New: func() any { return new(Span) }}}
 }
+
+// Set says what becomes of spans from now on. With nil their fields are passed on as they come.
+func (t *Tracer) Set(c *TracerConfig) { t.config.Store(c) }
 
 func (t *Tracer) add(do func(*Span)) {
 	s := t.free.Get().(*Span)
@@ -75,7 +84,7 @@ func (t *Tracer) add(do func(*Span)) {
 func (t *Tracer) Run(ctx context.Context) error {
 	transport := &http.Transport{MaxIdleConnsPerHost: 1}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: sendTime}
+	client := &http.Client{Transport: transport, Timeout: sendTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	every := time.NewTicker(sendEvery)
 	defer every.Stop()
 	var batch []*Span
@@ -114,8 +123,12 @@ func (t *Tracer) send(ctx context.Context, client *http.Client, batch []*Span) {
 }
 
 func (t *Tracer) post(ctx context.Context, client *http.Client, batch []*Span) error {
+	c := t.config.Load()
+	if c == nil {
+		return errors.New("tracing was switched off")
+	}
 	var body any
-	if t.Format == Zipkin {
+	if c.Format == Zipkin {
 		body = zipkin(batch)
 	} else {
 		body = otlp(batch)
@@ -124,7 +137,7 @@ func (t *Tracer) post(ctx context.Context, client *http.Client, batch []*Span) e
 	if err != nil {
 		return err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, t.URL, bytes.NewReader(text))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL, bytes.NewReader(text))
 	if err != nil {
 		return err
 	}

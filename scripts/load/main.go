@@ -25,7 +25,7 @@ import (
 // options are what scripts/bench hands over.
 type options struct {
 	curia, etcd, unbound, dnsmasq, consul, haproxy, nginx string // paths, "" when missing
-	dir, commit, command, profiles                        string
+	dir, commit, command, profiles, plot                  string
 	rows                                                  *regexp.Regexp
 	runs                                                  int
 	warm, length                                          time.Duration
@@ -75,6 +75,7 @@ func parse() (o options, what, file string) {
 	flag.StringVar(&o.commit, "commit", "unknown", "commit of curia")
 	flag.StringVar(&o.command, "command", "", "command to report")
 	flag.StringVar(&o.profiles, "profiles", "", "directory for CPU profiles")
+	flag.StringVar(&o.plot, "plot", "", "file for a plot")
 	flag.StringVar(&file, "o", "", "also write to this file")
 	rows := flag.String("rows", "", "regular expression")
 	flag.IntVar(&o.runs, "runs", 3, "runs of each row")
@@ -87,7 +88,7 @@ func parse() (o options, what, file string) {
 		os.Exit(2)
 	}
 	what = flag.Arg(0)
-	if flag.NArg() != 1 || !slices.Contains([]string{"control", "cluster", "dns", "mesh"}, what) || o.curia == "" || o.dir == "" || o.runs < 1 || o.runs > 99 {
+	if flag.NArg() != 1 || !slices.Contains([]string{"control", "cluster", "dns", "mesh", "balance"}, what) || o.curia == "" || o.dir == "" || o.runs < 1 || o.runs > 99 {
 		fmt.Fprintln(os.Stderr, "bench: use scripts/bench")
 		os.Exit(2)
 	}
@@ -98,7 +99,7 @@ func parse() (o options, what, file string) {
 }
 
 func run(ctx context.Context, r report.Report, o options, what string) error {
-	r.Line("# Curia: %s", map[string]string{"control": "the control plane of one server", "cluster": "the control plane of three servers", "dns": "DNS of one server", "mesh": "the data plane"}[what])
+	r.Line("# Curia: %s", map[string]string{"control": "the control plane of one server", "cluster": "the control plane of three servers", "dns": "DNS of one server", "mesh": "the data plane", "balance": "balancing"}[what])
 	r.Line("")
 	if err := machine(ctx, r, o); err != nil {
 		return err
@@ -110,6 +111,8 @@ func run(ctx context.Context, r report.Report, o options, what string) error {
 		return benchDNS(ctx, r, o)
 	case "mesh":
 		return benchMesh(ctx, r, o)
+	case "balance":
+		return benchBalance(ctx, r, o)
 	}
 	return benchControl(ctx, r, o)
 }

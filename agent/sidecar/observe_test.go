@@ -1,0 +1,48 @@
+package sidecar_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/curia-mesh/curia/agent/testkit"
+)
+
+// What proxy-defaults say of metrics and traces takes effect while traffic runs.
+func TestObservation(t *testing.T) {
+	spans := make(chan string, 100)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		select {
+		case spans <- string(b):
+		default:
+		}
+	}))
+	defer collector.Close()
+	m := newMesh(t, nil)
+	at := testkit.FreePorts(t).HTTP
+	m.server.Put(t, "/v1/config", fmt.Sprintf(`{"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http",
+		"envoy_prometheus_bind_addr": "127.0.0.1:%d", "tracing": {"url": "%s", "format": "zipkin", "percent": 100}}}`, at, collector.URL))
+	inUse(t, m.server.Client, `"protocol":"http"`)
+	inUse(t, m.node.Client, `"protocol":"http"`)
+	if body, _ := once(m.url + "/x"); body != "api /x" {
+		t.Fatal(body)
+	}
+	late := time.After(patience)
+	for seen := ""; !strings.Contains(seen, `"CLIENT"`) || !strings.Contains(seen, `"SERVER"`); {
+		select {
+		case s := <-spans:
+			seen += s
+		case <-late:
+			t.Fatalf("not all spans came: %s", seen)
+		}
+	}
+	body, r := once(fmt.Sprintf("http://127.0.0.1:%d/metrics", at))
+	if r == nil || !strings.Contains(body, "\ncuria_proxy_requests_total{listener=") && !strings.Contains(body, "curia_proxy_endpoints{listener=") {
+		t.Errorf("metrics are %.300q", body)
+	}
+}
