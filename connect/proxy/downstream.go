@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -81,6 +82,10 @@ func (x *exchange) appendResponse(b []byte, h *wire.Head, text []byte, drop uint
 func (d *downstream) respond(h *wire.Head, text []byte) error {
 	length := h.Length
 	drop := hopByHop | 1<<wire.Trailer
+	if length > 0 && d.exchange.head.Minor > 0 && announces(h) { // of HTTP/2, which has both
+		length = wire.Chunked
+		drop &^= 1 << wire.Trailer
+	}
 	if length < 0 {
 		length = wire.Chunked
 		if d.exchange.head.Minor == 0 {
@@ -107,6 +112,11 @@ func (d *downstream) respond(h *wire.Head, text []byte) error {
 	}
 	d.out, d.goes = append(out, "\r\n"...), length
 	return nil
+}
+
+// announces reports whether a head tells of trailers.
+func announces(h *wire.Head) bool {
+	return slices.ContainsFunc(h.Fields, func(f wire.Field) bool { return f.Kind == wire.Trailer })
 }
 
 // body implements near.

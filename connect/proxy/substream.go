@@ -189,11 +189,7 @@ func (d *substream) shape(h *wire.Head, text []byte, drop uint32) (err error) {
 
 // respond implements near.
 func (d *substream) respond(h *wire.Head, text []byte) error {
-	drop := hopByHop
-	if h.Length != wire.Chunked {
-		drop |= 1 << wire.Trailer
-	}
-	if err := d.shape(h, text, drop); err != nil {
+	if err := d.shape(h, text, hopByHop); err != nil {
 		return err
 	}
 	d.started = true
