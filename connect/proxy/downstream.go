@@ -82,7 +82,7 @@ func (x *exchange) appendResponse(b []byte, h *wire.Head, text []byte, drop uint
 func (d *downstream) respond(h *wire.Head, text []byte) error {
 	length := h.Length
 	drop := hopByHop | 1<<wire.Trailer
-	if length > 0 && d.exchange.head.Minor > 0 && announces(h) { // of HTTP/2, which has both
+	if length > 0 && d.exchange.head.Minor > 0 && d.up.rears() && announces(h) {
 		length = wire.Chunked
 		drop &^= 1 << wire.Trailer
 	}

@@ -71,6 +71,8 @@ type far interface {
 	taken() int64
 	// last reports whether nothing comes behind the part that next returned, not even trailers.
 	last() bool
+	// rears reports whether trailers may come behind a body whose length was said, as they may in HTTP/2.
+	rears() bool
 	// tunnel is the connection once the protocol has changed, and rest what came behind the response.
 	tunnel() (c net.Conn, rest []byte)
 

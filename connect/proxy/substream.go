@@ -189,7 +189,11 @@ func (d *substream) shape(h *wire.Head, text []byte, drop uint32) (err error) {
 
 // respond implements near.
 func (d *substream) respond(h *wire.Head, text []byte) error {
-	if err := d.shape(h, text, hopByHop); err != nil {
+	drop := hopByHop
+	if h.Length != wire.Chunked && !d.up.rears() {
+		drop |= 1 << wire.Trailer
+	}
+	if err := d.shape(h, text, drop); err != nil {
 		return err
 	}
 	d.started = true

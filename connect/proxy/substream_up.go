@@ -149,6 +149,9 @@ func (u *substreamUp) last() bool { return u.Whole() }
 // trailers implements far.
 func (u *substreamUp) trailers() []byte { return u.Trailers() }
 
+// rears implements far.
+func (u *substreamUp) rears() bool { return true }
+
 // taken implements far.
 func (u *substreamUp) taken() int64 { return u.Total() }
 

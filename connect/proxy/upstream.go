@@ -265,6 +265,9 @@ func (u *upstream) begin(length int64, idle time.Duration, limit time.Time) {
 // last implements far.
 func (u *upstream) last() bool { return u.reader.ended && u.reader.length != wire.Chunked }
 
+// rears implements far.
+func (u *upstream) rears() bool { return false }
+
 // taken implements far.
 func (u *upstream) taken() int64 { return u.reader.total }
 
