@@ -237,6 +237,10 @@ func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name string, t *Targe
 			target.Balance.Outliers = proxy.OutliersOf(d.PassiveHealthCheck)
 		}
 	}
+	if d := s.Defaults.Proxy; d != nil {
+		tune(target, d.Config)
+	}
+	tune(target, u.Config)
 	target.ConnectTimeout = wantOf(u, s.Defaults).ConnectTimeout // else the chain's
 	return target
 }

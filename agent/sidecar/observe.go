@@ -170,21 +170,6 @@ func (o *observer) traces(from any) error {
 	return nil
 }
 
-// number is a number as whatever wrote it has it.
-func number(v any) float64 {
-	switch n := v.(type) {
-	case float64:
-		return n
-	case int:
-		return float64(n)
-	case int64:
-		return float64(n)
-	case uint64:
-		return float64(n)
-	}
-	return 0
-}
-
 // metrics takes up where metrics are shown. The lock is held.
 func (o *observer) metrics(d *catalog.ProxyDefaults) {
 	bind, _ := d.Config["envoy_prometheus_bind_addr"].(string)

@@ -123,15 +123,20 @@ func upstreamDefaults(u *catalog.Upstream, d Defaults) (found []*catalog.Upstrea
 
 // millis is a number of milliseconds in a proxy's free configuration, which may have come from JSON or HCL.
 func millis(v any) time.Duration {
+	return time.Duration(min(number(v), 1<<31) * float64(time.Millisecond))
+}
+
+// number is a number as whatever wrote it has it, 0 for what is none.
+func number(v any) float64 {
 	switch n := v.(type) {
 	case int:
-		return time.Duration(n) * time.Millisecond
+		return float64(n)
 	case int64:
-		return time.Duration(n) * time.Millisecond
+		return float64(n)
 	case uint64:
-		return time.Duration(min(n, 1<<31)) * time.Millisecond
+		return float64(n)
 	case float64:
-		return time.Duration(n * float64(time.Millisecond))
+		return n
 	}
 	return 0
 }

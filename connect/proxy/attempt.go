@@ -43,6 +43,10 @@ func (x *exchange) attempt(d near, hash uint64) {
 		x.trace(t.config.Load())
 	}
 	x.ownLines = len(x.lines)
+	if !x.callerBy.IsZero() && !time.Now().Before(x.callerBy) { // no connection is used up for who does not wait
+		x.reject(d, http.StatusGatewayTimeout, flagLate, "the caller does not wait any longer", "")
+		return
+	}
 	for next := another; ; {
 		if x.up == nil {
 			if err := x.open(d, hash, next == afresh); err != nil {
@@ -131,7 +135,7 @@ func (x *exchange) open(d near, hash uint64, fresh bool) error {
 	case errors.As(err, &none):
 		flag = flagNoTarget
 	}
-	x.client.listening.proxy.Log.Warn("no endpoint for a request", "target", x.to.Name, "err", err)
+	x.to.cluster.warn("no endpoint for a request", err)
 	x.reject(d, http.StatusServiceUnavailable, flag, err.Error(), "")
 	return err
 }

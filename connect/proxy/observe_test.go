@@ -78,6 +78,37 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// What was counted of a target goes with it, and comes back from nothing.
+func TestForgottenMetrics(t *testing.T) {
+	app := answering(t, echo)
+	l := direct(target("first", app.addr))
+	p := run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{l}}, proxy.Options{})
+	count := func(name string) (requests uint64, found bool) {
+		settle(t, p)
+		for _, e := range p.Edges() {
+			if e.Target == name {
+				return e.Requests, true
+			}
+		}
+		return 0, false
+	}
+	ask(t, p.Addr("l").String(), get)
+	for _, name := range []string{"second", "first"} {
+		next := *l
+		next.Routes = proxy.Direct(target(name, app.addr))
+		if err := p.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{&next}}); err != nil {
+			t.Fatal(err)
+		}
+		ask(t, p.Addr("l").String(), get)
+		if n, found := count(name); n != 1 || !found {
+			t.Errorf("%s had %d requests", name, n)
+		}
+	}
+	if _, found := count("second"); found {
+		t.Error("a target that is gone is still counted")
+	}
+}
+
 // Records are lines of text and of JSON, as an operator wants them, whatever a caller sends.
 func TestAccessLogFormats(t *testing.T) {
 	compile := func(f *proxy.Format, err error) *proxy.Format {

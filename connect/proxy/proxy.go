@@ -199,6 +199,7 @@ func (p *Proxy) bind(s *Snapshot) {
 			}
 		}
 	}
+	p.forget(s)
 	maps.DeleteFunc(p.clusters, func(key clusterKey, _ *cluster) bool { return !clusters[key] })
 	for key, h := range p.hosts {
 		if !hosts[key] {
@@ -216,6 +217,25 @@ func (p *Proxy) bind(s *Snapshot) {
 				}
 			}
 			t.cluster.update(t, p.clock())
+		}
+	}
+}
+
+// forget lets go of what was counted of listeners, targets and routes that are gone.
+func (p *Proxy) forget(s *Snapshot) {
+	old := p.edges
+	p.edges = make(map[edgeKey]*edge, len(old))
+	for _, l := range s.Listeners {
+		if own := (edgeKey{l.Name, "", ""}); old[own] != nil {
+			p.edges[own] = old[own]
+		}
+		for _, t := range l.Routes.targets {
+			p.edges[edgeKey{t.cluster.key.listener, t.Name, ""}] = t.stats
+		}
+		for _, r := range l.Routes.routes {
+			if r.stats != nil {
+				p.edges[edgeKey{l.Name, "", r.name}] = r.stats
+			}
 		}
 	}
 }

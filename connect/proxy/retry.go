@@ -112,7 +112,7 @@ func (x *exchange) again(err error) verdict {
 			return another
 		}
 		return giveUp
-	case x.up.stale() && gone(err) && idempotent(view(x.head.Method.Of(x.text))):
+	case x.up.stale() && x.tries <= maxAttempts && gone(err) && idempotent(view(x.head.Method.Of(x.text))):
 		return afresh
 	case errors.Is(err, errUnwanted):
 		return another // it was judged before
