@@ -67,10 +67,11 @@ type Conn struct {
 	window  int64 // that the peer has left for us
 	first   int64 // that its streams begin with
 	nextID  uint32
-	theirs  uint32 // how many exchanges we may have under way
-	connect bool   // the peer takes extended CONNECT
-	waiting int    // streams that wait until they can write
-	credit  int64  // bytes that were taken, of which the peer has not been told
+	theirs  uint32    // how many exchanges we may have under way
+	connect bool      // the peer takes extended CONNECT
+	waiting int       // streams that wait until they can write
+	line    []*Stream // those of them that wait for room in out
+	credit  int64     // bytes that were taken, of which the peer has not been told
 
 	draining bool   // no exchange is opened any more
 	goneAway bool   // the peer takes no more

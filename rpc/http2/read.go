@@ -27,6 +27,9 @@ func (c *Conn) read() error {
 			return err
 		}
 		c.wake()
+		if c.flooded() {
+			return broken(EnhanceYourCalm, "too much to answer, and nobody reads the answers")
+		}
 		if err := c.fill(); err != nil {
 			return err
 		}
@@ -79,6 +82,13 @@ func (c *Conn) fill() error {
 			return err
 		}
 	}
+}
+
+// flooded reports whether more is to be written than streams have to say.
+func (c *Conn) flooded() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.out) > maxControl
 }
 
 func (c *Conn) busy() bool {
@@ -307,7 +317,7 @@ func (c *Conn) data(s *Stream, b []byte, ended bool) error {
 			return c.idle(10)
 		}
 	}
-	s.in = append(s.in, b...)
+	s.in.add(b)
 	s.inEnded = ended
 	c.woken = append(c.woken, s)
 	return nil

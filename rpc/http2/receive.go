@@ -40,7 +40,7 @@ var headEnd = []byte("\r\n\r\n")
 func (s *Stream) Whole() bool {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	return s.inEnded && len(s.in) == 0 && len(s.rear) == 0
+	return s.inEnded && s.in.n == 0 && len(s.rear) == 0
 }
 
 // TooLarge reports whether the head of a request was larger than what is taken.
@@ -52,9 +52,12 @@ func (s *Stream) Next(by time.Time) ([]byte, error) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.taken(len(s.lent))
-	s.lent = s.lent[:0]
-	for len(s.in) == 0 {
+	if s.lent != nil {
+		s.taken(len(s.lent.bytes()))
+		s.lent.give()
+		s.lent = nil
+	}
+	for s.in.n == 0 {
 		switch {
 		case s.stop[0]:
 			return nil, os.ErrDeadlineExceeded
@@ -67,23 +70,24 @@ func (s *Stream) Next(by time.Time) ([]byte, error) {
 			return nil, err
 		}
 	}
-	s.in, s.lent = s.lent, s.in
-	s.total += int64(len(s.lent))
-	return s.lent, nil
+	s.lent = s.in.take()
+	part := s.lent.bytes()
+	s.total += int64(len(part))
+	return part, nil
 }
 
 // Buffered reports whether Next has something without waiting.
 func (s *Stream) Buffered() bool {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	return len(s.in) > 0 || s.inEnded || s.err != nil
+	return s.in.n > 0 || s.inEnded || s.err != nil
 }
 
 // Over reports whether all of the body was read.
 func (s *Stream) Over() bool {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
-	return s.inEnded && len(s.in) == 0
+	return s.inEnded && s.in.n == 0
 }
 
 // Trailers are the fields behind the body as lines, once it is over.

@@ -129,8 +129,8 @@ func (s *Stream) data(b []byte, last bool) error {
 		if err := s.sendable(); err != nil {
 			return err
 		}
-		n := int(min(int64(len(b)), s.window, c.window, minFrame))
-		if n <= 0 || len(c.out) > maxQueued {
+		n := int(min(int64(len(b)), s.window, c.window, maxData))
+		if n <= 0 || len(c.out) >= maxQueued {
 			if began.IsZero() {
 				began = time.Now()
 			}
@@ -167,15 +167,19 @@ func (s *Stream) waitOut(began time.Time) error {
 	c.waiting++
 	c.clock()
 	c.flush()
-	if len(c.out) <= maxQueued && s.window > 0 && c.window > 0 || s.err != nil || c.err != nil || s.stop[1] {
+	if len(c.out) < maxQueued && s.window > 0 && c.window > 0 || s.err != nil || c.err != nil || s.stop[1] {
 		s.sends = false
 		c.waiting--
 		return nil
 	}
+	if len(c.out) >= maxQueued {
+		s.queued = true
+		c.line = append(c.line, s)
+	}
 	c.mu.Unlock()
 	<-s.wakeOut
 	c.mu.Lock()
-	s.sends = false
+	s.sends, s.queued = false, false
 	c.waiting--
 	return nil
 }

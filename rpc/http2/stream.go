@@ -19,8 +19,8 @@ type Stream struct {
 	hasHead  bool // the last one has come
 	headOnly bool
 	large    bool // the head was too large to be kept
-	in       []byte
-	lent     []byte // what was read last
+	in       chunks
+	lent     *chunk // what was read last
 	inEnded  bool
 	rear     []byte // trailers
 	length   int64  // that has to come; -1 for whatever does
@@ -37,6 +37,7 @@ type Stream struct {
 	trailers []byte // that are being written
 	wakeOut  chan struct{}
 	sends    bool // waits until it can
+	queued   bool // for room among what is written
 	patient  bool
 	outBy    time.Time
 
@@ -57,7 +58,7 @@ func (c *Conn) unborn() *Stream {
 	drained(s.wakeIn)
 	drained(s.wakeOut)
 	*s = Stream{
-		c: c, heads: s.heads[:0], head: s.head[:0], in: s.in[:0], lent: s.lent[:0], rear: s.rear[:0],
+		c: c, heads: s.heads[:0], head: s.head[:0], in: s.in, rear: s.rear[:0],
 		wakeIn: s.wakeIn, wakeOut: s.wakeOut, length: -1, received: streamWindow,
 	}
 	return s
@@ -147,9 +148,16 @@ func (c *Conn) drop(s *Stream) {
 		c.past.add(s.id, reset && !e.Peer)
 		delete(c.streams, s.id)
 	}
-	c.consumed(len(s.in) + len(s.lent))
+	n := s.in.n
+	if s.lent != nil {
+		n += len(s.lent.bytes())
+		s.lent.give()
+		s.lent = nil
+	}
+	s.in.clear()
+	c.consumed(n)
 	s.onEnd = nil
-	if len(c.free) < maxFree && cap(s.in) <= maxRoom && cap(s.lent) <= maxRoom && cap(s.heads) <= maxRoom {
+	if len(c.free) < maxFree && cap(s.heads) <= maxRoom {
 		c.free = append(c.free, s)
 	}
 	if c.server {

@@ -7,9 +7,12 @@ import (
 
 // Sizes in bytes.
 const (
-	maxQueued  = 256 << 10 // frames with data wait while there is more to write than this
-	maxControl = 1 << 20   // who lets as much come together is not read from any more
-	maxRoom    = 64 << 10  // how much memory is kept for what is written next
+	maxQueued  = 256 << 10              // frames with data wait while there is more to write than this
+	maxControl = 1 << 20                // who lets as much come together is not read from any more
+	maxRoom    = 64 << 10               // how much memory is kept for heads
+	maxOut     = 512 << 10              // and for what is written next
+	maxData    = minFrame - frameHeader // in a frame, so that one fits into a record of TLS
+	fair       = 32 << 10               // what one that waits for room gets
 )
 
 // flush writes what there is, unless somebody does. It lets others run first, so that what they have to say leaves in
@@ -69,20 +72,31 @@ func (c *Conn) turn() {
 	c.mu.Unlock()
 	err := c.write(b)
 	c.mu.Lock()
-	if cap(b) <= maxRoom {
+	if cap(b) <= maxOut {
 		c.spare = b[:0]
 	}
 	if err != nil {
 		go c.fail(err)
 		return
 	}
-	if c.waiting > 0 {
-		for _, s := range c.streams {
-			if s.sends {
-				s.signalSend()
-			}
+	c.admit()
+}
+
+// admit has those go on who wait for room, as many as there is room for, in their order.
+func (c *Conn) admit() {
+	room := maxQueued - len(c.out)
+	n := 0
+	for _, s := range c.line {
+		if room <= 0 && len(c.out) > 0 {
+			break
+		}
+		if n++; s.queued {
+			s.queued = false
+			s.signalSend()
+			room -= fair
 		}
 	}
+	c.line = c.line[:copy(c.line, c.line[n:])]
 }
 
 func (c *Conn) write(b []byte) error {
