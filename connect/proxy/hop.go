@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"crypto/tls"
+	"math"
 	"net"
 	"time"
 
@@ -46,26 +47,24 @@ func (h *host) board() far {
 		if c.generation != n {
 			continue
 		}
-		load, room := c.Load()
-		if !room {
-			continue
+		if f := h.open(c, fullHop, true); f != nil { // the first ones are filled first
+			return f
 		}
-		if count++; best == nil || load < least {
-			best, least = c, load
-		}
-		if load < fullHop { // the first ones are filled first
-			best, least = c, load
-			break
+		if load, room := c.Load(); room {
+			if count++; best == nil || load < least {
+				best, least = c, load
+			}
 		}
 	}
-	if best == nil || least >= fullHop && count < maxHops {
+	if best == nil || count < maxHops {
 		return nil
 	}
-	return h.open(best, true)
+	return h.open(best, math.MaxInt, true)
 }
 
-func (h *host) open(c *hop, kept bool) far {
-	s, err := c.Open()
+// open begins an exchange over a connection that has fewer than so many; nil when it has not.
+func (h *host) open(c *hop, most int, kept bool) far {
+	s, err := c.OpenBelow(most)
 	if err != nil {
 		return nil
 	}
@@ -139,7 +138,7 @@ func (h *host) landed(c *client, conn net.Conn, err error) (far, net.Conn, error
 		to.Run()
 		h.forget(to)
 	}()
-	f := h.open(to, false)
+	f := h.open(to, math.MaxInt, false)
 	h.mu.Lock()
 	h.hops.plain = 0
 	h.hops.conns = append(h.hops.conns, to)

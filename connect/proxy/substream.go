@@ -133,7 +133,7 @@ func (d *substream) read() bool {
 }
 
 // next implements near.
-func (d *substream) next() ([]byte, error) { return d.s.Next(time.Now().Add(d.part)) }
+func (d *substream) next() ([]byte, error) { return d.s.Within(d.part, time.Time{}) }
 
 // buffered implements near.
 func (d *substream) buffered() bool { return d.s.Buffered() }

@@ -132,13 +132,7 @@ func (u *substreamUp) begin(_ int64, idle time.Duration, limit time.Time) {
 }
 
 // next implements far.
-func (u *substreamUp) next() ([]byte, error) {
-	by := time.Now().Add(u.idle)
-	if !u.limit.IsZero() && u.limit.Before(by) {
-		by = u.limit
-	}
-	return u.Next(by)
-}
+func (u *substreamUp) next() ([]byte, error) { return u.Within(u.idle, u.limit) }
 
 // buffered implements far.
 func (u *substreamUp) buffered() bool { return u.Buffered() }

@@ -13,7 +13,7 @@ func (s *Stream) Head(by time.Time) ([]byte, error) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for s.headOff == len(s.head) {
+	for first := true; s.headOff == len(s.head); first = false {
 		if len(s.heads) > 0 {
 			s.head, s.heads, s.headOff = s.heads, s.head[:0], 0
 			break
@@ -24,7 +24,7 @@ func (s *Stream) Head(by time.Time) ([]byte, error) {
 		if s.hasHead {
 			return nil, io.ErrUnexpectedEOF
 		}
-		if err := s.waitIn(by); err != nil {
+		if err := s.waitIn(by, !first); err != nil {
 			return nil, err
 		}
 	}
@@ -47,8 +47,11 @@ func (s *Stream) Whole() bool {
 func (s *Stream) TooLarge() bool { return s.large }
 
 // Next is the next part of the body, which is valid until the next call, and io.EOF at its end. It waits for it until a
-// time.
-func (s *Stream) Next(by time.Time) ([]byte, error) {
+// time; zero is for ever.
+func (s *Stream) Next(by time.Time) ([]byte, error) { return s.Within(0, by) }
+
+// Within is Next that waits for as long as patience, and no longer than until a time; zero is for ever.
+func (s *Stream) Within(patience time.Duration, by time.Time) ([]byte, error) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,7 +60,7 @@ func (s *Stream) Next(by time.Time) ([]byte, error) {
 		s.lent.give()
 		s.lent = nil
 	}
-	for s.in.n == 0 {
+	for first := true; s.in.n == 0; first = false {
 		switch {
 		case s.stop[0]:
 			return nil, os.ErrDeadlineExceeded
@@ -66,7 +69,12 @@ func (s *Stream) Next(by time.Time) ([]byte, error) {
 		case s.broken() != nil:
 			return nil, s.broken()
 		}
-		if err := s.waitIn(by); err != nil {
+		if first && patience > 0 {
+			if until := time.Now().Add(patience); by.IsZero() || until.Before(by) {
+				by = until
+			}
+		}
+		if err := s.waitIn(by, !first); err != nil {
 			return nil, err
 		}
 	}
@@ -118,9 +126,9 @@ func (s *Stream) broken() error {
 	return s.c.err
 }
 
-// waitIn waits until something has come. The lock is let go.
-func (s *Stream) waitIn(by time.Time) error {
-	if !by.IsZero() && !time.Now().Before(by) {
+// waitIn waits until something has come, or a time that it looks at when it was waited before. The lock is let go.
+func (s *Stream) waitIn(by time.Time, again bool) error {
+	if again && !by.IsZero() && !time.Now().Before(by) {
 		return os.ErrDeadlineExceeded
 	}
 	s.waits, s.inBy = true, by

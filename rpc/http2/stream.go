@@ -84,10 +84,13 @@ func (c *Conn) name(s *Stream, id uint32) {
 }
 
 // Open begins an exchange, whose request is sent with Send. Release has to be called.
-func (c *Conn) Open() (*Stream, error) {
+func (c *Conn) Open() (*Stream, error) { return c.OpenBelow(maxStreamID) }
+
+// OpenBelow is Open where fewer exchanges are under way than so many.
+func (c *Conn) OpenBelow(most int) (*Stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil || c.draining || c.nextID > maxStreamID || len(c.streams)+c.opening >= int(c.theirs) {
+	if len(c.streams)+c.opening >= most || c.err != nil || c.draining || c.nextID > maxStreamID || len(c.streams)+c.opening >= int(c.theirs) {
 		return nil, ErrFull
 	}
 	c.opening++
