@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -28,12 +29,26 @@ func (d *substream) encodeAnswer(e *http2.Encoder) {
 	if d.rpcCode >= 0 {
 		e.Text("content-type", "application/grpc")
 		e.Number("grpc-status", int64(d.rpcCode))
-		e.Text("grpc-message", d.reason)
+		e.Text("grpc-message", percent(d.reason))
 	} else {
 		e.Text("content-type", "text/plain; charset=utf-8")
 		e.Number("content-length", int64(len(d.reason)))
 	}
 	e.Lines([]byte(d.extra))
+}
+
+// percent writes a message as gRPC wants it.
+// Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+func percent(text string) string {
+	out := make([]byte, 0, len(text))
+	for i := range len(text) {
+		if c := text[i]; c >= ' ' && c <= '~' && c != '%' {
+			out = append(out, c)
+		} else {
+			out = fmt.Appendf(out, "%%%02X", c)
+		}
+	}
+	return string(out)
 }
 
 // grpcOf is the code of gRPC that stands for a status.

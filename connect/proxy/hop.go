@@ -29,8 +29,9 @@ type making struct {
 
 // fullHop is how many exchanges share a connection before another is made; maxHops is how many are made for that.
 const (
-	fullHop = 512
-	maxHops = 8
+	fullHop  = 512
+	maxHops  = 8
+	mostHops = 64 // however few exchanges the endpoint lets each have
 )
 
 // shares reports whether an endpoint may speak HTTP/2: where it is asked for, and between sidecars.
@@ -85,6 +86,10 @@ func (h *host) share(t *Target, c *client) (far, net.Conn, error) {
 			h.mu.Unlock()
 			conn, err := h.dial(t, c, true)
 			return h.landed(c, conn, err)
+		}
+		if len(h.hops.conns) >= mostHops {
+			h.mu.Unlock()
+			break
 		}
 		if m := h.hops.making; m != nil {
 			h.mu.Unlock()

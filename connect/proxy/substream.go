@@ -189,6 +189,9 @@ func (d *substream) shape(h *wire.Head, text []byte, drop uint32) (err error) {
 
 // respond implements near.
 func (d *substream) respond(h *wire.Head, text []byte) error {
+	if d.head.Upgrade && h.Status < 300 { // which would say that the protocol has changed
+		return &wire.Error{Status: http.StatusBadGateway, Reason: "it does not change the protocol"}
+	}
 	drop := hopByHop
 	if h.Length != wire.Chunked && !d.up.rears() {
 		drop |= 1 << wire.Trailer

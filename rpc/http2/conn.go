@@ -95,6 +95,7 @@ type Conn struct {
 	woken      []*Stream
 	calm       calm
 	heard      time.Time
+	since      time.Time // something that is not complete began
 	readBy     time.Time // the deadline that is set
 	writeBy    time.Time // by who writes
 	probed     bool

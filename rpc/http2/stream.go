@@ -114,7 +114,7 @@ func (c *Conn) start(s *Stream) {
 }
 
 // maxIdling is how many goroutines wait for the next stream.
-const maxIdling = 64
+const maxIdling = 256
 
 // serve serves one stream after the other.
 func (c *Conn) serve(s *Stream) {
@@ -165,12 +165,14 @@ func (c *Conn) drop(s *Stream) {
 	}
 	if c.server {
 		c.calm.earn(2)
+	} else { // the exchange was ours to begin
+		c.calm.earn(6)
 	}
 	c.finishLocked()
 }
 
 // maxFree is how many streams are kept to be used again.
-const maxFree = 64
+const maxFree = 256
 
 // Release ends an exchange. One that is not over is broken off.
 func (s *Stream) Release() {
@@ -235,73 +237,4 @@ func (s *Stream) Err() error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	return s.err
-}
-
-func (s *Stream) signal() {
-	if s.waits {
-		select {
-		case s.wakeIn <- struct{}{}:
-		default:
-		}
-	}
-}
-
-func (s *Stream) signalSend() {
-	if s.sends {
-		select {
-		case s.wakeOut <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// wake has all streams go on that something came for.
-func (c *Conn) wake() {
-	if len(c.woken) == 0 {
-		return
-	}
-	c.mu.Lock()
-	for _, s := range c.woken {
-		s.signal()
-	}
-	c.mu.Unlock()
-	clear(c.woken)
-	c.woken = c.woken[:0]
-}
-
-// tick is how exact the times are that streams wait until.
-const tick = 50 * time.Millisecond
-
-// clock has the streams look at their times that wait until one. The lock is held.
-func (c *Conn) clock() {
-	if c.ticking {
-		return
-	}
-	c.ticking = true
-	if c.ticker == nil {
-		c.ticker = time.AfterFunc(tick, c.ticked)
-	} else {
-		c.ticker.Reset(tick)
-	}
-}
-
-func (c *Conn) ticked() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ticking = false
-	if c.err != nil {
-		return
-	}
-	now := time.Now()
-	for _, s := range c.streams {
-		if s.waits && !s.inBy.IsZero() && !now.Before(s.inBy) {
-			s.signal()
-		}
-		if s.sends && !now.Before(s.outBy) {
-			s.signalSend()
-		}
-	}
-	if len(c.streams) > 0 {
-		c.clock()
-	}
 }
