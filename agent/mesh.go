@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -26,10 +27,13 @@ func (a *Agent) openLeaves(cfg *config.Config) (err error) {
 	return err
 }
 
-// mesh runs the sidecars of this node.
+// mesh runs the sidecars of this node, in this process or in one of their own.
 type mesh struct {
 	manager *sidecar.Manager
-	runner  *sidecar.Runner
+	runner  *sidecar.Runner   // nil with a child
+	child   *sidecar.Child    // nil with a runner
+	before  *sidecar.Snapshot // of the runner
+	left    <-chan struct{}   // closed when the agent has left for good
 }
 
 // ownDrain is how long connections of sidecars that run in the agent may go on when it ends.
@@ -40,19 +44,41 @@ func (a *Agent) openMesh(cfg *config.Config) error {
 		return nil
 	}
 	log := logging.Named(a.log, "proxy")
-	a.mesh = &mesh{
-		manager: sidecar.NewManager(sidecar.Deps{
-			Local: a.local, Node: cfg.NodeName, Bind: sidecarBind(cfg), Log: log,
-			Source: func(id string) sidecar.Source {
-				token := a.config.agentToken
-				if id != "" {
-					token = func() string { return a.local.TokenOf(id) }
-				}
-				return &sidecar.Views{Cache: a.cache, Leaves: a.leaves, Token: token, Node: cfg.NodeName, DC: cfg.Datacenter}
-			},
-		}, nil),
-		runner: sidecar.NewRunner(sidecar.RunnerOptions{Drain: ownDrain, Log: log}),
+	dir, before := "", (*sidecar.Snapshot)(nil)
+	if !cfg.Dev && cfg.DataDir != "" {
+		dir = filepath.Join(cfg.DataDir, "proxy")
+		var err error
+		if before, err = sidecar.Load(dir); err != nil {
+			log.Warn("what the sidecars knew before cannot be used", "err", err)
+		}
 	}
+	a.mesh = &mesh{before: before, left: a.left, manager: sidecar.NewManager(sidecar.Deps{
+		Local: a.local, Node: cfg.NodeName, Bind: sidecarBind(cfg), Log: log,
+		Source: func(id string) sidecar.Source {
+			token := a.config.agentToken
+			if id != "" {
+				token = func() string { return a.local.TokenOf(id) }
+			}
+			return &sidecar.Views{Cache: a.cache, Leaves: a.leaves, Token: token, Node: cfg.NodeName, DC: cfg.Datacenter}
+		},
+	}, before)}
+	if cfg.Connect.Proxy == "process" && dir != "" && a.opts.Program != "" {
+		if sidecar.SocketFits(dir) {
+			a.mesh.child = &sidecar.Child{
+				Program: a.opts.Program, Args: []string{"connect", "proxy", "-node", "-ready", "-dir=" + dir, "-log-level=" + cfg.LogLevel},
+				Dir: dir, Build: a.build.Version + " " + a.build.Revision, Log: log,
+			}
+			a.mesh.child.Open()
+			return nil
+		}
+		log.Warn("the path of the data directory is too long for a socket in it: the sidecars run in the agent", "path", dir)
+	}
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	a.mesh.runner = sidecar.NewRunner(sidecar.RunnerOptions{Dir: dir, Drain: ownDrain, Log: log})
 	return nil
 }
 
@@ -66,12 +92,19 @@ func (a *Agent) proxy() httpapi.Proxy {
 
 // Show implements httpapi.Proxy.
 func (m *mesh) Show(ctx context.Context, view string, index uint64, wait time.Duration) (any, uint64, error) {
-	shown, index, err := m.runner.Show(ctx, view, index, wait)
+	shown, index, err := m.show(ctx, view, index, wait)
 	if s, ok := shown.(*sidecar.Status); ok && m.manager.Latest() != nil {
 		s.Wanted = m.manager.Latest().Version
 		s.Synced = s.Wanted == s.Version
 	}
 	return shown, index, err
+}
+
+func (m *mesh) show(ctx context.Context, view string, index uint64, wait time.Duration) (any, uint64, error) {
+	if m.child != nil {
+		return m.child.Show(ctx, view, index, wait)
+	}
+	return m.runner.Show(ctx, view, index, wait)
 }
 
 // sidecarBind is where sidecars listen whose registration names no address: everywhere, but for an agent that keeps to
@@ -83,9 +116,23 @@ func sidecarBind(cfg *config.Config) string {
 	return ""
 }
 
+// run runs the sidecars until ctx ends. Those in a process of their own go on, unless the agent has left for good.
 func (m *mesh) run(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return m.manager.Run(ctx) })
+	if m.child != nil {
+		all.Go(func() error { return m.child.Run(ctx, m.manager) })
+		err := all.Wait()
+		if isClosed(m.left) {
+			m.child.End(ctx)
+		}
+		return err
+	}
+	if m.before != nil {
+		if err := m.runner.Apply(m.before); err != nil {
+			return err
+		}
+	}
 	all.Go(func() error { return m.runner.Run(ctx) })
 	all.Go(func() error { return m.runner.Follow(ctx, m.manager) })
 	return all.Wait()

@@ -27,6 +27,10 @@ func runAgent(f *flag.FlagSet) action {
 	flags := config.BindFlags(f)
 	return func(ctx context.Context, c *call) error {
 		revision, date := build()
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
 		reload := make(chan struct{}, 1)
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
@@ -34,7 +38,7 @@ func runAgent(f *flag.FlagSet) action {
 		defer close(done)
 		go obeySignals(c.Signals, reload, cancel, done) // ends with this function
 		a, err := agent.Open(ctx, agent.Options{
-			Args: flags.Args(), Build: agent.Build{Version: Version, Revision: revision, Date: date}, Out: c.Out, Reload: reload,
+			Args: flags.Args(), Build: agent.Build{Version: Version, Revision: revision, Date: date}, Out: c.Out, Reload: reload, Program: self,
 		})
 		if err == nil {
 			err = a.Run(ctx)

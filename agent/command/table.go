@@ -1,5 +1,7 @@
 package command
 
+import "github.com/curia-mesh/curia/agent/sidecar"
+
 // Headings of the overview.
 const (
 	groupAgent   = "The agent and its cluster"
@@ -126,7 +128,17 @@ func intentionRows() []row {
 
 func connectRows() []row {
 	return []row{
-		{name: "connect", group: groupConfig, synopsis: "Looks after the mesh", help: "Looks after the mesh: who may sign its certificates, and how."},
+		{name: "connect", group: groupConfig, synopsis: "Looks after the mesh", help: "Looks after the mesh: who may sign its certificates, and how, and the proxies of its services."},
+		{name: "connect proxy", synopsis: "Runs a proxy, or shows the node's", reach: toAgent, bind: connectProxy,
+			help: "Runs the proxy of one service until it is interrupted, for those who start proxies by themselves: agents run the sidecars of their services, unless connect.proxy is none, or proxy { config { managed = false } } is in a registration.\n\n  $ curia connect proxy -sidecar-for web\n  $ curia connect proxy -service web -service-addr 127.0.0.1:8080 -upstream db:9191 -listen :20000 -register\n\nThe commands below show the proxy that runs the sidecars of the agent's node."},
+		{name: "connect proxy status", synopsis: "Shows whether the node's proxy has the newest configuration", reach: toAgent, bind: shownAs(sidecar.ViewStatus, proxyStatus),
+			help: "Shows the proxy that runs the sidecars of the agent's node: which snapshot it uses, whether that is the newest, whose certificates it has, and its listeners."},
+		{name: "connect proxy config", synopsis: "Shows what the node's proxy was told", reach: toAgent, bind: proxyConfig,
+			help: "Shows the snapshot that the proxy of the agent's node uses, in JSON: registrations, certificates without their keys, intentions, chains and endpoints."},
+		{name: "connect proxy clusters", synopsis: "Lists the targets of the node's proxy", reach: toAgent, bind: shownAs(sidecar.ViewClusters, proxyClusters),
+			help: "Lists the targets that the proxy of the agent's node sends traffic to, with how much went there and what is wrong with them."},
+		{name: "connect proxy endpoints", synopsis: "Lists the endpoints of the node's proxy", reach: toAgent, bind: shownAs(sidecar.ViewEndpoints, proxyEndpoints),
+			help: "Lists the endpoints of these targets: their checks, whether they get traffic, and why not."},
 		{name: "connect ca", synopsis: "Reads and changes who signs the mesh's certificates", help: "Reads and changes who signs the certificates of the mesh, and how.\n\n  $ curia connect ca get-config > ca.json\n  $ curia connect ca set-config -config-file ca.json"},
 		{name: "connect ca get-config", synopsis: "Shows who signs the mesh's certificates, and how", reach: toServers, bind: caGet,
 			help: "Shows the configuration of the certificate authority in JSON. Private keys and tokens are left out."},

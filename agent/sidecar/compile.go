@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -23,8 +24,11 @@ type compiler struct {
 	certs    map[string]*certs // by the id of the sidecar; those of before are gone on with
 	roots    *catalog.Roots
 	out      []*proxy.Listener
-	problems map[string]string // by the name of the listener
+	problems map[string]error // by the name of the listener
 }
+
+// errUnknown is why an upstream has no listener that was registered just now.
+var errUnknown = errors.New("where it leads is not known yet")
 
 // sidecar adds the listeners of a sidecar.
 func (c *compiler) sidecar(s *Sidecar) {
@@ -34,7 +38,7 @@ func (c *compiler) sidecar(s *Sidecar) {
 		own = new(certs)
 	}
 	if err := own.set(s.Leaf, c.roots); err != nil {
-		c.problems[inboundName(s)] = err.Error()
+		c.problems[inboundName(s)] = err
 		return
 	}
 	c.certs[name] = own
@@ -56,7 +60,7 @@ func (c *compiler) add(service, name string, compile func() (*proxy.Listener, er
 		err = fmt.Errorf("another listener has the address %s", l.Address)
 	}
 	if err != nil {
-		c.problems[name] = err.Error()
+		c.problems[name] = err
 		return
 	}
 	l.Name, l.Service = name, service
@@ -187,7 +191,7 @@ func (c *compiler) upstream(s *Sidecar, u *catalog.Upstream, own *certs) (*proxy
 	w := wantOf(u, s.Defaults)
 	known := s.Upstreams[w.Key()]
 	if known == nil {
-		return nil, fmt.Errorf("nothing is known of %q yet", u.DestinationName)
+		return nil, errUnknown
 	}
 	l := &proxy.Listener{TrustForwarded: true}
 	l.Network, l.Address = "tcp", net.JoinHostPort(cmp.Or(u.LocalBindAddress, "127.0.0.1"), strconv.Itoa(u.LocalBindPort))

@@ -34,6 +34,7 @@ type Deps struct {
 // Manager makes the snapshots of a node's sidecars.
 type Manager struct {
 	Deps
+	before *Snapshot
 	latest atomic.Pointer[Snapshot]
 	news   chan struct{} // has a value when latest is another
 	dirty  chan struct{} // has a value when another is due
@@ -51,7 +52,7 @@ type running struct {
 
 // NewManager makes a manager that begins with a snapshot from before, which may be nil.
 func NewManager(d Deps, before *Snapshot) *Manager {
-	m := &Manager{Deps: d, news: make(chan struct{}, 1), dirty: make(chan struct{}, 1), collectors: map[string]*running{}}
+	m := &Manager{Deps: d, before: before, news: make(chan struct{}, 1), dirty: make(chan struct{}, 1), collectors: map[string]*running{}}
 	if before != nil {
 		m.latest.Store(before)
 		m.roots = before.Roots
@@ -64,6 +65,16 @@ func (m *Manager) Latest() *Snapshot { return m.latest.Load() }
 
 // News tells one reader of others.
 func (m *Manager) News() <-chan struct{} { return m.news }
+
+// Wanted reports whether there is a sidecar to run.
+func (m *Manager) Wanted() bool {
+	for _, s := range m.Local.Sidecars() {
+		if managed(s) {
+			return true
+		}
+	}
+	return false
+}
 
 // Run follows what is registered and what the servers say until ctx ends.
 func (m *Manager) Run(ctx context.Context) error {
@@ -106,12 +117,7 @@ func (m *Manager) followRoots(ctx context.Context) {
 	}, nil)
 }
 
-func (m *Manager) touch() {
-	select {
-	case m.dirty <- struct{}{}:
-	default: // it is due already
-	}
-}
+func (m *Manager) touch() { ring(m.dirty) }
 
 // managed reports whether the agent runs a sidecar: it says otherwise when somebody else does.
 func managed(s *catalog.Service) bool {
@@ -148,6 +154,7 @@ func (m *Manager) reconcile(ctx context.Context, now map[string]*catalog.Service
 		all.Go(func() { c.run(own) }) // ends with own
 	}
 	m.touch()
+	ring(m.news) // whether any is wanted may be another now
 }
 
 // compose makes a snapshot whenever something has changed, until ctx ends.
@@ -168,10 +175,7 @@ func (m *Manager) compose(ctx context.Context) {
 			next.Version = old.Version + 1
 		}
 		m.latest.Store(next)
-		select {
-		case m.news <- struct{}{}:
-		default: // who reads them has one before it
-		}
+		ring(m.news)
 	}
 }
 

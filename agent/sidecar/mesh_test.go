@@ -154,6 +154,49 @@ func TestSidecars(t *testing.T) {
 	want("api /hello")
 }
 
+// A certificate authority that is replaced under traffic costs no request, and new certificates are in use at the end.
+func TestSidecarsRotate(t *testing.T) {
+	m := newMesh(t, testkit.Settings{"connect": testkit.Settings{"test_ca_leaf_root_change_spread": "10ms"}})
+	serials := func(c testkit.Client) string {
+		var s sidecar.Status
+		c.Get(t, "/v1/agent/connect/proxy/status").JSON(t, &s)
+		return s.Sidecars[0].Serial
+	}
+	before := map[testkit.Client]string{m.server.Client: serials(m.server.Client), m.node.Client: serials(m.node.Client)}
+	stop, failed := make(chan struct{}), make(chan []string, 1)
+	asked := 0
+	go func() { // ends with stop
+		var wrong []string
+		for {
+			select {
+			case <-stop:
+				failed <- wrong
+				return
+			default:
+			}
+			if body, _ := once(m.url + "/hello"); body != "api /hello" {
+				wrong = append(wrong, body)
+			}
+			asked++
+		}
+	}()
+	m.server.Put(t, "/v1/connect/ca/configuration", `{"Provider": "consul", "Config": {"PrivateKeyType": "ec", "PrivateKeyBits": 384}}`)
+	for c, old := range before {
+		c.Until(t, "/v1/agent/connect/proxy/status", func(r testkit.Reply) bool {
+			var s sidecar.Status
+			r.JSON(t, &s)
+			return s.Sidecars[0].Serial != old
+		})
+	}
+	if body, _ := once(m.url + "/hello"); body != "api /hello" {
+		t.Errorf("with new certificates: %q", body)
+	}
+	close(stop)
+	if wrong := <-failed; len(wrong) > 0 || asked == 0 {
+		t.Errorf("%d of %d requests failed, the first with %q", len(wrong), asked, wrong)
+	}
+}
+
 // Config entries take effect while traffic runs: the protocol, a router, a splitter, a resolver with subsets, intentions
 // by request.
 func TestSidecarsByRequest(t *testing.T) {

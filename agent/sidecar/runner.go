@@ -33,8 +33,8 @@ type Runner struct {
 	snapshot *Snapshot
 	since    time.Time // the snapshot is in use
 	certs    map[string]*certs
-	problems map[string]string // by listener
-	shut     map[string]bool   // listeners that could not be opened
+	problems map[string]error // by listener
+	shut     map[string]bool  // listeners that could not be opened
 	opened   []*proxy.Listener
 	turn     uint64        // grows with each change of what Show shows
 	changed  chan struct{} // closed when it does
@@ -50,7 +50,7 @@ func NewRunner(o RunnerOptions) *Runner {
 	watch.write = p.WriteMetrics
 	return &Runner{
 		RunnerOptions: o, proxy: p, observer: watch,
-		keep: make(chan struct{}, 1), retry: make(chan struct{}, 1), certs: map[string]*certs{}, turn: 1, changed: make(chan struct{}),
+		keep: make(chan struct{}, 1), retry: make(chan struct{}, 1), certs: map[string]*certs{}, turn: uint64(time.Now().UnixMilli()), changed: make(chan struct{}),
 	}
 }
 
@@ -74,7 +74,7 @@ func ring(c chan struct{}) {
 }
 
 func (r *Runner) apply(s *Snapshot) error {
-	c := &compiler{certs: r.certs, roots: s.Roots, problems: map[string]string{}}
+	c := &compiler{certs: r.certs, roots: s.Roots, problems: map[string]error{}}
 	ids := map[string]bool{}
 	for _, side := range s.Sidecars {
 		ids[side.Service.ID] = true
@@ -90,7 +90,7 @@ func (r *Runner) apply(s *Snapshot) error {
 		if !errors.As(err, &failed) {
 			return err
 		}
-		shut[failed.Listener], c.problems[failed.Listener] = true, failed.Err.Error()
+		shut[failed.Listener], c.problems[failed.Listener] = true, failed.Err
 		c.out = slices.DeleteFunc(c.out, func(l *proxy.Listener) bool { return l.Name == failed.Listener })
 	}
 	if err := r.observer.apply(s); err != nil {
@@ -98,7 +98,7 @@ func (r *Runner) apply(s *Snapshot) error {
 	}
 	maps.DeleteFunc(r.certs, func(id string, _ *certs) bool { return !ids[id] })
 	for name, why := range c.problems {
-		if r.problems[name] != why {
+		if old := r.problems[name]; (old == nil || old.Error() != why.Error()) && !errors.Is(why, errUnknown) {
 			r.Log.Warn("a listener is not open", "listener", name, "err", why)
 		}
 	}
@@ -199,7 +199,11 @@ func (r *Runner) Follow(ctx context.Context, m *Manager) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if err := r.Apply(m.Latest()); err != nil {
+		s := m.Latest()
+		if s == nil || s == r.Snapshot() {
+			continue
+		}
+		if err := r.Apply(s); err != nil {
 			r.Log.Error("the proxy could not be updated", "err", err)
 		}
 	}

@@ -141,7 +141,7 @@ func (r *Runner) status() *Status {
 		s.Listeners = append(s.Listeners, ListenerStatus{Name: l.Name, Network: l.Network, Address: l.Address, Protocol: protocolName(l.Protocol), Open: true})
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.problems)) {
-		s.Listeners = append(s.Listeners, ListenerStatus{Name: name, Error: r.problems[name]})
+		s.Listeners = append(s.Listeners, ListenerStatus{Name: name, Error: r.problems[name].Error()})
 	}
 	return s
 }

@@ -100,6 +100,7 @@ func (n *Node) Begin(t testing.TB, cmd *exec.Cmd) *Process {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill() // it may have ended
 		<-p.done
+		n.KillProxy(t) // which outlives agents
 	})
 	return p
 }

@@ -1,0 +1,160 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// ProcessOptions are what a node's proxy in a process of its own is started with.
+type ProcessOptions struct {
+	// Dir is the proxy's directory in the agent's data directory.
+	Dir string
+	// Build tells builds of the program apart: an agent of another one puts its own in the place of this process.
+	Build string
+	// Level is the least level of what is logged, to the agent.
+	Level slog.Level
+	// Ready, if not nil, is called when the socket is open.
+	Ready func()
+}
+
+// process is a node's proxy in a process of its own.
+type process struct {
+	ProcessOptions
+	runner  *Runner
+	lines   *lines
+	pid     int
+	started time.Time
+	ended   chan struct{} // closed when it is to end
+	once    sync.Once
+}
+
+// How long connections may go on when the process is told to end, and how often it is seen whether anybody has use for it.
+const (
+	processDrain = time.Minute
+	lookEvery    = 30 * time.Second
+)
+
+// maxSocketPath is how long the path of a socket may be on any system.
+const maxSocketPath = 103
+
+// SocketFits reports whether a proxy can have its socket in a directory.
+func SocketFits(dir string) bool { return len(filepath.Join(dir, socketFile)) <= maxSocketPath }
+
+// RunProcess is the process: it carries out the last snapshot there was, and those that an agent brings, until ctx ends, an
+// agent says so, or it is of no use any more.
+func RunProcess(ctx context.Context, o ProcessOptions) error {
+	p := &process{ProcessOptions: o, lines: newLines(), pid: os.Getpid(), started: time.Now(), ended: make(chan struct{})}
+	log := slog.New(slog.NewJSONHandler(p.lines, &slog.HandlerOptions{Level: o.Level}))
+	p.runner = NewRunner(RunnerOptions{Dir: o.Dir, Drain: processDrain, Log: log})
+	socket, err := listenAdmin(o.Dir)
+	if err != nil {
+		return err
+	}
+	before, err := Load(o.Dir)
+	if err != nil {
+		log.Warn("the snapshot from before cannot be used", "err", err)
+	}
+	if before != nil {
+		if err := p.runner.Apply(before); err != nil {
+			log.Error("the snapshot from before cannot be carried out", "err", err)
+		}
+	}
+	all, ctx := errgroup.WithContext(ctx)
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	server := &http.Server{Handler: p.admin(), ReadHeaderTimeout: 10 * time.Second}
+	all.Go(func() error {
+		if err := server.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	all.Go(func() error {
+		p.watch(running, socket)
+		p.end()
+		err := server.Close() // the next one needs the socket
+		stop()
+		return err
+	})
+	all.Go(func() error { return p.runner.Run(running) })
+	if o.Ready != nil {
+		o.Ready()
+	}
+	return all.Wait()
+}
+
+func (p *process) end() { p.once.Do(func() { close(p.ended) }) }
+
+// listenAdmin opens the socket. One that somebody answers at is not taken away.
+func listenAdmin(dir string) (net.Listener, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, socketFile)
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("the proxy of %s runs already", dir)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// watch returns when the process is to end: it is told to, its directory is gone, or no agent is there and it has nothing
+// to offer.
+func (p *process) watch(ctx context.Context, socket net.Listener) {
+	path := socket.Addr().String()
+	own, err := os.Stat(path)
+	if err != nil {
+		return
+	}
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.ended:
+			return
+		case now := <-look.C:
+			if at, err := os.Stat(path); err != nil || !os.SameFile(own, at) {
+				return
+			}
+			if !p.lines.attached() && !p.runner.Snapshot().useful(now) {
+				return
+			}
+		}
+	}
+}
+
+// useful reports whether the certificate of any sidecar still holds.
+func (s *Snapshot) useful(now time.Time) bool {
+	if s == nil {
+		return false
+	}
+	for _, side := range s.Sidecars {
+		if now.Before(side.Leaf.ValidBefore) {
+			return true
+		}
+	}
+	return false
+}
