@@ -153,11 +153,13 @@ func (c *Child) serve(ctx context.Context, at *attached, m *Manager) {
 			return
 		}
 		if s := m.Latest(); s != nil && s != m.before { // what was there before it has itself
-			if err := c.put(ctx, s); err != nil && ctx.Err() == nil {
+			switch err := c.put(ctx, s); {
+			case err == nil || ctx.Err() != nil:
+			case errors.Is(err, errRefused):
 				c.Log.Error("the node's proxy goes on with what it has", "version", s.Version, "err", err)
-				if !errors.Is(err, errRefused) {
-					return
-				}
+			default:
+				c.Log.Warn("the node's proxy does not answer: it is started again if it has ended", "pid", at.Pid, "err", err)
+				return
 			}
 		}
 		select {

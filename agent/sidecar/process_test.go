@@ -108,6 +108,7 @@ func TestProcessCrashes(t *testing.T) {
 		t.Fatal("there is no process")
 	}
 	p.Log.Wait(t, "it is started again")
+	p.Log.Wait(t, "the node's proxy runs")
 	opened(t, p.Client, "web-sidecar-proxy/inbound")
 	p.Put(t, "/v1/agent/service/deregister/web", "")
 	p.Log.Wait(t, "no sidecar is left")
