@@ -44,6 +44,10 @@ const (
 	putTime   = 30 * time.Second
 )
 
+// outputFile in the proxy's directory is what the process writes beside its log: access logs that go to the standard output,
+// and how it crashed. It begins anew with each process.
+const outputFile = "output.log"
+
 // errRefused is the error of a snapshot that the proxy does not take.
 var errRefused = errors.New("the proxy refuses the snapshot")
 
@@ -233,12 +237,12 @@ func (c *Child) do(ctx context.Context, method, path string, body io.Reader) (*h
 }
 
 // start starts the process and waits until it is ready. It is in a session of its own, so that what ends the agent does
-// not end it; what it writes when it crashes is in a file of its directory.
+// not end it.
 func (c *Child) start(ctx context.Context) error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return err
 	}
-	crash, err := os.OpenFile(filepath.Join(c.Dir, "crash.log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	crash, err := os.OpenFile(filepath.Join(c.Dir, outputFile), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -264,7 +268,7 @@ func (c *Child) start(ctx context.Context) error {
 	stop := context.AfterFunc(late, func() { ready.Close() })
 	defer stop()
 	if said, err := io.ReadAll(ready); err != nil || len(said) == 0 {
-		text, _ := os.ReadFile(filepath.Join(c.Dir, "crash.log"))
+		text, _ := os.ReadFile(filepath.Join(c.Dir, outputFile))
 		return fmt.Errorf("it ended, or was not ready within %v: %s", readyTime, bytes.TrimSpace(text[:min(len(text), 1<<10)]))
 	}
 	return nil

@@ -82,7 +82,7 @@ func upstreamName(s *Sidecar, u *catalog.Upstream) string {
 
 // protocolOf is what a listener takes connections for.
 func protocolOf(protocol string) proxy.Protocol {
-	if protocol == "http" {
+	if chain.ForRequests(protocol) {
 		return proxy.HTTP
 	}
 	return proxy.TCP
@@ -119,6 +119,7 @@ func (c *compiler) inbound(s *Sidecar, own *certs) (*proxy.Listener, error) {
 		return nil, fmt.Errorf("service %q has neither a port nor a socket: set LocalServicePort or LocalServiceSocketPath", p.DestinationServiceName)
 	}
 	target := local(app)
+	target.HTTP2 = s.Protocol() != "http" && chain.ForRequests(s.Protocol())
 	l := &proxy.Listener{
 		Network: "tcp", Address: s.address(), Protocol: protocolOf(s.Protocol()), Certs: own, Policy: policy, Explain: true, TrustForwarded: true,
 		Routes: proxy.Direct(target),
@@ -253,6 +254,7 @@ func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name string, t *Targe
 // Source: https://developer.hashicorp.com/consul/docs/reference/proxy/sidecar (expose)
 func (c *compiler) exposed(s *Sidecar, p *catalog.ExposePath) (*proxy.Listener, error) {
 	to := local(proxy.Endpoint{Network: "tcp", Address: net.JoinHostPort(cmp.Or(s.Service.Proxy.LocalServiceAddress, "127.0.0.1"), strconv.Itoa(p.LocalPathPort))})
+	to.HTTP2 = p.Protocol == "http2"
 	none := &proxy.Target{Name: "other paths", Patience: -1}
 	const here, nowhere = "resolver:path", "resolver:other"
 	made := &catalog.DiscoveryChain{ServiceName: s.Service.Proxy.DestinationServiceName, StartNode: "router", Nodes: map[string]*catalog.ChainNode{
