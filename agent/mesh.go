@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -62,7 +63,7 @@ func (a *Agent) openMesh(cfg *config.Config) error {
 			return &sidecar.Views{Cache: a.cache, Leaves: a.leaves, Token: token, Node: cfg.NodeName, DC: cfg.Datacenter}
 		},
 	}, before)}
-	if cfg.Connect.Proxy == "process" && dir != "" && a.opts.Program != "" {
+	if cfg.Connect.Proxy == "process" && dir != "" && a.opts.Program != "" && runtime.GOOS != "windows" { // which hands no files on
 		if sidecar.SocketFits(dir) {
 			a.mesh.child = &sidecar.Child{
 				Program: a.opts.Program, Args: []string{"connect", "proxy", "-node", "-ready", "-dir=" + dir, "-log-level=" + cfg.LogLevel},
@@ -93,9 +94,11 @@ func (a *Agent) proxy() httpapi.Proxy {
 // Show implements httpapi.Proxy.
 func (m *mesh) Show(ctx context.Context, view string, index uint64, wait time.Duration) (any, uint64, error) {
 	shown, index, err := m.show(ctx, view, index, wait)
-	if s, ok := shown.(*sidecar.Status); ok && m.manager.Latest() != nil {
-		s.Wanted = m.manager.Latest().Version
-		s.Synced = s.Wanted == s.Version
+	if s, ok := shown.(*sidecar.Status); ok {
+		if wanted := m.manager.Latest(); wanted != nil {
+			s.Wanted = wanted.Version
+		}
+		s.Synced = s.Wanted == s.Version || !m.manager.Wanted()
 	}
 	return shown, index, err
 }

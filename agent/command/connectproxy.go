@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/curia-mesh/curia/agent/client"
+	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/agent/sidecar"
 	"github.com/curia-mesh/curia/catalog"
 )
@@ -45,28 +46,15 @@ func connectProxy(f *flag.FlagSet) action {
 	f.StringVar(&o.dir, "dir", "", "With -node, the `directory` of the proxy in the agent's data directory.")
 	f.BoolVar(&o.ready, "ready", false, "With -node, say on file 3 when the proxy can be told what to do.")
 	return func(ctx context.Context, c *call) error {
-		level, err := proxyLevel(o.level)
+		level, err := logging.ParseLevel(o.level)
 		if err != nil {
-			return err
+			return usage("-log-level: %v", err)
 		}
 		if o.node {
 			return nodeProxy(ctx, o, level)
 		}
 		return o.run(ctx, c, level)
 	}
-}
-
-func proxyLevel(text string) (level slog.Level, err error) {
-	switch strings.ToLower(text) {
-	case "trace":
-		return slog.LevelDebug - 4, nil
-	case "warn", "err":
-		text = map[string]string{"warn": "WARN", "err": "ERROR"}[strings.ToLower(text)]
-	}
-	if err := level.UnmarshalText([]byte(text)); err != nil {
-		return 0, usage("-log-level=%s: want trace, debug, info, warn or error", text)
-	}
-	return level, nil
 }
 
 func nodeProxy(ctx context.Context, o *proxyOptions, level slog.Level) error {

@@ -74,10 +74,10 @@ func upstreamName(s *Sidecar, u *catalog.Upstream) string {
 	if u.Datacenter != "" {
 		name += "." + u.Datacenter
 	}
-	if u.LocalBindSocketPath == "" {
-		name += ":" + strconv.Itoa(u.LocalBindPort)
+	if u.LocalBindSocketPath != "" {
+		return name + ":" + u.LocalBindSocketPath
 	}
-	return name
+	return name + ":" + strconv.Itoa(u.LocalBindPort)
 }
 
 // protocolOf is what a listener takes connections for.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // snapshotFile in the proxy's directory is the last snapshot, with its keys: nobody but its owner may read it.
@@ -49,7 +50,7 @@ func decode(text []byte) (*Snapshot, error) {
 	if err := json.Unmarshal(text, s); err != nil {
 		return nil, fmt.Errorf("the proxy's snapshot: %w", err)
 	}
-	if s.Roots == nil {
+	if s.Roots == nil || slices.Contains(s.Roots.Roots, nil) {
 		return nil, errors.New("the proxy's snapshot has no roots")
 	}
 	for i, side := range s.Sidecars {
@@ -58,6 +59,8 @@ func decode(text []byte) (*Snapshot, error) {
 			return nil, fmt.Errorf("the proxy's snapshot: sidecar %d has no registration", i)
 		case side.Leaf == nil:
 			return nil, fmt.Errorf("the proxy's snapshot: sidecar %q has no certificate", side.Service.ID)
+		case slices.Contains(side.Intentions, nil):
+			return nil, fmt.Errorf("the proxy's snapshot: sidecar %q has an intention that is empty", side.Service.ID)
 		}
 		side.Service.Normalize()
 		for key, u := range side.Upstreams {

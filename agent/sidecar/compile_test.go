@@ -1,0 +1,184 @@
+package sidecar
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"math/big"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect"
+	"github.com/curia-mesh/curia/connect/proxy"
+)
+
+const domain = "11111111-2222-3333-4444-555555555555.consul"
+
+// issued is a root, and a leaf of web that it signed.
+func issued(t testing.TB) (*catalog.Roots, *catalog.IssuedCert) {
+	t.Helper()
+	key, err := connect.GenerateKey(connect.DefaultKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), URIs: []*url.URL{connect.Service(domain, "dc1", "web").URL()},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := connect.EncodeKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pem := connect.EncodeCertificate(der)
+	return &catalog.Roots{TrustDomain: domain, Roots: []*catalog.Root{{RootCert: pem, Active: true}}},
+		&catalog.IssuedCert{SerialNumber: "1", CertPEM: pem, PrivateKeyPEM: secret, Service: "web", ValidBefore: cert.NotAfter}
+}
+
+// snapshotOf is a snapshot with one sidecar, as change wants it.
+func snapshotOf(t testing.TB, change func(s *Sidecar)) *Snapshot {
+	t.Helper()
+	roots, leaf := issued(t)
+	s := &Sidecar{
+		Service: &catalog.Service{
+			Kind: catalog.KindConnectProxy, ID: "web-sidecar-proxy", Service: "web-sidecar-proxy", Port: 21000,
+			Proxy: &catalog.Proxy{DestinationServiceName: "web", LocalServicePort: 8080},
+		},
+		Known: Known{Datacenter: "dc1", Leaf: leaf, Upstreams: map[string]*Upstream{}},
+	}
+	change(s)
+	s.Service.Normalize()
+	return &Snapshot{Version: 1, Roots: roots, Sidecars: []*Sidecar{s}}
+}
+
+// compiled are the listeners of a snapshot, and what is wrong with others.
+func compiled(s *Snapshot) ([]*proxy.Listener, map[string]error) {
+	c := &compiler{certs: map[string]*certs{}, roots: s.Roots, problems: map[string]error{}}
+	for _, side := range s.Sidecars {
+		c.sidecar(side)
+	}
+	return c.out, c.problems
+}
+
+// Where listeners are, by what a registration says.
+func TestListeners(t *testing.T) {
+	f := func(change func(s *Sidecar), want ...string) {
+		t.Helper()
+		listeners, problems := compiled(snapshotOf(t, change))
+		var got []string
+		for _, l := range listeners {
+			got = append(got, l.Network+" "+l.Address)
+		}
+		for name, why := range problems {
+			got = append(got, name+": "+why.Error())
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	upstream := func(u catalog.Upstream) func(s *Sidecar) {
+		return func(s *Sidecar) {
+			u.DestinationName = "api"
+			s.Service.Proxy.Upstreams = []catalog.Upstream{u}
+			w := wantOf(&u, s.Defaults)
+			w.Query = true
+			s.Upstreams[wantOf(&u, s.Defaults).Key()] = &Upstream{Targets: map[string]*Target{"": {}}}
+		}
+	}
+	const all = "tcp :21000"
+	f(func(*Sidecar) {}, all)
+	f(func(s *Sidecar) { s.Bind = "127.0.0.1" }, "tcp 127.0.0.1:21000")
+	f(func(s *Sidecar) { s.Service.Address, s.Bind = "10.0.0.1", "127.0.0.1" }, "tcp 10.0.0.1:21000")
+	f(func(s *Sidecar) { s.Service.Proxy.Config = map[string]any{"bind_address": "::1", "bind_port": 7.0} }, "tcp [::1]:7")
+	f(func(s *Sidecar) { s.Service.Port, s.Service.SocketPath = 0, "/run/web" }, "unix /run/web")
+	f(func(s *Sidecar) { s.Service.Proxy.LocalServicePort = 0 }, `web-sidecar-proxy/inbound: service "web" has neither a port nor a socket: set LocalServicePort or LocalServiceSocketPath`)
+	f(upstream(catalog.Upstream{LocalBindPort: 9191}), all, "tcp 127.0.0.1:9191")
+	f(upstream(catalog.Upstream{LocalBindPort: 9191, LocalBindAddress: "::1"}), all, "tcp [::1]:9191")
+	f(upstream(catalog.Upstream{LocalBindSocketPath: "/run/api", LocalBindSocketMode: "0600"}), all, "unix /run/api")
+	f(upstream(catalog.Upstream{LocalBindPort: 21000, LocalBindAddress: ""}), all, "tcp 127.0.0.1:21000")
+	f(func(s *Sidecar) {
+		s.Service.Proxy.Upstreams = []catalog.Upstream{{DestinationName: "api", LocalBindPort: 9191}}
+	}, all, "web-sidecar-proxy/api:9191: where it leads is not known yet")
+	f(func(s *Sidecar) {
+		s.Service.Proxy.Expose.Paths = []catalog.ExposePath{{Path: "/health", ListenerPort: 21500, LocalPathPort: 8080}}
+	}, all, "tcp :21500")
+}
+
+// What is known of an upstream is asked for as its registration says, then as the overrides and defaults of its service.
+func TestWants(t *testing.T) {
+	d := Defaults{Service: &catalog.ServiceDefaults{UpstreamConfig: &catalog.UpstreamConfiguration{
+		Overrides: []*catalog.UpstreamConfig{{Name: "api", Protocol: "grpc"}}, Defaults: &catalog.UpstreamConfig{Protocol: "http", ConnectTimeoutMs: 700},
+	}}}
+	f := func(u catalog.Upstream, want Want) {
+		t.Helper()
+		if got := wantOf(&u, d); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	f(catalog.Upstream{DestinationName: "db"}, Want{Name: "db", Protocol: "http", ConnectTimeout: 700 * time.Millisecond})
+	f(catalog.Upstream{DestinationName: "api"}, Want{Name: "api", Protocol: "grpc", ConnectTimeout: 700 * time.Millisecond})
+	f(catalog.Upstream{DestinationName: "api", DestinationType: "prepared_query", Config: map[string]any{"protocol": "tcp", "connect_timeout_ms": 5.0}},
+		Want{Query: true, Name: "api", Protocol: "tcp", ConnectTimeout: 5 * time.Millisecond})
+}
+
+// A snapshot that was written down is the same when it is read; what is shown of it has no key.
+func TestSnapshotOnDisk(t *testing.T) {
+	s := snapshotOf(t, func(s *Sidecar) {
+		s.Intentions = []*catalog.Intention{{SourceName: "web", DestinationName: "web", Action: catalog.IntentionDeny}}
+		s.Defaults.Service = &catalog.ServiceDefaults{Protocol: "http", LocalConnectTimeoutMs: 5}
+	})
+	dir := t.TempDir()
+	if err := save(dir, s); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _ := json.Marshal(s)
+	second, _ := json.Marshal(again)
+	if string(first) != string(second) {
+		t.Errorf("written %s\nread %s", first, second)
+	}
+	if shown, _ := json.Marshal(s.Public()); strings.Contains(string(shown), "PRIVATE KEY") || !strings.Contains(string(first), "PRIVATE KEY") {
+		t.Errorf("shown: %s", shown)
+	}
+}
+
+// FuzzSnapshot: whatever a file or an agent says is refused or compiled, and nothing else.
+func FuzzSnapshot(f *testing.F) {
+	whole := snapshotOf(f, func(s *Sidecar) {
+		u := catalog.Upstream{DestinationName: "api", LocalBindPort: 9191}
+		s.Service.Proxy.Upstreams = []catalog.Upstream{u}
+		s.Intentions = []*catalog.Intention{{SourceName: "web", DestinationName: "web", Action: catalog.IntentionDeny}}
+		s.Upstreams[wantOf(&u, s.Defaults).Key()] = &Upstream{
+			Chain: &catalog.DiscoveryChain{StartNode: "r", Nodes: map[string]*catalog.ChainNode{"r": {Type: catalog.ChainResolver, Resolver: &catalog.ChainTerminal{Target: "t"}}},
+				Targets: map[string]*catalog.ChainTarget{"t": {ID: "t"}}},
+			Targets: map[string]*Target{"t": {Endpoints: []Endpoint{{Network: "tcp", Address: "10.0.0.1:1", Weight: 1}}}},
+		}
+	})
+	text, err := json.Marshal(whole)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	for _, seed := range []string{`{}`, `{"Roots":{}}`, `{"Roots":{"Roots":[null]},"Sidecars":[null]}`, `{"Roots":{},"Sidecars":[{"Service":{},"Leaf":{},"Intentions":[null]}]}`,
+		strings.Replace(string(text), `"Type":"resolver"`, `"Type":"router","Routes":[{"Definition":null,"NextNode":"r"}]`, 1),
+		strings.Replace(string(text), `"r":{`, `"x":null,"r":{`, 1)} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if s, err := decode(text); err == nil {
+			compiled(s)
+			s.Public()
+		}
+	})
+}
