@@ -9,7 +9,7 @@ import (
 )
 
 // answer implements near. A caller of gRPC is told in its own terms.
-func (d *substream) answer(status int, reason, fields string, headOnly, _ bool) bool {
+func (d *nearStream) answer(status int, reason, fields string, headOnly, _ bool) bool {
 	if d.started {
 		return false
 	}
@@ -25,7 +25,7 @@ func (d *substream) answer(status int, reason, fields string, headOnly, _ bool) 
 	return d.s.Send(d, []byte(d.reason), true, true) == nil
 }
 
-func (d *substream) encodeAnswer(e *http2.Encoder) {
+func (d *nearStream) encodeAnswer(e *http2.Encoder) {
 	if d.rpcCode >= 0 {
 		e.Text("content-type", "application/grpc")
 		e.Number("grpc-status", int64(d.rpcCode))

@@ -69,8 +69,8 @@ func (h *host) open(c *hop, most int, kept bool) far {
 	if err != nil {
 		return nil
 	}
-	u := upstreams.Get().(*substreamUp)
-	*u = substreamUp{Stream: s, hop: c, used: kept, head: u.head}
+	u := farStreams.Get().(*farStream)
+	*u = farStream{Stream: s, hop: c, used: kept, head: u.head}
 	return u
 }
 

@@ -108,6 +108,12 @@ func TestPython(t *testing.T) {
 	if got := curl(t, "-I", "http://"+addr+"/large"); !strings.Contains(got, fmt.Sprintf("Content-Length: %d\r\n", len(large))) && !strings.Contains(got, fmt.Sprintf("Content-length: %d\r\n", len(large))) {
 		t.Errorf("HEAD: %s", got)
 	}
+	if got := curl(t, "--http2-prior-knowledge", "http://"+addr+"/large"); got != string(large) {
+		t.Errorf("HTTP/2: got %d bytes", len(got))
+	}
+	if got := curl(t, "--http2", "http://"+addr+"/small"); got != "hello" { // an upgrade that is not taken
+		t.Errorf("HTTP/2 where it is taken: %q", got)
+	}
 	if got := curl(t, "-0", "http://"+addr+"/small"); got != "hello" {
 		t.Errorf("HTTP/1.0: %q", got)
 	}
@@ -188,17 +194,22 @@ func TestHAProxy(t *testing.T) {
 			}
 		}
 	}
-	front, back := free(t), free(t)
+	front, front2, back, back2 := free(t), free(t), free(t), free(t)
 	p := mesh(t, proxy.HTTP, app, nil)
 	run(p, "front", front, p.in.Addr("public").String()+" ssl crt "+keep(p, "web")+"TLS")
 	check("HAProxy calls", front)
+	run(p, "front2", front2, p.in.Addr("public").String()+" alpn h2 ssl crt "+keep(p, "web")+"TLS")
+	check("HAProxy calls with HTTP/2", front2)
 	run(p, "back", back+" ssl crt "+keep(p, "api")+"TLS", app)
-	to := p.target(t)
-	to.Endpoints[0].Address = back
-	next := *p.outgoing
-	next.Routes = proxy.Direct(to)
-	if err := p.out.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{&next}}); err != nil {
-		t.Fatal(err)
+	run(p, "back2", back2+" alpn h2 ssl crt "+keep(p, "api")+"TLS", app)
+	for what, at := range map[string]string{"HAProxy is called": back, "HAProxy is called with HTTP/2": back2} {
+		to := p.target(t)
+		to.Endpoints[0].Address = at
+		next := *p.outgoing
+		next.Routes = proxy.Direct(to)
+		if err := p.out.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{&next}}); err != nil {
+			t.Fatal(err)
+		}
+		check(what, p.addr)
 	}
-	check("HAProxy is called", p.addr)
 }

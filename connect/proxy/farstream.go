@@ -13,8 +13,8 @@ import (
 	"github.com/curia-mesh/curia/rpc/http2"
 )
 
-// substreamUp is a stream of HTTP/2 to an endpoint.
-type substreamUp struct {
+// farStream is a stream of HTTP/2 to an endpoint.
+type farStream struct {
 	*http2.Stream
 	hop   *hop
 	head  wire.Head
@@ -30,10 +30,10 @@ type substreamUp struct {
 // settleTime is how long a new connection may take to say whether it takes upgrades.
 const settleTime = time.Second
 
-var upstreams = sync.Pool{New: func() any { return new(substreamUp) }}
+var farStreams = sync.Pool{New: func() any { return new(farStream) }}
 
 // send implements far.
-func (u *substreamUp) send(q *request, part []byte, whole bool) error {
+func (u *farStream) send(q *request, part []byte, whole bool) error {
 	if view(q.head.Method.Of(q.text)) == http.MethodHead {
 		u.HeadOnly()
 	}
@@ -56,16 +56,16 @@ func (u *substreamUp) send(q *request, part []byte, whole bool) error {
 }
 
 // more implements far.
-func (u *substreamUp) more(part []byte) error { return u.Body(part, false, true) }
+func (u *farStream) more(part []byte) error { return u.Body(part, false, true) }
 
 // finish implements far.
-func (u *substreamUp) finish(trailers []byte) error { return u.End(trailers) }
+func (u *farStream) finish(trailers []byte) error { return u.End(trailers) }
 
 // interrupt implements far.
-func (u *substreamUp) interrupt(on bool) { u.Interrupt(false, on) }
+func (u *farStream) interrupt(on bool) { u.Interrupt(false, on) }
 
 // receive implements far.
-func (u *substreamUp) receive(x *exchange, headOnly bool, by time.Time) (*wire.Head, []byte, error) {
+func (u *farStream) receive(x *exchange, headOnly bool, by time.Time) (*wire.Head, []byte, error) {
 	if !u.Begun() {
 		if u.unto != nil && u.err == nil {
 			return nil, nil, errNoTunnels
@@ -94,7 +94,7 @@ func (u *substreamUp) receive(x *exchange, headOnly bool, by time.Time) (*wire.H
 }
 
 // parse reads the head of a response.
-func (u *substreamUp) parse(text []byte, headOnly bool) (*wire.Head, []byte, error) {
+func (u *farStream) parse(text []byte, headOnly bool) (*wire.Head, []byte, error) {
 	h := &u.head
 	if err := h.ParseResponse(text, headOnly); err != nil {
 		return nil, nil, err
@@ -127,42 +127,42 @@ func refusal(err error) error {
 }
 
 // begin implements far.
-func (u *substreamUp) begin(_ int64, idle time.Duration, limit time.Time) {
+func (u *farStream) begin(_ int64, idle time.Duration, limit time.Time) {
 	u.idle, u.limit = idle, limit
 }
 
 // next implements far.
-func (u *substreamUp) next() ([]byte, error) { return u.Within(u.idle, u.limit) }
+func (u *farStream) next() ([]byte, error) { return u.Within(u.idle, u.limit) }
 
 // buffered implements far.
-func (u *substreamUp) buffered() bool { return u.Buffered() }
+func (u *farStream) buffered() bool { return u.Buffered() }
 
 // last implements far.
-func (u *substreamUp) last() bool { return u.Whole() }
+func (u *farStream) last() bool { return u.Whole() }
 
 // trailers implements far.
-func (u *substreamUp) trailers() []byte { return u.Trailers() }
+func (u *farStream) trailers() []byte { return u.Trailers() }
 
 // rears implements far.
-func (u *substreamUp) rears() bool { return true }
+func (u *farStream) rears() bool { return true }
 
 // taken implements far.
-func (u *substreamUp) taken() int64 { return u.Total() }
+func (u *farStream) taken() int64 { return u.Total() }
 
 // tunnel implements far.
-func (u *substreamUp) tunnel() (net.Conn, []byte) {
+func (u *farStream) tunnel() (net.Conn, []byte) {
 	u.Patient()
 	return &tunnelled{Stream: u.Stream}, nil
 }
 
 // stale implements far.
-func (u *substreamUp) stale() bool { return u.used && !u.begun }
+func (u *farStream) stale() bool { return u.used && !u.begun }
 
 // release implements far.
-func (u *substreamUp) release(bool, time.Time) {
+func (u *farStream) release(bool, time.Time) {
 	u.Release()
-	*u = substreamUp{head: u.head}
-	upstreams.Put(u)
+	*u = farStream{head: u.head}
+	farStreams.Put(u)
 }
 
-var _ far = (*substreamUp)(nil)
+var _ far = (*farStream)(nil)

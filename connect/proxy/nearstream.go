@@ -17,13 +17,13 @@ type shared struct {
 	*http2.Conn
 	client *client
 	mu     sync.Mutex
-	live   map[*substream]struct{} // exchanges under way
+	live   map[*nearStream]struct{} // exchanges under way
 }
 
 // serveHTTP2 serves a connection of HTTP/2, of which something was read already, to its end.
 func serveHTTP2(c *client, early []byte) {
 	conf := c.listening.config.Load()
-	n := &shared{client: c, live: map[*substream]struct{}{}}
+	n := &shared{client: c, live: map[*nearStream]struct{}{}}
 	under := corkOf(c.conn)
 	n.Conn = http2.New(c.conn, early, http2.Options{
 		Serve: n.serve, MaxStreams: maxStreams, MaxHead: or(conf.MaxHead, defaultHead), Patience: or(conf.PartTime, defaultPartTime),
@@ -42,8 +42,8 @@ func serveHTTP2(c *client, early []byte) {
 // maxStreams is how many exchanges a caller may have under way over a connection.
 const maxStreams = 1000
 
-// substream is one exchange over a connection of HTTP/2.
-type substream struct {
+// nearStream is one exchange over a connection of HTTP/2.
+type nearStream struct {
 	s    *http2.Stream
 	of   *shared
 	head wire.Head
@@ -61,11 +61,11 @@ type substream struct {
 	rpc     bool // the request is one of gRPC
 }
 
-var substreams = sync.Pool{New: func() any { return new(substream) }}
+var nearStreams = sync.Pool{New: func() any { return new(nearStream) }}
 
 // serve carries out an exchange. What goes wrong with one does not end the others.
 func (n *shared) serve(s *http2.Stream) {
-	d := substreams.Get().(*substream)
+	d := nearStreams.Get().(*nearStream)
 	defer func() {
 		if v := recover(); v != nil {
 			s.Reset(http2.InternalError)
@@ -83,24 +83,24 @@ func (n *shared) serve(s *http2.Stream) {
 	d.s, d.of, d.out, d.from = nil, nil, nil, nil
 	if cap(d.text) <= maxRoom {
 		d.exchange.clear()
-		substreams.Put(d)
+		nearStreams.Put(d)
 	}
 }
 
-func (n *shared) join(d *substream) {
+func (n *shared) join(d *nearStream) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.live[d] = struct{}{}
 }
 
-func (n *shared) leave(d *substream) {
+func (n *shared) leave(d *nearStream) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.live, d)
 }
 
 // read reads the head of the request.
-func (d *substream) read() bool {
+func (d *nearStream) read() bool {
 	text, err := d.s.Head(time.Time{})
 	if err != nil {
 		return false
@@ -133,34 +133,34 @@ func (d *substream) read() bool {
 }
 
 // next implements near.
-func (d *substream) next() ([]byte, error) { return d.s.Within(d.part, time.Time{}) }
+func (d *nearStream) next() ([]byte, error) { return d.s.Within(d.part, time.Time{}) }
 
 // buffered implements near.
-func (d *substream) buffered() bool { return d.s.Buffered() }
+func (d *nearStream) buffered() bool { return d.s.Buffered() }
 
 // over implements near.
-func (d *substream) over() bool { return d.head.Length == 0 || d.s.Over() }
+func (d *nearStream) over() bool { return d.head.Length == 0 || d.s.Over() }
 
 // rear implements near.
-func (d *substream) rear() []byte { return d.s.Trailers() }
+func (d *nearStream) rear() []byte { return d.s.Trailers() }
 
 // taken implements near.
-func (d *substream) taken() int64 { return d.s.Total() }
+func (d *nearStream) taken() int64 { return d.s.Total() }
 
 // drain implements near: what is left of a body is the connection's to throw away.
-func (d *substream) drain() bool { return true }
+func (d *nearStream) drain() bool { return true }
 
 // interrupt implements near.
-func (d *substream) interrupt(on bool) { d.s.Interrupt(on, false) }
+func (d *nearStream) interrupt(on bool) { d.s.Interrupt(on, false) }
 
 // gone implements near.
-func (d *substream) gone() bool { return d.s.Err() != nil }
+func (d *nearStream) gone() bool { return d.s.Err() != nil }
 
 // passOn implements near.
-func (d *substream) passOn(to io.Closer) bool { return d.s.OnEnd(to) }
+func (d *nearStream) passOn(to io.Closer) bool { return d.s.OnEnd(to) }
 
 // Encode implements http2.Fields.
-func (d *substream) Encode(e *http2.Encoder) {
+func (d *nearStream) Encode(e *http2.Encoder) {
 	e.Number(":status", int64(d.code))
 	if d.out == nil {
 		d.encodeAnswer(e)
@@ -174,21 +174,21 @@ func (d *substream) Encode(e *http2.Encoder) {
 }
 
 // interim implements near.
-func (d *substream) interim(h *wire.Head, text []byte) error {
+func (d *nearStream) interim(h *wire.Head, text []byte) error {
 	if d.shape(h, text, framing) != nil {
 		return nil // it can be done without
 	}
 	return d.s.Send(d, nil, false, true)
 }
 
-func (d *substream) shape(h *wire.Head, text []byte, drop uint32) (err error) {
+func (d *nearStream) shape(h *wire.Head, text []byte, drop uint32) (err error) {
 	d.out, d.from, d.omit, d.code = h, text, drop, h.Status
 	d.named, err = nominated(d.named[:0], h, text)
 	return err
 }
 
 // respond implements near.
-func (d *substream) respond(h *wire.Head, text []byte) error {
+func (d *nearStream) respond(h *wire.Head, text []byte) error {
 	if d.head.Upgrade && h.Status < 300 { // which would say that the protocol has changed
 		return &wire.Error{Status: http.StatusBadGateway, Reason: "it does not change the protocol"}
 	}
@@ -205,16 +205,16 @@ func (d *substream) respond(h *wire.Head, text []byte) error {
 }
 
 // body implements near.
-func (d *substream) body(part []byte, last bool) error { return d.s.Body(part, last, false) }
+func (d *nearStream) body(part []byte, last bool) error { return d.s.Body(part, last, false) }
 
 // finish implements near.
-func (d *substream) finish(trailers []byte) error { return d.s.End(trailers) }
+func (d *nearStream) finish(trailers []byte) error { return d.s.End(trailers) }
 
 // flush implements near.
-func (d *substream) flush() error { return d.s.Flush() }
+func (d *nearStream) flush() error { return d.s.Flush() }
 
 // abort implements near.
-func (d *substream) abort() {
+func (d *nearStream) abort() {
 	if d.rpc && d.s.End([]byte("grpc-status: 14\r\ngrpc-message: the response broke off\r\n")) == nil {
 		return
 	}
@@ -222,7 +222,7 @@ func (d *substream) abort() {
 }
 
 // switchOver implements near.
-func (d *substream) switchOver(h *wire.Head, text, rest []byte) error {
+func (d *nearStream) switchOver(h *wire.Head, text, rest []byte) error {
 	if err := d.shape(h, text, framing); err != nil {
 		return err
 	}
@@ -231,9 +231,9 @@ func (d *substream) switchOver(h *wire.Head, text, rest []byte) error {
 }
 
 // tunnel implements near.
-func (d *substream) tunnel() (net.Conn, []byte) {
+func (d *nearStream) tunnel() (net.Conn, []byte) {
 	d.s.Patient()
 	return &tunnelled{Stream: d.s}, nil
 }
 
-var _ near = (*substream)(nil)
+var _ near = (*nearStream)(nil)
