@@ -39,6 +39,8 @@ type backend interface {
 	admit() func(from, method string) error
 	// observe hears of each change of members in the LAN pool. It does not block.
 	observe(gossip.Event)
+	// observeWAN hears of each change of members in the WAN pool. It does not block for long.
+	observeWAN()
 	// run works until ctx ends.
 	run(ctx context.Context) error
 	// ready blocks until the servers can be asked, or ctx ends. It says in words what is so, and who leads.
@@ -82,6 +84,7 @@ func (h *hosted) caller() rpc.Caller            { return h.Caller() }
 func (h *hosted) quick() rpc.Caller             { return h.Caller() }
 func (h *hosted) snapshots() httpapi.Snapshots  { return h.Snapshots() }
 func (h *hosted) observe(gossip.Event)          { h.Observe() }
+func (h *hosted) observeWAN()                   { h.ObserveWAN() }
 func (h *hosted) run(ctx context.Context) error { return h.Run(ctx) }
 func (h *hosted) close()                        { h.Close() }
 
@@ -111,7 +114,7 @@ func (h *hosted) stats(cfg *config.Config) map[string]map[string]string {
 	return map[string]map[string]string{
 		"raft": h.RaftStats(),
 		"consul": {
-			"acl": aclState(cfg), "server": "true", "bootstrap": strconv.FormatBool(cfg.BootstrapExpect == 1), "known_datacenters": "1",
+			"acl": aclState(cfg), "server": "true", "bootstrap": strconv.FormatBool(cfg.BootstrapExpect == 1), "known_datacenters": strconv.Itoa(h.Datacenters()),
 			"leader": strconv.FormatBool(h.State() == raft.Leader), "leader_addr": h.LeaderAddr(),
 		},
 	}
@@ -153,6 +156,8 @@ func (r *remote) observe(e gossip.Event) {
 		r.SetMembers(r.members())
 	}
 }
+
+func (r *remote) observeWAN() {} // client agents are in no such pool
 
 func (r *remote) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)

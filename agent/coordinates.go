@@ -70,18 +70,6 @@ func (a *Agent) sendCoordinates(ctx context.Context, cfg *config.Config) error {
 	return p.run(ctx)
 }
 
-// wanCoordinates are those of this datacenter's servers.
-func (p *pools) wanCoordinates(node string) []*catalog.NodeCoordinate {
-	c := p.lan.Coordinate()
-	if p.wan != nil {
-		c = p.wan.Coordinate()
-	}
-	if c == nil {
-		return []*catalog.NodeCoordinate{}
-	}
-	return []*catalog.NodeCoordinate{{Node: node, Coord: coordinate(c)}}
-}
-
 func coordinate(c *gossip.Coordinate) *catalog.Coordinate {
 	return &catalog.Coordinate{Vec: c.Vec, Error: c.Error, Adjustment: c.Adjustment, Height: c.Height}
 }

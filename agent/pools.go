@@ -29,6 +29,7 @@ type pools struct {
 	admission *admission // of the LAN pool
 	lan       *gossip.Pool
 	wan       *gossip.Pool // nil on client agents and where serf_wan is off
+	flood     *flood       // nil without wan
 }
 
 func (a *Agent) openPools(cfg *config.Config, opened *rollback) error {
@@ -53,6 +54,7 @@ func (a *Agent) openPools(cfg *config.Config, opened *rollback) error {
 		return fmt.Errorf("WAN gossip (ports.serf_wan): %w", err)
 	}
 	opened.add(func() { a.pools.wan.Close() })
+	a.pools.flood = newFlood(cfg.Datacenter, a.pools.lan, a.pools.wan, logging.Named(a.log, "wan"))
 	return nil
 }
 
@@ -189,6 +191,7 @@ func (p *pools) run(ctx context.Context) error {
 	group.Go(func() error { return p.lan.Run(ctx) })
 	if p.wan != nil {
 		group.Go(func() error { return p.wan.Run(ctx) })
+		group.Go(func() error { return p.flood.run(ctx) })
 	}
 	return group.Wait()
 }
@@ -226,6 +229,7 @@ func (a *Agent) handleEvents(ctx context.Context) error {
 				continue
 			}
 			a.log.Debug("WAN pool changed", "event", e.Kind, "node", e.Member.Name)
+			a.backend.observeWAN()
 		}
 	}
 	<-ctx.Done()
@@ -249,6 +253,7 @@ func (a *Agent) handleEvent(e gossip.Event) {
 	default:
 		a.log.Debug("LAN pool changed", "event", e.Kind, "node", e.Member.Name)
 		a.backend.observe(e)
+		a.pools.flood.kick(e)
 	}
 }
 

@@ -63,10 +63,13 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 	out := server.Config{
 		Datacenter: cfg.Datacenter, NodeName: cfg.NodeName, NodeID: a.id, Version: a.build.Version,
 		Expect: cfg.BootstrapExpect, ReadReplica: cfg.ReadReplica, Bind: join(cfg.BindAddr, cfg.Ports.Server), Advertise: join(cfg.AdvertiseAddr, cfg.Ports.Server),
-		Members: a.pools.lan.Members, WANCoordinates: func() []*catalog.NodeCoordinate { return a.pools.wanCoordinates(cfg.NodeName) }, Fire: func(e *catalog.Event) error { return event.Fire(a.pools.lan, e) }, RaftMultiplier: cfg.Performance.RaftMultiplier,
+		Members: a.pools.lan.Members, Fire: func(e *catalog.Event) error { return event.Fire(a.pools.lan, e) }, RaftMultiplier: cfg.Performance.RaftMultiplier,
 		HoldTimeout: cfg.Performance.RPCHoldTimeout, LeaderChanged: func() { a.local.Kick() },
 		Pace: snapshotPace(cfg),
 		Log:  logging.Named(a.log, "server"), RaftLog: logging.HCLog(logging.Named(a.log, "server.raft")),
+	}
+	if a.pools.wan != nil {
+		out.WAN = a.pools.wan
 	}
 	out.Auto = a.autoConfig(cfg)
 	out.Mesh, out.CAProvider, out.CASettings = cfg.Connect.Enabled || out.Auto.AllowTLS || out.Auto.Intro != nil, cfg.Connect.CAProvider, cfg.Connect.CAConfig

@@ -98,7 +98,7 @@ func (h *host) AwaitLeader(ctx context.Context, lost rpc.Caller, since time.Time
 
 // Remote implements endpoint.Host.
 func (h *host) Remote(datacenter string) (rpc.Caller, error) {
-	return nil, catalog.Errorf(catalog.NoPath, "No path to datacenter %q: this server knows only %q", datacenter, h.datacenter)
+	return h.server.abroad.remote(datacenter)
 }
 
 // Confirm implements endpoint.Host.

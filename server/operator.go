@@ -44,11 +44,12 @@ func (s *operator) registerOwn() {
 		return &peers, nil
 	})
 	addOpen(s.Server, api.Datacenters, "the names of datacenters are no secret", func(context.Context, *api.Nothing) (*[]string, error) {
-		all := append([]string{s.cfg.Datacenter}, s.abroad()...)
+		all := append([]string{s.cfg.Datacenter}, s.abroad.nearest()...)
 		return &all, nil
 	})
 	addOpen(s.Server, api.CoordinateDatacenters, "how far the servers of datacenters are apart is no secret", func(context.Context, *api.Nothing) (*[]api.DatacenterCoordinates, error) {
-		return &[]api.DatacenterCoordinates{{Datacenter: s.cfg.Datacenter, AreaID: "wan", Coordinates: s.cfg.WANCoordinates()}}, nil
+		all := s.abroad.coordinates()
+		return &all, nil
 	})
 	eventNeeds := func(e *catalog.Event) []acl.Need {
 		return []acl.Need{{Resource: acl.Event, Name: e.Name, Access: acl.Write}}
@@ -82,9 +83,6 @@ func (s *operator) registerOwn() {
 		return &done, s.transferLeader(p)
 	})
 }
-
-// abroad lists the other datacenters, nearest first.
-func (s *Server) abroad() []string { return nil }
 
 // add registers an action that needs nothing of the header.
 func add[Req, Rep any](s *Server, m rpc.Method[Req, Rep], needs func(*Req) []acl.Need, anywhere bool, do func(context.Context, *Req) (*Rep, error)) {

@@ -14,6 +14,8 @@ type Security interface {
 	// Serve is what the server's port serves with, and Dial what others are connected to with.
 	Serve() (*tls.Config, error)
 	Dial(addr string) (*tls.Config, error)
+	// Abroad is what the servers of a datacenter are connected to with.
+	Abroad(datacenter string) (*tls.Config, error)
 	// PlainIn reports whether others may do without TLS, and PlainOut whether this server does.
 	PlainIn() bool
 	PlainOut() bool
@@ -67,5 +69,5 @@ func (s *Server) admit(peer rpc.Peer) error {
 // Recheck ends the connections, in both directions, to peers whose certificates are not believed any more, and returns
 // how many.
 func (s *Server) Recheck(believed func(shown []*x509.Certificate) error) int {
-	return s.listener.Recheck(believed) + s.pool.Recheck(believed) + s.raft.port.secured.Recheck(believed)
+	return s.listener.Recheck(believed) + s.pool.Recheck(believed) + s.abroad.pool.Recheck(believed) + s.raft.port.secured.Recheck(believed)
 }

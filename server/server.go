@@ -58,8 +58,8 @@ type Config struct {
 	Members func() []gossip.Member
 	// Fire sends a user event over the LAN pool.
 	Fire func(*catalog.Event) error
-	// WANCoordinates are those of this datacenter's servers among all servers.
-	WANCoordinates func() []*catalog.NodeCoordinate
+	// WAN is the pool of the servers of all datacenters, nil without one; ObserveWAN must hear of every change in it.
+	WAN WAN
 
 	// LeaderChanged, which may be nil, hears when there may be another leader. It must not block.
 	LeaderChanged func()
@@ -136,6 +136,7 @@ type Server struct {
 	founder    *founder
 	doctor     *doctor
 	succession *succession
+	abroad     *datacenters
 	limits     *limit.Limiter
 	ending     chan struct{} // closed when it takes no more calls
 	restored   chan struct{} // the store was replaced, for the leader
@@ -156,6 +157,7 @@ func Open(cfg Config) (*Server, error) {
 	s.entries.Store(&cfg.Entries)
 	s.host = &host{datacenter: cfg.Datacenter, first: make(chan struct{})}
 	s.registry = endpoint.New(s.host, s.store)
+	s.abroad = newDatacenters(&s.cfg)
 	if cfg.ACL.Enabled {
 		s.host.tokens = newAuthorizers(s.store, cfg.Datacenter, cfg.ACL.Default)
 	}
@@ -208,7 +210,7 @@ func Open(cfg Config) (*Server, error) {
 // register adds every verb.
 func (s *Server) register() {
 	handler.Register(s.registry, handler.Deps{
-		Datacenter: s.cfg.Datacenter, Store: s.store, Sessions: s.sessions, MinSessionTTL: s.cfg.MinSessionTTL, Remote: s.host.Remote, Abroad: s.abroad, Log: s.cfg.Log,
+		Datacenter: s.cfg.Datacenter, Store: s.store, Sessions: s.sessions, MinSessionTTL: s.cfg.MinSessionTTL, Remote: s.host.Remote, Abroad: s.abroad.nearest, Log: s.cfg.Log,
 		DenyIntentions: s.cfg.DenyIntentions,
 		KeyListPolicy:  s.cfg.ACL.Enabled && s.cfg.ACL.KeyList,
 		Mesh:           s.cfg.Mesh,
@@ -239,6 +241,12 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // Observe tells the server that the members of the LAN pool changed. It never blocks.
 func (s *Server) Observe() { s.roster.observe() }
 
+// ObserveWAN tells the server that the members of the WAN pool changed. It never blocks for long.
+func (s *Server) ObserveWAN() { s.abroad.observe() }
+
+// Datacenters is how many are known, this one among them.
+func (s *Server) Datacenters() int { return 1 + len(s.abroad.nearest()) }
+
 // Run serves until ctx ends, and returns when everything it started has ended. A leader hands over
 // first.
 func (s *Server) Run(ctx context.Context) error {
@@ -262,6 +270,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.doctor.run(inner) })
 	group.Go(func() error { return s.succession.run(inner) })
 	group.Go(func() error { return s.hangUp(inner) })
+	group.Go(func() error { return s.abroad.run(inner) })
 	group.Go(func() error {
 		err := s.raft.watchdog(inner)
 		if err != nil {
@@ -336,7 +345,7 @@ func (s *Server) hangUp(ctx context.Context) error {
 
 // Close gives back what Open took, when Run does not follow.
 func (s *Server) Close() error {
-	return errors.Join(s.raft.close(), s.port.Close(), s.pool.Close())
+	return errors.Join(s.raft.close(), s.port.Close(), s.pool.Close(), s.abroad.pool.Close())
 }
 
 // drainTimeout bounds the wait for the calls of others that are under way, and for those who made them to hang up.

@@ -35,7 +35,6 @@ func config(dir string) server.Config {
 	return server.Config{
 		Datacenter: "dc1", NodeName: me.Name, NodeID: me.Tags["id"], DataDir: dir, Expect: 1, Bind: "127.0.0.1:0",
 		Members:        func() []gossip.Member { return []gossip.Member{me} },
-		WANCoordinates: func() []*catalog.NodeCoordinate { return nil },
 		Log:            slog.New(slog.DiscardHandler), RaftLog: hclog.NewNullLogger(),
 	}
 }

@@ -44,7 +44,9 @@ func NewPeers(datacenter, domain string, server bool) *Peers {
 
 // ServerName is the name in the certificates of a datacenter's servers.
 // Source: https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/tls (verify_server_hostname)
-func (p *Peers) ServerName() string { return "server." + p.datacenter + "." + p.domain }
+func (p *Peers) ServerName() string { return serverName(p.datacenter, p.domain) }
+
+func serverName(datacenter, domain string) string { return "server." + datacenter + "." + domain }
 
 // Prepare reads what the settings name. Nothing changes before the returned function is called.
 func (p *Peers) Prepare(t config.TLSInterface) (take func(), err error) {
@@ -176,6 +178,13 @@ func (p *Peers) Serve() (*tls.Config, error) {
 
 // Dial implements server.Security.
 func (p *Peers) Dial(string) (*tls.Config, error) { return p.current.Load().dial, nil }
+
+// Abroad implements server.Security.
+func (p *Peers) Abroad(datacenter string) (*tls.Config, error) {
+	config := p.current.Load().dial.Clone()
+	config.ServerName = serverName(datacenter, p.domain)
+	return config, nil
+}
 
 // PlainIn implements server.Security.
 func (p *Peers) PlainIn() bool { return !p.current.Load().rules.VerifyIncoming }

@@ -36,6 +36,9 @@ type Options struct {
 	Elsewhere func(error) bool
 	// Reached hears when a server answers for the first time, and again after none could be reached. Nil is nobody.
 	Reached func()
+	// Abroad is whether Datacenter is another one than the agent's: then what becomes of calls is not counted among
+	// those to the agent's own servers, nor told.
+	Abroad bool
 	// Nodes is how many nodes the pool has: the more, the rarer the rebalancing. Nil is one.
 	Nodes func() int
 	// Log may be nil.
@@ -109,7 +112,7 @@ func attempt[T any](ctx context.Context, r *Router, call *rpc.Call, hold time.Du
 	var failing time.Time      // since when
 	tried := map[string]bool{} // in this round, by address
 	var last error             // of a server
-	metrics.IncrCounter(calls, 1)
+	r.count(calls)
 	for {
 		to, changed, any := r.list.next(tried)
 		if to == "" {
@@ -135,7 +138,7 @@ func attempt[T any](ctx context.Context, r *Router, call *rpc.Call, hold time.Du
 		if err == nil || ctx.Err() != nil {
 			return v, err
 		}
-		metrics.IncrCounter(failures, 1)
+		r.count(failures)
 		if failing.IsZero() {
 			failing = time.Now()
 		}
@@ -162,8 +165,17 @@ var (
 	reachable = []string{"client", "servers_reachable"}
 )
 
+func (r *Router) count(name []string) {
+	if !r.o.Abroad {
+		metrics.IncrCounter(name, 1)
+	}
+}
+
 // lost notes that no server can be reached, and says so once.
 func (r *Router) lost(err error) {
+	if r.o.Abroad {
+		return
+	}
 	why := err.Error()
 	if r.begun.Load() && r.away.CompareAndSwap(nil, &why) {
 		metrics.SetGauge(reachable, 0)
@@ -173,7 +185,7 @@ func (r *Router) lost(err error) {
 
 // found notes that a server answers, and tells whoever waited for that.
 func (r *Router) found() {
-	if r.begun.Load() && r.away.Load() == nil {
+	if r.o.Abroad || r.begun.Load() && r.away.Load() == nil {
 		return
 	}
 	first := r.begun.CompareAndSwap(false, true)

@@ -1,0 +1,151 @@
+package fleet_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"github.com/curia-mesh/curia/agent/testkit"
+)
+
+// datacenters runs a server in each of two, which know one another: the second has joined the first.
+func datacenters(t *testing.T, s testkit.Settings) (one, two *testkit.Process) {
+	t.Helper()
+	first := testkit.New(t, merged(testkit.Settings{"node_name": "a1", "datacenter": "dc1"}, s))
+	second := testkit.New(t, merged(testkit.Settings{"node_name": "b1", "datacenter": "dc2", "retry_join_wan": []string{fmt.Sprintf("127.0.0.1:%d", first.SerfWAN)}}, s))
+	one, two = first.Spawn(t), second.Spawn(t)
+	knows(t, one, "dc2")
+	knows(t, two, "dc1")
+	return one, two
+}
+
+// knows waits until a server knows another datacenter.
+func knows(t *testing.T, p *testkit.Process, datacenter string) {
+	t.Helper()
+	line := "another datacenter is known: datacenter=" + datacenter
+	if !strings.Contains(p.Log.String(), line) { // it may have come before the one that was waited for last
+		p.Log.Wait(t, line)
+	}
+}
+
+func merged(a, b testkit.Settings) testkit.Settings {
+	for key, value := range b {
+		a[key] = value
+	}
+	return a
+}
+
+// TestDatacenters: what is asked of another datacenter is answered there, by every way of asking.
+func TestDatacenters(t *testing.T) {
+	one, two := datacenters(t, nil)
+	client := one.Join(t, "c1", testkit.Settings{"datacenter": "dc1"}).Spawn(t)
+	two.Put(t, "/v1/catalog/register", `{"Node":"far","Address":"10.9.9.9","Service":{"Service":"web","Port":80}}`).Want(t, http.StatusOK)
+	for _, p := range []*testkit.Process{one, client} {
+		var found []struct{ Node, Address, Datacenter string }
+		r := p.Get(t, "/v1/catalog/service/web?dc=dc2")
+		if r.JSON(t, &found); len(found) != 1 || found[0].Node != "far" || found[0].Datacenter != "dc2" || r.Index() == 0 {
+			t.Errorf("%s, index %d", r.Body, r.Index())
+		}
+		if r := p.Get(t, "/v1/catalog/service/web"); strings.TrimSpace(r.Body) != "[]" {
+			t.Errorf("the own datacenter has %s", r.Body)
+		}
+		m := resolve(t, p.Node, "web.service.dc2.consul.", dns.TypeA)
+		if len(m.Answer) != 1 || !strings.HasSuffix(m.Answer[0].String(), "10.9.9.9") {
+			t.Errorf("%v", m)
+		}
+		p.Put(t, "/v1/kv/k?dc=dc2", p.Addr()).Want(t, http.StatusOK)
+		if r := two.Get(t, "/v1/kv/k?raw"); r.Body != p.Addr() {
+			t.Errorf("dc2 has %q", r.Body)
+		}
+		one.Do(t, "GET", "/v1/kv/k", "").Want(t, http.StatusNotFound)
+	}
+
+	// A blocking query crosses both ways.
+	r := client.Get(t, "/v1/kv/k?dc=dc2")
+	changed := make(chan testkit.Reply, 1)
+	go func() { // ends with the answer
+		got, err := client.Ask(t.Context(), "GET", fmt.Sprintf("/v1/kv/k?dc=dc2&raw&wait=2m&index=%d", r.Index()), "")
+		if err != nil {
+			t.Error(err)
+		}
+		changed <- got
+	}()
+	two.Put(t, "/v1/kv/k", "news")
+	if got := <-changed; got.Body != "news" || got.Index() <= r.Index() {
+		t.Errorf("%q, index %d", got.Body, got.Index())
+	}
+
+	var names []string
+	if client.Get(t, "/v1/catalog/datacenters").JSON(t, &names); !slices.Equal(names, []string{"dc1", "dc2"}) {
+		t.Error(names)
+	}
+	if r := client.Do(t, "GET", "/v1/catalog/nodes?dc=dc3", ""); r.Status != http.StatusInternalServerError || !strings.Contains(r.Body, `No path to datacenter "dc3"`) {
+		t.Errorf("%d %s", r.Status, r.Body)
+	}
+	var places []struct {
+		Datacenter  string
+		Coordinates []struct{ Node string }
+	}
+	one.Get(t, "/v1/coordinate/datacenters").JSON(t, &places)
+	if len(places) != 2 || places[0].Datacenter != "dc1" || places[1].Datacenter != "dc2" {
+		t.Errorf("%+v", places)
+	}
+	if out, code := one.Run(t, "members", "-wan"); code != 0 || !strings.Contains(out, "a1.dc1") || !strings.Contains(out, "b1.dc2") {
+		t.Error(out)
+	}
+}
+
+// TestQueriesFailOverToDatacenters: a prepared query whose service is not here finds it elsewhere.
+func TestQueriesFailOverToDatacenters(t *testing.T) {
+	one, two := datacenters(t, nil)
+	two.Put(t, "/v1/catalog/register", `{"Node":"far","Address":"10.9.9.9","Service":{"Service":"web","Port":80}}`).Want(t, http.StatusOK)
+	one.Do(t, "POST", "/v1/query", `{"Name":"web","Service":{"Service":"web","Failover":{"NearestN":1}}}`).Want(t, http.StatusOK)
+	var got struct {
+		Datacenter string
+		Failovers  int
+		Nodes      []any
+	}
+	one.Get(t, "/v1/query/web/execute").Want(t, http.StatusOK).JSON(t, &got)
+	if got.Datacenter != "dc2" || got.Failovers != 1 || len(got.Nodes) != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestLostDatacenter: one that cannot be reached is said so at once, is no burden to its neighbour, and is found again.
+func TestLostDatacenter(t *testing.T) {
+	one, two := datacenters(t, nil)
+	two.Put(t, "/v1/kv/k", "v")
+	one.Get(t, "/v1/kv/k?dc=dc2").Want(t, http.StatusOK)
+	two.Kill(t)
+	if r := one.Do(t, "GET", "/v1/kv/k?dc=dc2", ""); r.Status != http.StatusInternalServerError || !strings.Contains(r.Body, `No path to datacenter "dc2"`) {
+		t.Errorf("%d %s", r.Status, r.Body)
+	}
+	one.Log.Wait(t, "a datacenter cannot be reached")
+	one.Put(t, "/v1/kv/here", "v").Want(t, http.StatusOK)
+	if m := resolve(t, one.Node, "web.service.dc2.consul.", dns.TypeA); len(m.Answer) != 0 {
+		t.Error(m)
+	}
+	two.Node.Spawn(t)
+	one.Log.Wait(t, "a datacenter can be reached again")
+	if r := one.Get(t, "/v1/kv/k?dc=dc2&raw").Want(t, http.StatusOK); r.Body != "v" {
+		t.Errorf("it has %q", r.Body)
+	}
+}
+
+// TestServersFloodIntoTheWAN: of a datacenter's servers one address elsewhere is enough.
+func TestServersFloodIntoTheWAN(t *testing.T) {
+	far := testkit.New(t, testkit.Settings{"node_name": "b1", "datacenter": "dc2"})
+	far.Spawn(t)
+	c := testkit.NewCluster(t, 3, testkit.Settings{"datacenter": "dc1"})
+	c[0].Configure(t, testkit.Settings{"retry_join_wan": []string{fmt.Sprintf("127.0.0.1:%d", far.SerfWAN)}})
+	for _, p := range c.Spawn(t) {
+		knows(t, p, "dc2")
+		if r := p.Get(t, "/v1/catalog/nodes?dc=dc2"); !strings.Contains(r.Body, "b1") {
+			t.Error(r.Body)
+		}
+	}
+}

@@ -1,0 +1,292 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	metrics "github.com/hashicorp/go-metrics"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/gossip"
+	"github.com/curia-mesh/curia/rpc/router"
+	"github.com/curia-mesh/curia/server/api"
+)
+
+// WAN is the pool of the servers of all datacenters. Its methods do not block.
+type WAN interface {
+	Members() []gossip.Member
+	// Coordinate is this server's own, and CoordinateOf that of the member of a name, as far as it is known.
+	Coordinate() *gossip.Coordinate
+	CoordinateOf(name string) (*gossip.Coordinate, bool)
+}
+
+// datacenters are the ways to the others, as the WAN pool knows them. All methods may be called from any goroutine.
+type datacenters struct {
+	own  string
+	wan  WAN // nil where there is no such pool
+	pool *rpc.Pool
+	log  *slog.Logger
+	fell chan struct{} // one of them cannot be reached any more
+
+	mu     sync.Mutex
+	others map[string]*datacenter
+	at     map[string]string // the datacenters of servers by their addresses
+}
+
+// datacenter is the way to one.
+type datacenter struct {
+	name   string
+	all    *datacenters
+	router *router.Router
+	down   atomic.Pointer[outage]
+}
+
+// outage is why a datacenter cannot be reached, and since when.
+type outage struct {
+	since time.Time
+	err   error
+}
+
+// wanDial bounds how long a connection to a server of another datacenter may take to be made.
+const wanDial = 2 * time.Second
+
+func newDatacenters(cfg *Config) *datacenters {
+	d := &datacenters{own: cfg.Datacenter, wan: cfg.WAN, log: cfg.Log, fell: make(chan struct{}, 1), others: map[string]*datacenter{}, at: map[string]string{}}
+	dialer := rpc.Dialer{Connect: cfg.Connect, Timeout: wanDial}
+	if cfg.Security != nil {
+		dialer.Plain = cfg.Security.PlainOut
+		dialer.TLS = func(addr string) (*tls.Config, error) { return cfg.Security.Abroad(d.of(addr)) }
+	}
+	d.pool = rpc.NewPool(rpc.PoolOptions{Dialer: dialer, Decode: DecodeError})
+	d.observe()
+	return d
+}
+
+// of is the datacenter of a server.
+func (d *datacenters) of(addr string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return cmp.Or(d.at[addr], d.own)
+}
+
+// observe takes in who is in the WAN pool now.
+func (d *datacenters) observe() {
+	if d.wan == nil {
+		return
+	}
+	members := d.wan.Members()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	known := map[string]bool{}
+	clear(d.at)
+	for _, m := range members {
+		s, ok := m.Server()
+		if !ok || s.Datacenter == d.own || s.Datacenter == "" || s.Status == gossip.StatusLeft {
+			continue
+		}
+		known[s.Datacenter] = true
+		d.at[s.Addr.String()] = s.Datacenter
+		if d.others[s.Datacenter] == nil {
+			d.log.Info("another datacenter is known", "datacenter", s.Datacenter, "by", s.Name)
+			d.others[s.Datacenter] = d.open(s.Datacenter)
+		}
+	}
+	for name, other := range d.others {
+		other.router.SetMembers(members)
+		if !known[name] {
+			d.log.Info("a datacenter is gone: its last server has left", "datacenter", name)
+			delete(d.others, name)
+		}
+	}
+}
+
+func (d *datacenters) open(name string) *datacenter {
+	return &datacenter{name: name, all: d, router: router.New(router.Options{
+		Pool: d.pool, Datacenter: name, Decode: DecodeError, Reads: api.Reads, Abroad: true,
+		Elsewhere: func(err error) bool { return catalog.CodeOf(err) == catalog.NoLeader }, Log: d.log.With("datacenter", name),
+	})}
+}
+
+// remote is the way to a datacenter. Without one the error says what is known.
+func (d *datacenters) remote(name string) (rpc.Caller, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if other := d.others[name]; other != nil {
+		return other, nil
+	}
+	known := []string{d.own}
+	for name := range d.others {
+		known = append(known, name)
+	}
+	slices.Sort(known)
+	return nil, catalog.Errorf(catalog.NoPath, "No path to datacenter %q: this server knows only %q", name, known)
+}
+
+// Call implements rpc.Caller. It asks each server of the datacenter once. While none can be reached that is said at once.
+func (d *datacenter) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
+	metrics.IncrCounterWithLabels([]string{"rpc", "cross-dc"}, 1, []metrics.Label{{Name: "datacenter", Value: d.name}})
+	if out := d.down.Load(); out != nil {
+		return rpc.Answer{}, catalog.Errorf(catalog.NoPath, "No path to datacenter %q: since %s none of its servers can be reached: %w", d.name, out.since.UTC().Format(time.RFC3339), out.err)
+	}
+	if len(d.router.Servers()) == 0 {
+		return rpc.Answer{}, catalog.Errorf(catalog.NoPath, "No path to datacenter %q: none of its servers is alive, as gossip knows it", d.name)
+	}
+	answer, err := d.router.Once().Call(ctx, call)
+	link := new(rpc.LinkError)
+	switch {
+	case err == nil || !errors.As(err, &link) || ctx.Err() != nil:
+		return answer, err
+	case link.Sent && !api.Reads(call.Method):
+		return answer, catalog.Errorf(catalog.Unavailable, "datacenter %q: the connection broke after it was asked: it may have done what was asked for, or not: %w", d.name, err)
+	}
+	d.fall(err)
+	return answer, catalog.Errorf(catalog.NoPath, "No path to datacenter %q: none of its servers can be reached: %w", d.name, err)
+}
+
+// fall notes that no server could be reached.
+func (d *datacenter) fall(err error) {
+	if !d.down.CompareAndSwap(nil, &outage{time.Now(), err}) {
+		return
+	}
+	d.all.log.Warn("a datacenter cannot be reached: what is asked of it fails until it can", "datacenter", d.name, "err", err)
+	select {
+	case d.all.fell <- struct{}{}:
+	default:
+	}
+}
+
+// probeEvery is how often it is looked whether a datacenter that could not be reached can be again.
+const probeEvery = time.Second
+
+// run looks after those that cannot be reached until ctx ends, and closes the connections.
+func (d *datacenters) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		fallen := d.fallen()
+		if len(fallen) == 0 {
+			select {
+			case <-d.fell:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		pause := time.NewTimer(probeEvery)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+		}
+		pause.Stop()
+		var probes sync.WaitGroup
+		for _, other := range fallen {
+			probes.Go(func() { other.probe(ctx) })
+		}
+		probes.Wait()
+	}
+	return d.pool.Close()
+}
+
+func (d *datacenters) fallen() (list []*datacenter) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, other := range d.others {
+		if other.down.Load() != nil {
+			list = append(list, other)
+		}
+	}
+	return list
+}
+
+func (d *datacenter) probe(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, wanDial)
+	defer cancel()
+	_, _, err := api.StatusLeader.Call(ctx, d.router.Once(), rpc.Header{Datacenter: d.name}, &api.Nothing{})
+	if link := new(rpc.LinkError); err != nil && (errors.As(err, &link) || ctx.Err() != nil || len(d.router.Servers()) == 0) {
+		return
+	}
+	out := d.down.Swap(nil)
+	d.all.log.Info("a datacenter can be reached again", "datacenter", d.name, "after", time.Since(out.since).Round(time.Second))
+}
+
+// nearest lists the other datacenters by the estimated time of a round trip, the median of their servers. Those that
+// nothing is known of come last.
+func (d *datacenters) nearest() []string {
+	away := map[string][]time.Duration{}
+	d.mu.Lock()
+	for name := range d.others {
+		away[name] = nil
+	}
+	d.mu.Unlock()
+	if len(away) == 0 {
+		return nil
+	}
+	here := d.wan.Coordinate()
+	for _, m := range d.wan.Members() {
+		s, ok := m.Server()
+		if _, other := away[s.Datacenter]; !ok || !other {
+			continue
+		}
+		at, _ := d.wan.CoordinateOf(m.Name)
+		if rtt, ok := gossip.RoundTrip(here, at); ok {
+			away[s.Datacenter] = append(away[s.Datacenter], rtt)
+		}
+	}
+	type distance struct {
+		name string
+		rtt  time.Duration
+	}
+	var list []distance
+	for name, all := range away {
+		rtt := time.Duration(math.MaxInt64)
+		if len(all) > 0 {
+			slices.Sort(all)
+			rtt = all[len(all)/2]
+		}
+		list = append(list, distance{name, rtt})
+	}
+	slices.SortFunc(list, func(a, b distance) int { return cmp.Or(cmp.Compare(a.rtt, b.rtt), strings.Compare(a.name, b.name)) })
+	names := make([]string, 0, len(list))
+	for _, l := range list {
+		names = append(names, l.name)
+	}
+	return names
+}
+
+// coordinates are those of all servers in the WAN pool, by datacenter: the own one first, then by name.
+func (d *datacenters) coordinates() []api.DatacenterCoordinates {
+	by := map[string][]*catalog.NodeCoordinate{d.own: {}}
+	for _, name := range d.nearest() {
+		by[name] = []*catalog.NodeCoordinate{}
+	}
+	if d.wan != nil {
+		for _, m := range d.wan.Members() {
+			s, ok := m.Server()
+			at, known := d.wan.CoordinateOf(m.Name)
+			if ok && known {
+				by[s.Datacenter] = append(by[s.Datacenter], &catalog.NodeCoordinate{
+					Node: s.Name, Coord: &catalog.Coordinate{Vec: at.Vec, Error: at.Error, Adjustment: at.Adjustment, Height: at.Height},
+				})
+			}
+		}
+	}
+	var all []api.DatacenterCoordinates
+	for name, list := range by {
+		all = append(all, api.DatacenterCoordinates{Datacenter: name, AreaID: "wan", Coordinates: list})
+	}
+	slices.SortFunc(all, func(a, b api.DatacenterCoordinates) int {
+		if (a.Datacenter == d.own) != (b.Datacenter == d.own) {
+			return cmp.Compare(fmt.Sprint(a.Datacenter != d.own), fmt.Sprint(b.Datacenter != d.own))
+		}
+		return strings.Compare(a.Datacenter, b.Datacenter)
+	})
+	return all
+}
