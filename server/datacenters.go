@@ -119,7 +119,7 @@ func (d *datacenters) open(name string) *datacenter {
 }
 
 // remote is the way to a datacenter. Without one the error says what is known.
-func (d *datacenters) remote(name string) (rpc.Caller, error) {
+func (d *datacenters) remote(name string) (*datacenter, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if other := d.others[name]; other != nil {
@@ -135,12 +135,8 @@ func (d *datacenters) remote(name string) (rpc.Caller, error) {
 
 // Call implements rpc.Caller. It asks each server of the datacenter once. While none can be reached that is said at once.
 func (d *datacenter) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
-	metrics.IncrCounterWithLabels([]string{"rpc", "cross-dc"}, 1, []metrics.Label{{Name: "datacenter", Value: d.name}})
-	if out := d.down.Load(); out != nil {
-		return rpc.Answer{}, catalog.Errorf(catalog.NoPath, "No path to datacenter %q: since %s none of its servers can be reached: %w", d.name, out.since.UTC().Format(time.RFC3339), out.err)
-	}
-	if len(d.router.Servers()) == 0 {
-		return rpc.Answer{}, catalog.Errorf(catalog.NoPath, "No path to datacenter %q: none of its servers is alive, as gossip knows it", d.name)
+	if err := d.begin(); err != nil {
+		return rpc.Answer{}, err
 	}
 	answer, err := d.router.Once().Call(ctx, call)
 	link := new(rpc.LinkError)
@@ -152,6 +148,26 @@ func (d *datacenter) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, erro
 	}
 	d.fall(err)
 	return answer, catalog.Errorf(catalog.NoPath, "No path to datacenter %q: none of its servers can be reached: %w", d.name, err)
+}
+
+// Open makes a call that a stream answers, at the first server that can be reached.
+func (d *datacenter) Open(ctx context.Context, call *rpc.Call) (*rpc.Stream, error) {
+	if err := d.begin(); err != nil {
+		return nil, err
+	}
+	return d.router.Open(ctx, call)
+}
+
+// begin counts what is asked, and says why it cannot be where that is known.
+func (d *datacenter) begin() error {
+	metrics.IncrCounterWithLabels([]string{"rpc", "cross-dc"}, 1, []metrics.Label{{Name: "datacenter", Value: d.name}})
+	if out := d.down.Load(); out != nil {
+		return catalog.Errorf(catalog.NoPath, "No path to datacenter %q: since %s none of its servers can be reached: %w", d.name, out.since.UTC().Format(time.RFC3339), out.err)
+	}
+	if len(d.router.Servers()) == 0 {
+		return catalog.Errorf(catalog.NoPath, "No path to datacenter %q: none of its servers is alive, as gossip knows it", d.name)
+	}
+	return nil
 }
 
 // fall notes that no server could be reached.

@@ -98,7 +98,11 @@ func (h *host) AwaitLeader(ctx context.Context, lost rpc.Caller, since time.Time
 
 // Remote implements endpoint.Host.
 func (h *host) Remote(datacenter string) (rpc.Caller, error) {
-	return h.server.abroad.remote(datacenter)
+	way, err := h.server.abroad.remote(datacenter)
+	if err != nil {
+		return nil, err
+	}
+	return way, nil
 }
 
 // Confirm implements endpoint.Host.

@@ -34,8 +34,8 @@ func config(dir string) server.Config {
 	me := member("one", gossip.StatusAlive)
 	return server.Config{
 		Datacenter: "dc1", NodeName: me.Name, NodeID: me.Tags["id"], DataDir: dir, Expect: 1, Bind: "127.0.0.1:0",
-		Members:        func() []gossip.Member { return []gossip.Member{me} },
-		Log:            slog.New(slog.DiscardHandler), RaftLog: hclog.NewNullLogger(),
+		Members: func() []gossip.Member { return []gossip.Member{me} },
+		Log:     slog.New(slog.DiscardHandler), RaftLog: hclog.NewNullLogger(),
 	}
 }
 

@@ -186,8 +186,14 @@ func stranger(archive, present *state.Txn) error {
 // does.
 func (s *Snapshots) way(ctx context.Context, h *rpc.Header, leads bool) (api.Opener, error) {
 	if h.Datacenter != "" && h.Datacenter != s.cfg.Datacenter {
-		_, err := s.host.Remote(h.Datacenter)
-		return nil, err
+		if h.Forwarded++; h.Forwarded > maxHops {
+			return nil, catalog.Errorf(catalog.Internal, "snapshot: it was forwarded %d times and is for another datacenter still", h.Forwarded)
+		}
+		way, err := s.abroad.remote(h.Datacenter)
+		if err != nil {
+			return nil, err
+		}
+		return way, nil
 	}
 	az, err := s.host.Authorize(ctx, h.Token)
 	if err != nil {

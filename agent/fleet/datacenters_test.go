@@ -86,6 +86,16 @@ func TestDatacenters(t *testing.T) {
 	if r := client.Do(t, "GET", "/v1/catalog/nodes?dc=dc3", ""); r.Status != http.StatusInternalServerError || !strings.Contains(r.Body, `No path to datacenter "dc3"`) {
 		t.Errorf("%d %s", r.Status, r.Body)
 	}
+	// What is saved and restored is the other datacenter's, and its alone.
+	archive := client.Get(t, "/v1/snapshot?dc=dc2").Body
+	two.Put(t, "/v1/kv/later", "gone")
+	one.Put(t, "/v1/kv/mine", "stays")
+	one.Put(t, "/v1/snapshot?dc=dc2", archive).Want(t, http.StatusOK)
+	if r := two.Get(t, "/v1/kv/k?raw"); r.Body != "news" {
+		t.Errorf("dc2 has %q again", r.Body)
+	}
+	two.Do(t, "GET", "/v1/kv/later", "").Want(t, http.StatusNotFound)
+	one.Get(t, "/v1/kv/mine")
 	var places []struct {
 		Datacenter  string
 		Coordinates []struct{ Node string }
@@ -147,5 +157,39 @@ func TestServersFloodIntoTheWAN(t *testing.T) {
 		if r := p.Get(t, "/v1/catalog/nodes?dc=dc2"); !strings.Contains(r.Body, "b1") {
 			t.Error(r.Body)
 		}
+	}
+}
+
+// TestDatacentersProveThemselves: a server elsewhere is believed by the name of its own datacenter only.
+func TestDatacentersProveThemselves(t *testing.T) {
+	ca := testkit.NewAuthority(t)
+	start := func(node, datacenter, certified string, more testkit.Settings) *testkit.Process {
+		return testkit.New(t, merged(testkit.Settings{
+			"node_name": node, "datacenter": datacenter, "tls": ca.TLS(ca.Issue(t, nil, "server."+datacenter+".consul", certified)),
+		}, more)).Spawn(t)
+	}
+	one := start("a1", "dc1", "localhost", nil)
+	wan := testkit.Settings{"retry_join_wan": []string{fmt.Sprintf("127.0.0.1:%d", one.SerfWAN)}}
+	two := start("b1", "dc2", "localhost", wan)
+	knows(t, one, "dc2")
+	knows(t, two, "dc1")
+	one.Put(t, "/v1/kv/k", "of one")
+	two.Put(t, "/v1/kv/k", "of two")
+	if got := one.Get(t, "/v1/kv/k?dc=dc2&raw").Body + two.Get(t, "/v1/kv/k?dc=dc1&raw").Body; got != "of twoof one" {
+		t.Error(got)
+	}
+
+	// One that says it is of dc3 and has no name of a server there is asked for nothing.
+	liar := testkit.New(t, merged(testkit.Settings{
+		"node_name": "c1", "datacenter": "dc3", "tls": testkit.Settings{"internal_rpc": testkit.Settings{
+			"ca_file": ca.File, "cert_file": "", "verify_outgoing": true, "verify_incoming": false,
+		}},
+	}, wan))
+	cert := ca.Issue(t, nil, "client.dc3.consul")
+	liar.Configure(t, testkit.Settings{"tls": testkit.Settings{"internal_rpc": testkit.Settings{"cert_file": cert.File, "key_file": cert.KeyFile}}})
+	liar.Spawn(t)
+	knows(t, one, "dc3")
+	if r := one.Do(t, "GET", "/v1/kv/k?dc=dc3", ""); r.Status != http.StatusInternalServerError || !strings.Contains(r.Body, "No path to datacenter") || !strings.Contains(r.Body, "server.dc3.consul") {
+		t.Errorf("%d %s", r.Status, r.Body)
 	}
 }
