@@ -445,9 +445,9 @@ func TestDrainUnderLoad(t *testing.T) {
 		grow()
 	}
 	out := run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{{Name: "upstream", Network: "tcp", Address: "127.0.0.1:0", Protocol: proxy.HTTP, Routes: proxy.Direct(to)}}}, proxy.Options{})
-	stop := load(t, out.Addr("upstream").String())
+	more, stop := load(t, out.Addr("upstream").String())
 	for _, end := range stops[:3] {
-		time.Sleep(30 * time.Millisecond)
+		more()
 		end()
 	}
 	if asked, failed := stop(); failed > 0 || asked < 10 {

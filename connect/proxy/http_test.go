@@ -242,10 +242,12 @@ func TestMalformedRequests(t *testing.T) {
 
 // Trap 3: a body that turns out malformed when part of it was passed on does not look complete to the application.
 func TestMalformedChunkLater(t *testing.T) {
-	failed := make(chan error, 1)
+	failed, underway := make(chan error, 1), make(chan struct{})
 	addr := single(t, listen(t, func(c net.Conn) {
 		r, err := http.ReadRequest(bufio.NewReader(c))
 		if err == nil {
+			io.ReadFull(r.Body, make([]byte, 3))
+			underway <- struct{}{}
 			_, err = io.ReadAll(r.Body)
 		}
 		failed <- err
@@ -253,7 +255,7 @@ func TestMalformedChunkLater(t *testing.T) {
 	for _, rest := range []string{"zz\r\n", "1;" + strings.Repeat("x", 17<<10) + "\r\na\r\n0\r\n\r\n", "0\r\nContent-Length : 1\r\n\r\n"} {
 		c := dial(t, addr)
 		io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
-		time.Sleep(30 * time.Millisecond) // so that it is under way
+		<-underway
 		io.WriteString(c, rest)
 		if err := <-failed; err == nil {
 			t.Errorf("%.20q: the application takes the body for complete", rest)
@@ -313,7 +315,7 @@ func TestResponsesBeyond(t *testing.T) {
 // Trap 5: what comes over a connection while it is idle is not taken for a response either, through TLS and without.
 func TestUnsolicited(t *testing.T) {
 	var n int
-	said := make(chan struct{}, 1)
+	said, idle := make(chan struct{}, 1), make(chan struct{})
 	app := listen(t, func(c net.Conn) {
 		in := bufio.NewReader(c)
 		for {
@@ -325,15 +327,17 @@ func TestUnsolicited(t *testing.T) {
 				continue
 			}
 			io.WriteString(c, ok("good"))
-			time.Sleep(30 * time.Millisecond)
+			<-idle
 			io.WriteString(c, ok("evil"))
 			said <- struct{}{}
 		}
 	})
-	addr := single(t, app, nil)
+	p := hop(t, app, nil)
+	addr := p.Addr("l").String()
 	ask(t, addr, get)
+	settle(t, p)
+	idle <- struct{}{}
 	<-said
-	time.Sleep(10 * time.Millisecond)
 	if _, body := ask(t, addr, get); body != "good" {
 		t.Errorf("answered with %q", body)
 	}
@@ -441,10 +445,11 @@ func TestExpectContinue(t *testing.T) {
 
 // Trap 9: a response that comes while the body is still being sent arrives, and neither connection is used again.
 func TestEarlyResponse(t *testing.T) {
+	arrived := make(chan struct{})
 	app := listen(t, func(c net.Conn) {
 		http.ReadRequest(bufio.NewReaderSize(c, 16))
 		io.WriteString(c, "HTTP/1.1 413 Payload Too Large\r\nContent-Length: 3\r\n\r\nno!")
-		time.Sleep(100 * time.Millisecond)
+		<-arrived // what closes with unread bytes takes back what it said
 	})
 	for _, addr := range []string{single(t, app, nil), mesh(t, proxy.HTTP, app, nil).addr} {
 		c := dial(t, addr)
@@ -461,6 +466,7 @@ func TestEarlyResponse(t *testing.T) {
 		if body, err := io.ReadAll(r.Body); r.StatusCode != 413 || string(body) != "no!" || err != nil || !r.Close {
 			t.Errorf("%s, %q, %v, close %v", r.Status, body, err, r.Close)
 		}
+		arrived <- struct{}{}
 		c.Close()
 		<-written
 	}
@@ -556,11 +562,15 @@ func TestUpgrade(t *testing.T) {
 	addr := mesh(t, proxy.HTTP, app, nil).addr
 	c := dial(t, addr)
 	io.WriteString(c, "GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: x\r\n\r\nhello")
-	time.Sleep(20 * time.Millisecond)
+	first, err := readUntil(c, "hello")
+	if err != nil {
+		t.Fatal(err)
+	}
 	io.WriteString(c, " there")
 	c.CloseWrite()
-	said, err := io.ReadAll(c)
-	if want := "HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nwelcome hello there bye"; string(said) != want || err != nil {
+	rest, err := io.ReadAll(c)
+	said := first + string(rest)
+	if want := "HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nwelcome hello there bye"; said != want || err != nil {
 		t.Errorf("%q, %v", said, err)
 	}
 	for _, other := range []string{"h2c", "TLS/1.0", "websocket, h2c"} {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -138,8 +139,9 @@ func TestResumption(t *testing.T) {
 	}
 }
 
-// load asks from several places at once until it is stopped, and returns how often, and what went wrong.
-func load(t testing.TB, addr string) (stop func() (int64, int64)) {
+// load asks from several places at once until stop, which returns how often, and how often in vain. more returns when it
+// has asked a few times more.
+func load(t testing.TB, addr string) (more func(), stop func() (int64, int64)) {
 	t.Helper()
 	var asked, failed atomic.Int64
 	var all sync.WaitGroup
@@ -184,7 +186,16 @@ func load(t testing.TB, addr string) (stop func() (int64, int64)) {
 			}
 		}()
 	}
-	return func() (int64, int64) {
+	more = func() {
+		t.Helper()
+		want := asked.Load() + 5
+		for begun := time.Now(); asked.Load() < want; runtime.Gosched() {
+			if time.Since(begun) > 20*time.Second {
+				t.Fatal("no request is answered any more")
+			}
+		}
+	}
+	return more, func() (int64, int64) {
 		close(end)
 		all.Wait()
 		return asked.Load(), failed.Load()
@@ -201,9 +212,9 @@ func TestRotation(t *testing.T) {
 	client := p.api.Certs.(*certs)
 	server.change(func(c *certs) { c.trust = both })
 	client.change(func(c *certs) { c.trust = both })
-	stop := load(t, p.addr)
+	more, stop := load(t, p.addr)
 	for i := range 30 {
-		time.Sleep(20 * time.Millisecond)
+		more()
 		ca := []*authority{p.ca, next}[i%2]
 		server.change(func(c *certs) { c.leaf = ca.leaf(t, service("api"), nil) })
 		client.change(func(c *certs) { c.leaf = ca.leaf(t, service("web"), nil) })
@@ -218,9 +229,9 @@ func TestUpdates(t *testing.T) {
 	app := answering(t, echo)
 	p := mesh(t, proxy.HTTP, app.addr, nil)
 	path := filepath.Join(t.TempDir(), "more")
-	stop := load(t, p.addr)
+	more, stop := load(t, p.addr)
 	for i := range 50 {
-		time.Sleep(10 * time.Millisecond)
+		more()
 		own := *p.outgoing
 		own.Routes = proxy.Direct(p.target(t))
 		all := []*proxy.Listener{&own}

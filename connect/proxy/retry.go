@@ -108,7 +108,7 @@ func (x *exchange) again(err error) verdict {
 	case x.passed || x.waits || errors.Is(err, errAbandoned):
 		return giveUp
 	case errors.Is(err, errUntouched):
-		if x.tries < maxAttempts && x.to.cluster.retry() {
+		if x.tries < 2*maxAttempts && x.to.cluster.retry() {
 			return another
 		}
 		return giveUp

@@ -81,7 +81,7 @@ func (c *client) reach(t *Target, hash uint64) (*balance.Endpoint, net.Conn, err
 }
 
 // maxAttempts is how many endpoints of a target are tried when no connection can be made.
-const maxAttempts = 3
+const maxAttempts = 5
 
 // relay passes bytes on between two connections.
 type relay struct {
