@@ -197,6 +197,7 @@ func TestFailedBatch(t *testing.T) {
 	late := c.logged(t, api.TxnApply.Name, &api.TxnRequest{Ops: []api.TxnOp{
 		{KV: &api.TxnKV{Verb: api.KVSet, Key: "given up"}}, {KV: &api.TxnKV{Verb: api.KVGet, Key: "none"}},
 	}})
+	c.index = 7
 	out := c.batch(t, [][]byte{set("a"), []byte("bad"), set("b"), late, set("c"), late, late, append(set("d"), 0)})
 	for i, want := range []bool{true, false, true, false, true, false, false, false} {
 		if o := out[i].(fsm.Outcome); (o.Err == nil) != want {
@@ -204,10 +205,10 @@ func TestFailedBatch(t *testing.T) {
 		}
 	}
 	pairs, _ := state.KVList(c.store.Read(), nil, "")
-	if len(pairs) != 3 || pairs[0].ModifyIndex != 1 || pairs[1].ModifyIndex != 3 || pairs[2].ModifyIndex != 5 {
+	if len(pairs) != 3 || pairs[0].ModifyIndex != 8 || pairs[1].ModifyIndex != 10 || pairs[2].ModifyIndex != 12 {
 		t.Errorf("the store holds %+v", pairs)
 	}
-	if out := c.fsm.ApplyBatch([]*raft.Log{{Index: 9, Type: raft.LogNoop, Data: []byte("x")}}); out[0] != nil || c.fsm.Applied() != 9 {
+	if out := c.fsm.ApplyBatch([]*raft.Log{{Index: 16, Type: raft.LogNoop, Data: []byte("x")}}); out[0] != nil || c.fsm.Applied() != 16 {
 		t.Errorf("an entry that is no command: %v, applied %d", out, c.fsm.Applied())
 	}
 }
