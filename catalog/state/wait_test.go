@@ -36,7 +36,9 @@ func TestWaitersWake(t *testing.T) {
 					t.Fatal("woken by a change of something else")
 				default:
 				}
-				d.write(func(tx *state.Txn) { state.KVSet(tx, &catalog.KVPair{Key: fmt.Sprint("k", places-1), Value: []byte("v")}) })
+				d.write(func(tx *state.Txn) {
+					state.KVSet(tx, &catalog.KVPair{Key: fmt.Sprint("k", places-1), Value: []byte("v")})
+				})
 				if err := <-woken; err != nil || !w.Fired() {
 					t.Error(err, w.Fired())
 				}
