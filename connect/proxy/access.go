@@ -70,6 +70,9 @@ func (x *exchange) record(r *Record, conf *Listener, took time.Duration) {
 }
 
 func (x *exchange) protocol() string {
+	if _, shared := x.near.(*nearStream); shared {
+		return "HTTP/2"
+	}
 	if x.head.Minor == 0 {
 		return "HTTP/1.0"
 	}

@@ -70,6 +70,9 @@ func (x *exchange) attempt(d near, hash uint64) {
 				return
 			}
 		}
+		if !x.waited() {
+			err = errAbandoned
+		}
 		if next = x.again(err); next == giveUp {
 			x.broken(d, err)
 			return

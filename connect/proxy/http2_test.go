@@ -176,6 +176,74 @@ func TestGRPCErrors(t *testing.T) {
 	}
 }
 
+// Trap 12: a deadline is lowered by a timeout that is configured, never raised, and told on.
+func TestGRPCDeadlines(t *testing.T) {
+	told := make(chan string, 1)
+	app := app2(t, func(w http.ResponseWriter, r *http.Request) {
+		told <- r.Header.Get("Grpc-Timeout")
+		<-r.Context().Done()
+	})
+	addr := mesh(t, proxy.HTTP, app, func(p *pair) {
+		local := target("local", app)
+		local.HTTP2, local.RequestTimeout = true, 400*time.Millisecond
+		p.incoming.Routes = proxy.Direct(local)
+	}).addr
+	tr := modern(t)
+	for _, own := range []string{"20S", "100m"} {
+		r, err := http.NewRequest("POST", "http://"+addr+"/pkg.Service/Method", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/grpc")
+		r.Header.Set("Grpc-Timeout", own)
+		answer, err := tr.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if code := answer.Header.Get("Grpc-Status"); code != "4" {
+			t.Errorf("%s: grpc-status %q", own, code)
+		}
+		said := <-told
+		left, err := time.ParseDuration(strings.NewReplacer("n", "ns", "u", "us", "m", "ms", "S", "s").Replace(said))
+		if most := map[string]time.Duration{"20S": 400 * time.Millisecond, "100m": 100 * time.Millisecond}[own]; err != nil || left > most {
+			t.Errorf("%s: the application was told %s", own, said)
+		}
+	}
+}
+
+// Trap 11: much passes through a WebSocket both ways at once, and either side may end first.
+func TestWebSocketMuch(t *testing.T) {
+	const much = 16 << 20
+	app := listen(t, func(c net.Conn) {
+		in := bufio.NewReader(c)
+		if _, err := http.ReadRequest(in); err != nil {
+			return
+		}
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+		io.Copy(c, in)
+		c.(*net.TCPConn).CloseWrite()
+	})
+	c := dial(t, mesh(t, proxy.HTTP, app, nil).addr)
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n")
+	if _, err := readUntil(c, "\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	go func() { // ends with what it says
+		io.CopyN(c, zeros{}, much)
+		c.CloseWrite()
+	}()
+	if n, err := io.Copy(io.Discard, c); n != much || err != nil {
+		t.Errorf("%d of %d bytes, %v", n, much, err)
+	}
+}
+
+// zeros are without end.
+type zeros struct{}
+
+// Read implements io.Reader.
+func (zeros) Read(b []byte) (int, error) { return len(b), nil }
+
 // Trap 12: who breaks off is heard of at the other end, at once, through two hops.
 func TestCancellation(t *testing.T) {
 	begun, ended := make(chan struct{}, 1), make(chan time.Time, 1)
@@ -189,11 +257,16 @@ func TestCancellation(t *testing.T) {
 		<-r.Context().Done()
 		ended <- time.Now()
 	})
-	addr := mesh(t, proxy.HTTP, app, func(p *pair) {
-		local := target("local", app)
-		local.HTTP2 = true
-		p.incoming.Routes = proxy.Direct(local)
-	}).addr
+	flags := make(chan string, 10)
+	log := proxy.NewAccessLog(10, func(r *proxy.Record) { flags <- r.Protocol + " " + r.Flag })
+	logging, stop := context.WithCancel(context.Background())
+	logged := make(chan error, 1)
+	go func() { logged <- log.Run(logging) }() // ends with the test
+	t.Cleanup(func() { stop(); <-logged })
+	inner := target("inner", single(t, app, speaksHTTP2))
+	inner.HTTP2 = true
+	outer := &proxy.Listener{Name: "outer", Network: "tcp", Address: "127.0.0.1:0", Protocol: proxy.HTTP, Routes: proxy.Direct(inner)}
+	addr := run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{outer}}, proxy.Options{Access: log}).Addr("outer").String()
 	tr := modern(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+addr+"/wait", nil)
@@ -224,6 +297,9 @@ func TestCancellation(t *testing.T) {
 	defer answer.Body.Close()
 	if b, err := io.ReadAll(answer.Body); err == nil {
 		t.Errorf("a response that broke ended in order: %q", b)
+	}
+	if got := map[string]bool{<-flags: true, <-flags: true}; !got["HTTP/2 caller_gone"] || !got["HTTP/2 endpoint_reset"] {
+		t.Errorf("told of %v", got)
 	}
 }
 

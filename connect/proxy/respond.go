@@ -85,6 +85,11 @@ func (x *exchange) passBody(d near, came int64) {
 			break
 		}
 		if err != nil { // the caller has to notice that this is not the end
+			if !x.waited() {
+				x.lost(d)
+				d.abort()
+				return
+			}
 			x.flag, x.close = flagReset, true
 			x.done(balance.LocalError)
 			d.abort()

@@ -81,6 +81,8 @@ type Conn struct {
 
 	// What is read, by one goroutine:
 	in         []byte
+	small      []byte
+	large      *[largeIn]byte // borrowed, or nil
 	r, w       int
 	dec        *decoder
 	received   int64  // of the window that the peer has
@@ -115,8 +117,9 @@ func New(c net.Conn, early []byte, o Options) *Conn {
 	n := &Conn{
 		Conn: c, o: o, server: o.Serve != nil, began: time.Now(), streams: map[uint32]*Stream{}, work: make(chan *Stream),
 		enc: newEncoder(), window: firstWindow, first: firstWindow, nextID: 1, theirs: 100,
-		dec: newDecoder(), met: make(chan struct{}), received: connWindow, in: make([]byte, max(smallIn, len(early))),
+		dec: newDecoder(), met: make(chan struct{}), received: connWindow, small: make([]byte, max(smallIn, len(early))),
 	}
+	n.in = n.small
 	n.w = copy(n.in, early)
 	n.calm.begin(n.began)
 	n.greet()
@@ -153,6 +156,7 @@ func (c *Conn) Run() error {
 	}
 	c.fail(err)
 	c.wake()
+	c.reduce()
 	c.served.Wait()
 	return err
 }

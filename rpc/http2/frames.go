@@ -15,9 +15,7 @@ func (c *Conn) frames() error {
 		}
 		if c.w-c.r < frameHeader+n {
 			if len(c.in) < frameHeader+n {
-				more := make([]byte, largeIn)
-				c.w = copy(more, c.in[c.r:c.w])
-				c.in, c.r = more, 0
+				c.enlarge()
 			}
 			return nil
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -59,10 +60,11 @@ func (c *Conn) fill() error {
 	case c.r > 0 && (c.w == len(c.in) || len(c.in)-c.r < minFrame+frameHeader):
 		c.w, c.r = copy(c.in, c.in[c.r:c.w]), 0
 	}
-	if c.w == len(c.in) || c.w == 0 && len(c.in) < largeIn && c.busy() {
-		more := make([]byte, largeIn)
-		c.w = copy(more, c.in[:c.w])
-		c.in = more
+	switch busy := c.busy(); {
+	case c.w == len(c.in), busy && c.w == 0:
+		c.enlarge()
+	case !busy && c.w == 0:
+		c.reduce()
 	}
 	for {
 		c.patience()
@@ -82,6 +84,28 @@ func (c *Conn) fill() error {
 		}
 	}
 }
+
+// enlarge goes on with borrowed memory that any frame fits into.
+func (c *Conn) enlarge() {
+	if c.large != nil {
+		return
+	}
+	c.large = ins.Get().(*[largeIn]byte)
+	c.w, c.r = copy(c.large[:], c.in[c.r:c.w]), 0
+	c.in = c.large[:]
+}
+
+// reduce gives that back, while nothing goes on.
+func (c *Conn) reduce() {
+	if c.large == nil {
+		return
+	}
+	c.in = c.small
+	ins.Put(c.large)
+	c.large = nil
+}
+
+var ins = sync.Pool{New: func() any { return new([largeIn]byte) }}
 
 // flooded reports whether more is to be written than streams have to say.
 func (c *Conn) flooded() bool {
