@@ -5,8 +5,11 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -128,6 +131,91 @@ func (w *world) ends(t *testing.T, c net.Conn, after time.Duration) {
 	synctest.Wait()
 	if n := w.open.Load(); n != 0 {
 		t.Fatalf("%d handlers are left", n)
+	}
+}
+
+// taped is a connection of which somebody on the way keeps what the client sends, and may send it twice.
+type taped struct {
+	net.Conn
+	mu    sync.Mutex
+	tape  []byte
+	twice bool
+}
+
+func (c *taped) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tape = append(c.tape, b...)
+	n, err := c.Conn.Write(b)
+	if c.twice && err == nil {
+		c.Conn.Write(b)
+	}
+	return n, err
+}
+
+// TestReplay: what a client has sent is sent again by somebody who could listen: all of it on another connection, and each
+// record twice on the same one. Nothing is acted on a second time.
+func TestReplay(t *testing.T) {
+	ca := newAuthority(t)
+	var mu sync.Mutex
+	acted := map[string]int{}
+	times := func(method string) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return acted[method]
+	}
+	l, _ := serve(t, rpc.ServerOptions{Handler: func(_ context.Context, _ rpc.Peer, call *rpc.Call) (rpc.Answer, error) {
+		mu.Lock()
+		acted[call.Method]++
+		mu.Unlock()
+		return rpc.Answer{Body: rpc.NewBody(rpc.Raw("x"), nil)}, nil
+	}}, ca.serving("server"))
+	addr := l.Addr().String()
+	var way atomic.Pointer[taped]
+	d := ca.dialing("client")
+	d.Connect = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		way.Store(&taped{Conn: conn})
+		return way.Load(), nil
+	}
+	p := pool(t, rpc.PoolOptions{Dialer: d, Decode: decodeError})
+	call := func(method string) error {
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
+		_, err := p.To(addr).Call(ctx, &rpc.Call{Method: method})
+		return err
+	}
+	must(t, call("first"))
+	first := way.Load()
+	first.mu.Lock()
+	tape := bytes.Clone(first.tape)
+	first.mu.Unlock()
+	again, err := net.Dial("tcp", addr)
+	must(t, err)
+	defer again.Close()
+	again.SetDeadline(time.Now().Add(within))
+	again.Write(tape)
+	if _, err := io.Copy(io.Discard, again); err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a connection that repeats another one is left open")
+	}
+	if n := times("first"); n != 1 {
+		t.Fatalf("acted %d times on one call", n)
+	}
+	first.mu.Lock()
+	first.twice = true
+	first.mu.Unlock()
+	for i := 0; way.Load() == first; i++ { // a record is genuine once, and the connection ends with the second
+		method := fmt.Sprint("twice", i)
+		if err := call(method); times(method) > 1 || err == nil && times(method) != 1 {
+			t.Fatalf("acted %d times on one call: %v", times(method), err)
+		}
+	}
+	must(t, call("last"))
+	if n := times("last"); n != 1 {
+		t.Errorf("acted %d times on one call", n)
 	}
 }
 

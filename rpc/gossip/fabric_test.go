@@ -16,6 +16,38 @@ type fabric struct {
 	mu   sync.Mutex
 	ends map[string]*end
 	lost [2]string // packets from the first to the second get lost
+	tape []*taped  // what went by since record was called
+	on   bool
+}
+
+// taped is a packet that somebody on the way has kept.
+type taped struct {
+	to     *end
+	packet memberlist.Packet
+}
+
+// record keeps all packets from now on.
+func (f *fabric) record() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.on = true
+}
+
+// replay sends what was kept again, each packet so often, as if from its sender. It returns how many were sent.
+func (f *fabric) replay(times int) (sent int) {
+	f.mu.Lock()
+	f.on = false
+	tape := f.tape
+	f.mu.Unlock()
+	for range times {
+		for _, one := range tape {
+			again := one.packet
+			again.Buf, again.Timestamp = append([]byte(nil), one.packet.Buf...), time.Now()
+			one.to.packets <- &again
+			sent++
+		}
+	}
+	return sent
 }
 
 type end struct {
@@ -66,7 +98,12 @@ func (e *end) WriteTo(b []byte, addr string) (time.Time, error) {
 	e.f.mu.Lock()
 	defer e.f.mu.Unlock()
 	if to := e.f.to(e, addr); to != nil && e.f.lost != [2]string{e.at.String(), addr} {
-		to.packets <- &memberlist.Packet{Buf: append([]byte(nil), b...), From: net.UDPAddrFromAddrPort(e.at), Timestamp: time.Now()}
+		p := memberlist.Packet{Buf: append([]byte(nil), b...), From: net.UDPAddrFromAddrPort(e.at), Timestamp: time.Now()}
+		if e.f.on {
+			e.f.tape = append(e.f.tape, &taped{to, p})
+			p.Buf = append([]byte(nil), b...) // who opens it may write there
+		}
+		to.packets <- &p
 	}
 	return time.Now(), nil
 }
