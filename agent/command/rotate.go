@@ -99,9 +99,22 @@ func (r *rotation) begin(ctx context.Context) error {
 	}
 	delete(all, r.next)
 	r.rest = slices.Sorted(maps.Keys(all))
-	members, err := r.api.Agent().Members(ctx, false, client.AllSegments, "")
+	for _, wan := range []bool{false, true} {
+		if wan && !slices.ContainsFunc(rings, func(k *client.Keyring) bool { return k.WAN }) {
+			return nil // it is for servers
+		}
+		if err := r.most(ctx, wan); err != nil {
+			return fmt.Errorf("nothing was changed: %w", err)
+		}
+	}
+	return nil
+}
+
+// most refuses to go on while most of a pool's members are away.
+func (r *rotation) most(ctx context.Context, wan bool) error {
+	members, err := r.api.Agent().Members(ctx, wan, client.AllSegments, "")
 	if err != nil {
-		return fmt.Errorf("nothing was changed: %w", err)
+		return err
 	}
 	var alive int
 	var away []string
@@ -113,12 +126,13 @@ func (r *rotation) begin(ctx context.Context) error {
 			away = append(away, m.Name)
 		}
 	}
+	names := clean(strings.Join(away[:min(len(away), 10)], ", "))
 	if alive <= len(away) {
-		return fmt.Errorf("nothing was changed: %d of %d members are away (%s), so this may be the smaller part of a network that is cut: mend it, or make those that are gone for good leave",
-			len(away), alive+len(away), clean(strings.Join(away[:min(len(away), 10)], ", ")))
+		return fmt.Errorf("%d of %d members are away (%s), so this may be the smaller part of a network that is cut: mend it, or make those that are gone for good leave",
+			len(away), alive+len(away), names)
 	}
 	if len(away) > 0 {
-		r.note("==> Away, and to get the key when they come back: %s", clean(strings.Join(away, ", ")))
+		r.note("==> Away, and to get the key when they come back: %s", names)
 	}
 	return nil
 }
