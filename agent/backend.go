@@ -125,27 +125,52 @@ type remote struct {
 	*router.Router
 	pool    *rpc.Pool
 	members func() []gossip.Member
+	pace    *limit.Client
+}
+
+// paced is a caller of servers that makes no more calls than it may.
+type paced struct {
+	rpc.Caller
+	pace *limit.Client
+}
+
+// Call implements rpc.Caller.
+func (p *paced) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
+	if err := p.pace.Admit(); err != nil {
+		return rpc.Answer{}, err
+	}
+	return p.Caller.Call(ctx, call)
+}
+
+// limitedTo bounds how quickly the servers are asked.
+func (r *remote) limitedTo(cfg *config.Config) {
+	r.pace.Set(cfg.Limits.RPCRate, cfg.Limits.RPCMaxBurst)
 }
 
 func (r *remote) admit() func(from, method string) error { return nil }
 
 func newRemote(cfg *config.Config, peers *trust.Peers, lan *gossip.Pool, reached func(), log *slog.Logger) *remote {
 	pool := rpc.NewPool(rpc.PoolOptions{Dialer: rpc.Dialer{TLS: peers.Dial, Plain: peers.PlainOut}, Decode: server.DecodeError})
-	return &remote{
-		pool: pool, members: lan.Members,
+	r := &remote{
+		pool: pool, members: lan.Members, pace: limit.NewClient(),
 		Router: router.New(router.Options{
 			Pool: pool, Datacenter: cfg.Datacenter, Hold: cfg.Performance.RPCHoldTimeout, Decode: server.DecodeError, Reads: api.Reads,
 			Elsewhere: func(err error) bool { return catalog.CodeOf(err) == catalog.NoLeader }, Reached: reached,
 			Nodes: func() int { return len(lan.Members()) }, Log: log,
 		}),
 	}
+	r.limitedTo(cfg)
+	return r
 }
 
-func (r *remote) caller() rpc.Caller           { return r.Router }
-func (r *remote) quick() rpc.Caller            { return r.Once() }
+func (r *remote) caller() rpc.Caller           { return &paced{r.Router, r.pace} }
+func (r *remote) quick() rpc.Caller            { return &paced{r.Once(), r.pace} }
 func (r *remote) snapshots() httpapi.Snapshots { return r }
-func (r *remote) reload(*config.Config) error  { return nil }
-func (r *remote) close()                       { r.pool.Close() }
+func (r *remote) reload(cfg *config.Config) error {
+	r.limitedTo(cfg)
+	return nil
+}
+func (r *remote) close() { r.pool.Close() }
 
 func (r *remote) recheck(believed func([]*x509.Certificate) error) int {
 	return r.pool.Recheck(believed)
