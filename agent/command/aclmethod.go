@@ -341,12 +341,28 @@ func ruleList(f *flag.FlagSet) action {
 
 func login(f *flag.FlagSet) action {
 	method := f.String("method", "", "The `name` of the auth method; it must be given.")
-	file := f.String("bearer-token-file", "", "A `file` with the token to show, or - for standard input; it must be given.")
+	kind := f.String("type", "", "oidc logs in with a `browser`; else a bearer token is shown.")
+	listen := f.String("oidc-callback-listen-addr", "localhost:8550", "Where the browser comes back to, an `address` of this machine. The auth method must allow http://ADDRESS"+callbackPath+".")
+	file := f.String("bearer-token-file", "", "A `file` with the token to show, or - for standard input; it must be given without -type=oidc.")
 	sink := f.String("token-sink-file", "", "The `file` that the token of the login is written to, readable by its owner only; it must be given.")
 	meta := pairsVar(f, "meta", "A `key=value` that describes the login. It can be given several times.")
 	return func(ctx context.Context, c *call) error {
-		if *method == "" || *file == "" || *sink == "" {
-			return usage("set -method, -bearer-token-file and -token-sink-file")
+		switch {
+		case *kind != "" && *kind != string(catalog.AuthOIDC):
+			return usage("-type %q: want oidc, or nothing", *kind)
+		case *kind != "" && *file != "":
+			return usage("-type=oidc takes no -bearer-token-file")
+		case *kind != "" && (*method == "" || *sink == ""):
+			return usage("set -method and -token-sink-file")
+		case *kind == "" && (*method == "" || *file == "" || *sink == ""):
+			return usage("set -method, -bearer-token-file and -token-sink-file, or -type=oidc in place of the second")
+		}
+		if *kind != "" {
+			t, err := browserLogin(ctx, c, *method, *listen, meta)
+			if err != nil {
+				return err
+			}
+			return writeSecret(*sink, t.SecretID.Reveal())
 		}
 		bearer, err := readFileOr(c, *file, maxSecretFile)
 		if err != nil {

@@ -73,8 +73,8 @@ func aclRows() []row {
 			help: "Deletes a binding rule. Who has logged in before keeps what they got."},
 		{name: "acl binding-rule list", synopsis: "Lists the binding rules", reach: toServers, bind: ruleList, help: "Lists all binding rules, or those of one auth method."},
 
-		{name: "login", group: groupACL, synopsis: "Logs in with a token of others", reach: toServers, bind: login,
-			help: "Shows a token of others to an auth method, and writes the token that this gives into a file.\n\n  $ curia login -method=corp -bearer-token-file=jwt -token-sink-file=token\n  $ curia kv get -token-file=token app/port"},
+		{name: "login", group: groupACL, synopsis: "Logs in with a token of others, or a browser", reach: toServers, bind: login,
+			help: "Shows a token of others to an auth method, or with -type=oidc sends a browser to the provider of one, and writes the token that this gives into a file.\n\n  $ curia login -method=corp -bearer-token-file=jwt -token-sink-file=token\n  $ curia login -method=people -type=oidc -token-sink-file=token\n  $ curia kv get -token-file=token app/port"},
 		{name: "logout", group: groupACL, synopsis: "Gives up the token of a login", reach: toServers, bind: logout,
 			help: "Deletes the token of the request, which must be that of a login.\n\n  $ curia logout -token-file=token"},
 	}
