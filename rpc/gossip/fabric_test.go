@@ -43,6 +43,9 @@ func (f *fabric) replay(times int) (sent int) {
 		for _, one := range tape {
 			again := one.packet
 			again.Buf, again.Timestamp = append([]byte(nil), one.packet.Buf...), time.Now()
+			for len(one.to.packets) > cap(one.to.packets)/2 { // whoever is to read them also writes
+				time.Sleep(time.Millisecond)
+			}
 			one.to.packets <- &again
 			sent++
 		}
