@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,13 +70,13 @@ func benchCluster(ctx context.Context, r report.Report, o options) error {
 			rows = append(rows, q)
 		}
 	}
-	members, stop, err := startClusters(ctx, o)
+	members, stop, err := startClusters(ctx, o, slices.ContainsFunc(rows, func(q request) bool { return q.follower }))
 	defer stop()
 	if err != nil {
 		return err
 	}
 	shown := map[string]figure{}
-	var table, generator [][]string
+	var table, generator, secured [][]string
 	var crowd []float64
 	for _, q := range rows {
 		got, err := alternate(ctx, o, q, members)
@@ -84,28 +87,61 @@ func benchCluster(ctx context.Context, r report.Report, o options) error {
 		got["Consul"], shown[q.key()] = q.consul, ours
 		table = append(table, []string{q.name, fmt.Sprint(q.clients), ours.String(), etcd.String(), times(over(ours, etcd)), recordedMark + q.consul.String(),
 			times(over(ours, q.consul)), q.goal.text, q.goal.verdict(ours, got, shown)})
+		if q.follower {
+			secured = append(secured, costOfTLS(q, ours, got[withTLS]))
+		}
 		crowd = append(crowd, ours.others)
 		generator = append(generator, []string{q.key(), busy(ours), busy(etcd)})
 	}
 	r.Heading("Requests: three servers, fsync of every write on each; CPU is that of the three together")
 	r.Table([]string{"request", "clients", "Curia", "etcd", "× etcd", "Consul", "× Consul", "goal", "met"}, table)
+	if len(secured) > 0 {
+		r.Heading("What mutual TLS between the servers costs")
+		r.Table([]string{"request", "clients", "Curia", withTLS, "CPU", "goal", "met"}, secured)
+	}
 	costs(r, []string{"request", "against Curia", "against etcd"}, generator, crowd)
 	return nil
 }
 
-// startClusters starts one of Curia and one of etcd, where there is one, with a value under every key.
-func startClusters(ctx context.Context, o options) (members []server, stop func(), err error) {
+// withTLS is a cluster of Curia whose servers prove themselves to one another.
+const withTLS = "Curia, mutual TLS"
+
+// tlsGoal is how much more CPU a forwarded request may cost then.
+const tlsGoal = 1.10
+
+func costOfTLS(q request, plain, secured figure) []string {
+	ratio := float64(secured.cpu) / float64(max(plain.cpu, 1))
+	met := "yes"
+	if ratio > tlsGoal || secured.failures > 0 {
+		met = "no"
+	}
+	return []string{q.name, fmt.Sprint(q.clients), plain.String(), secured.String(), fmt.Sprintf("%.2f×", ratio), fmt.Sprintf("≤ %.2f×", tlsGoal), met}
+}
+
+// startClusters starts one of Curia, one that is secured if that is asked for, and one of etcd, where there is one, with a
+// value under every key.
+func startClusters(ctx context.Context, o options, secured bool) (members []server, stop func(), err error) {
 	var started cluster
 	stop = func() {
 		for _, p := range started {
 			p.stop()
 		}
 	}
-	curia, err := startCuria(ctx, o, &started)
+	curia, err := startCuria(ctx, o, "Curia", nil, &started)
 	if err != nil {
 		return nil, stop, err
 	}
 	members = append(members, curia)
+	if secured {
+		security, err := certify(ctx, o)
+		if err != nil {
+			return nil, stop, err
+		}
+		if curia, err = startCuria(ctx, o, withTLS, security, &started); err != nil {
+			return nil, stop, err
+		}
+		members = append(members, curia)
+	}
 	if o.etcd != "" {
 		etcd, err := startEtcds(ctx, o, &started)
 		if err != nil {
@@ -116,14 +152,33 @@ func startClusters(ctx context.Context, o options) (members []server, stop func(
 	return members, stop, firstKeys(ctx, members)
 }
 
-func startCuria(ctx context.Context, o options, started *cluster) (server, error) {
+// certify makes a CA and a certificate of servers, and returns the settings that ask for them.
+func certify(ctx context.Context, o options) (map[string]any, error) {
+	dir, err := os.MkdirTemp(o.dir, "tls-")
+	if err != nil {
+		return nil, err
+	}
+	for _, args := range []string{"ca create", "cert create -server"} {
+		cmd := exec.CommandContext(ctx, o.curia, append([]string{"tls"}, strings.Fields(args)...)...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("curia tls %s: %w: %s", args, err, out)
+		}
+	}
+	return map[string]any{"tls": map[string]any{"internal_rpc": map[string]any{
+		"ca_file": filepath.Join(dir, "consul-agent-ca.pem"), "cert_file": filepath.Join(dir, "dc1-server-consul-0.pem"), "key_file": filepath.Join(dir, "dc1-server-consul-0-key.pem"),
+		"verify_incoming": true, "verify_outgoing": true, "verify_server_hostname": true,
+	}}}, nil
+}
+
+func startCuria(ctx context.Context, o options, name string, more map[string]any, started *cluster) (server, error) {
 	var agents []*agent
 	for i := range servers {
-		more := map[string]any{"node_name": fmt.Sprintf("bench-%d", i), "bootstrap_expect": servers}
+		own := map[string]any{"node_name": fmt.Sprintf("bench-%d", i), "bootstrap_expect": servers}
 		if i > 0 {
-			more["retry_join"] = []string{agents[0].gossip.String()}
+			own["retry_join"] = []string{agents[0].gossip.String()}
 		}
-		a, err := newAgent(fmt.Sprintf("Curia-%d", i), o.curia, o.dir, true, false, more)
+		a, err := newAgent(fmt.Sprintf("Curia-%d", i), o.curia, o.dir, true, false, own, more)
 		if err != nil {
 			return server{}, err
 		}
@@ -133,7 +188,7 @@ func startCuria(ctx context.Context, o options, started *cluster) (server, error
 		*started = append(*started, a.process)
 		agents = append(agents, a)
 	}
-	s := server{name: "Curia", wire: onAgent}
+	s := server{name: name, wire: onAgent}
 	var all cluster
 	for _, a := range agents {
 		if _, err := a.firstWrite(ctx); err != nil {
