@@ -82,12 +82,11 @@ func (h *host) share(t *Target, c *client) (far, net.Conn, error) {
 			return f, nil, nil
 		}
 		h.mu.Lock()
-		if h.hops.plain == h.generation()+1 && !h.key.http2 { // each needs its own
+		if h.hops.plain == h.generation()+1 { // each needs its own
 			h.mu.Unlock()
-			conn, err := h.dial(t, c, true)
-			return h.landed(c, conn, err)
+			return h.make(t, c)
 		}
-		if len(h.hops.conns) >= mostHops {
+		if h.staying() >= mostHops {
 			h.mu.Unlock()
 			break
 		}
@@ -101,8 +100,7 @@ func (h *host) share(t *Target, c *client) (far, net.Conn, error) {
 		m := &making{done: make(chan struct{})}
 		h.hops.making = m
 		h.mu.Unlock()
-		conn, err := h.dial(t, c, true)
-		f, conn, err := h.landed(c, conn, err)
+		f, conn, err := h.make(t, c)
 		m.err = err
 		h.mu.Lock()
 		h.hops.making = nil
@@ -116,19 +114,39 @@ func (h *host) share(t *Target, c *client) (far, net.Conn, error) {
 // maxShared is how often it is tried to get a place in a connection that was made for several.
 const maxShared = 4
 
-// landed goes on with a connection that was made, by what the endpoint speaks.
-func (h *host) landed(c *client, conn net.Conn, err error) (far, net.Conn, error) {
+// staying is how many connections there are that do not end soon. The lock is held.
+func (h *host) staying() int {
+	n, count := h.generation(), 0
+	for _, c := range h.hops.conns {
+		if c.generation == n && !c.Leaving() {
+			count++
+		}
+	}
+	return count
+}
+
+// make makes a connection, and goes on with it by what the endpoint speaks.
+func (h *host) make(t *Target, c *client) (far, net.Conn, error) {
+	n := h.generation() // what is shown may change meanwhile: the connection is an old one then
+	conn, err := h.dial(t, c, true)
 	if err != nil {
 		return nil, nil, err
 	}
-	n := h.generation()
-	if t, ok := conn.(*tls.Conn); ok && !h.key.http2 && t.ConnectionState().NegotiatedProtocol != protoHTTP2 {
+	if t, ok := conn.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol != protoHTTP2 {
 		h.mu.Lock()
 		h.hops.plain = n + 1
 		h.mu.Unlock()
 		return nil, conn, nil
 	}
-	p := c.listening.proxy
+	f := h.carry(c.listening.proxy, conn, n)
+	if f == nil {
+		return nil, nil, http2.ErrFull
+	}
+	return f, nil, nil
+}
+
+// carry begins an exchange over a new connection of HTTP/2, which others may use too.
+func (h *host) carry(p *Proxy, conn net.Conn, n uint64) far {
 	under := corkOf(conn)
 	to := &hop{generation: n, Conn: http2.New(conn, nil, http2.Options{
 		Patience: defaultPartTime, Idle: or(h.key.keepIdle, defaultKeepIdle) * hopIdle, Secure: h.key.certs != nil,
@@ -137,24 +155,21 @@ func (h *host) landed(c *client, conn net.Conn, err error) (far, net.Conn, error
 			return err
 		},
 	})}
+	f := h.open(to, math.MaxInt, false)
+	h.mu.Lock()
+	h.hops.plain = 0
+	h.hops.conns = append(h.hops.conns, to)
+	if h.retired {
+		to.Drain() // with this exchange
+	}
+	h.mu.Unlock()
 	p.carried.Add(1)
 	go func() { // ends with the connection
 		defer p.carried.Done()
 		to.Run()
 		h.forget(to)
 	}()
-	f := h.open(to, math.MaxInt, false)
-	h.mu.Lock()
-	h.hops.plain = 0
-	h.hops.conns = append(h.hops.conns, to)
-	if h.retired {
-		defer to.Drain()
-	}
-	h.mu.Unlock()
-	if f == nil {
-		return nil, nil, http2.ErrFull
-	}
-	return f, nil, nil
+	return f
 }
 
 // hopIdle is how much longer connections are kept that say when they end.

@@ -35,7 +35,7 @@ func (h *host) take(t *Target, now time.Time) far {
 		if f := h.board(); f != nil {
 			return f
 		}
-		if h.key.http2 {
+		if h.key.certs == nil {
 			return nil
 		}
 	}

@@ -229,6 +229,13 @@ func (c *Conn) Load() (n int, room bool) {
 	return n, c.err == nil && !c.draining && n < int(c.theirs) && c.nextID <= maxStreamID
 }
 
+// Leaving reports whether the connection ends with the exchanges that are under way, or has ended.
+func (c *Conn) Leaving() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.draining || c.err != nil
+}
+
 // Secure reports whether it is over TLS.
 func (c *Conn) Secure() bool { return c.o.Secure }
 
