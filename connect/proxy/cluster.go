@@ -21,8 +21,7 @@ type cluster struct {
 	freed   chan struct{}                   // a place for a connection, while some wait for one
 
 	ejections, overflows, unbudgeted atomic.Uint64
-	warned                           atomic.Int64  // when, last
-	unsaid                           atomic.Uint64 // warnings since then
+	warned                           scarce
 
 	// Guarded by Proxy.mu: what it was told last.
 	members []balance.Member
@@ -122,15 +121,10 @@ func (e event) log(l *slog.Logger) {
 
 // warn says what goes wrong with requests, once in a while: there may be thousands a second.
 func (c *cluster) warn(text string, err error) {
-	now, last := int64(c.proxy.clock()), c.warned.Load()
-	if last != 0 && now-last < int64(warnEvery) || !c.warned.CompareAndSwap(last, now) {
-		c.unsaid.Add(1)
-		return
+	if others, say := c.warned.again(c.proxy.clock()); say {
+		c.proxy.Log.Warn(text, "listener", c.key.listener, "target", c.key.target, "err", err, "others", others)
 	}
-	c.proxy.Log.Warn(text, "listener", c.key.listener, "target", c.key.target, "err", err, "others", c.unsaid.Swap(0))
 }
-
-const warnEvery = time.Second
 
 // Kinds of events beside the pool's own.
 const (

@@ -142,7 +142,7 @@ func (x *exchange) reject(d near, status int, flag, reason, fields string) {
 const maxDrain = 64 << 10
 
 func (x *exchange) deny(d near, conf *Listener, v connect.Decision) {
-	x.client.listening.proxy.Log.Info("request denied", "listener", conf.Name, "from", x.client.caller.Service, "by", v.String())
+	x.client.listening.deny("request denied", conf, x.client, v)
 	fields := ""
 	if conf.Explain {
 		fields = string(appendField(nil, "X-Curia-Denied-By", v.String()))

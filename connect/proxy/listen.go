@@ -25,6 +25,8 @@ type listening struct {
 	own     *edge         // of requests that went to no target
 	rates   atomic.Pointer[Rates]
 
+	denied, unreached scarce // what is said of connections and requests that were, or reached no endpoint
+
 	mu    sync.Mutex
 	conns map[*client]struct{}
 }
@@ -214,7 +216,7 @@ func (c *client) serve() {
 	c.known.Store(true)
 	conf = c.listening.config.Load() // the one that is replaced from here on asks what is known
 	if !c.allowed(conf) {
-		c.listening.proxy.Log.Info("connection denied", "listener", conf.Name, "from", c.caller.Service, "by", conf.Policy.Connection(c.caller).String())
+		c.listening.deny("connection denied", conf, c, conf.Policy.Connection(c.caller))
 		return
 	}
 	if conf.Protocol == HTTP {

@@ -18,7 +18,9 @@ func (c *client) passThrough(conf *Listener) {
 	begun := time.Now()
 	t, end, up, err := c.connect(conf)
 	if err != nil {
-		c.listening.proxy.Log.Info("no connection to an endpoint", "listener", conf.Name, "err", err)
+		if others, say := c.listening.unreached.again(c.listening.proxy.clock()); say {
+			c.listening.proxy.Log.Warn("no connection to an endpoint", "listener", conf.Name, "err", err, "others", others)
+		}
 		abort(c.raw)
 		return
 	}
