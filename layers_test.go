@@ -61,7 +61,7 @@ var may = map[string][]string{
 	"agent/event":                {"catalog", "rpc"},
 	"agent/watch":                {"catalog", "catalog/filter", "rpc", "server/api", "agent/config"},
 	"agent/leaf":                 {"catalog", "connect", "rpc", "server/api", "agent/watch"},
-	"agent/sidecar":              {"catalog", "connect", "connect/balance", "connect/chain", "connect/proxy", "rpc", "server/api", "agent/client", "agent/leaf", "agent/watch"},
+	"agent/sidecar":              {"catalog", "connect", "connect/balance", "connect/chain", "connect/proxy", "rpc", "server/api", "agent/client", "agent/leaf", "agent/logging", "agent/watch"},
 	"agent/dns":                  {"catalog"},
 	"agent/enroll":               {"catalog", "connect", "rpc", "server/api", "agent/leaf"},
 	"agent/trust":                {"agent/config", "connect", "rpc"},

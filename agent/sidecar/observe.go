@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/curia-mesh/curia/agent/logging"
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/connect/proxy"
 )
@@ -23,17 +24,19 @@ import (
 // AccessLogs, and in Config tracing and envoy_prometheus_bind_addr.
 // Source: https://developer.hashicorp.com/consul/docs/reference/config-entry/proxy-defaults
 type observer struct {
-	log    *slog.Logger
-	dir    string // for files; "" for none
-	access *proxy.AccessLog
-	tracer *proxy.Tracer
-	write  func(io.Writer) error // metrics
+	log *slog.Logger
+	dir string // for files; "" for none
+	// detached means that nobody reads what the process prints.
+	detached bool
+	access   *proxy.AccessLog
+	tracer   *proxy.Tracer
+	write    func(io.Writer) error // metrics
 
 	mu      sync.Mutex
 	format  *proxy.Format
-	out     io.Writer
-	file    *os.File // that out is, where it is one of ours
-	path    string
+	out     func(line []byte) error
+	file    *logFile      // that out is the Write of, where it is one of ours
+	name    string        // of file
 	line    []byte        // of record alone
 	bind    string        // where metrics are shown; "" nowhere
 	rebound chan struct{} // has a value when that changed
@@ -42,8 +45,8 @@ type observer struct {
 // accessRoom is how many records of the access log wait to be written.
 const accessRoom = 4096
 
-func newObserver(dir string, log *slog.Logger) *observer {
-	o := &observer{log: log, dir: dir, tracer: proxy.NewTracer(), rebound: make(chan struct{}, 1)}
+func newObserver(dir string, detached bool, log *slog.Logger) *observer {
+	o := &observer{log: log, dir: dir, detached: detached, tracer: proxy.NewTracer(), rebound: make(chan struct{}, 1)}
 	o.access = proxy.NewAccessLog(accessRoom, o.record)
 	o.access.Off.Store(true)
 	return o
@@ -58,7 +61,7 @@ func (o *observer) record(r *proxy.Record) {
 		return
 	}
 	o.line = format.Append(o.line[:0], r)
-	_, _ = out.Write(o.line) // there is nobody to tell
+	_ = out(o.line) // there is nobody to tell
 }
 
 // apply takes up what a snapshot says. What is wrong with a part of it is returned, and that part is off.
@@ -79,68 +82,115 @@ func (o *observer) apply(s *Snapshot) error {
 func (o *observer) logs(a *catalog.AccessLogs) (err error) {
 	o.format = nil
 	o.access.Off.Store(true)
-	path := ""
+	name := ""
 	defer func() {
-		if o.file != nil && o.path != path {
+		if o.file != nil && o.name != name {
 			o.file.Close()
-			o.file, o.path = nil, ""
+			o.file, o.name = nil, ""
 		}
 	}()
 	if a == nil || !a.Enabled {
 		return nil
 	}
-	var f *proxy.Format
-	switch {
-	case a.JSONFormat != "":
-		f, err = proxy.NewJSON(a.JSONFormat)
-	case a.TextFormat != "":
-		f, err = proxy.NewText(strings.TrimSuffix(a.TextFormat, "\n"))
-	default:
-		f, err = proxy.NewJSON(proxy.DefaultJSON)
-	}
+	f, err := formatOf(a)
 	if err != nil {
-		return err
+		return fmt.Errorf("proxy-defaults: AccessLogs: %w", err)
 	}
-	switch a.Type {
-	case "file":
-		if o.file == nil || o.path != a.Path {
-			file, err := o.open(a.Path)
+	switch {
+	case a.Type == "file":
+		name = a.Path
+	case o.detached: // nobody reads what such a process prints
+		name = "access.log"
+	}
+	switch {
+	case name == "" && a.Type == "stderr":
+		o.out = printed(os.Stderr)
+	case name == "":
+		o.out = printed(os.Stdout)
+	default:
+		if o.file == nil || o.name != name {
+			file, err := o.open(name)
 			if err != nil {
+				name = ""
 				return fmt.Errorf("proxy-defaults: AccessLogs.Path: %w", err)
 			}
 			if o.file != nil {
 				o.file.Close()
 			}
-			o.file, o.path = file, a.Path
+			o.file, o.name = file, name
 		}
-		path, o.out = a.Path, o.file
-	case "stderr":
-		o.out = os.Stderr
-	default:
-		o.out = os.Stdout
+		o.out = o.file.Write
 	}
 	o.format = f
 	o.access.Off.Store(false)
 	return nil
 }
 
+func formatOf(a *catalog.AccessLogs) (*proxy.Format, error) {
+	switch {
+	case a.JSONFormat != "":
+		return proxy.NewJSON(a.JSONFormat)
+	case a.TextFormat != "":
+		return proxy.NewText(strings.TrimSuffix(a.TextFormat, "\n"))
+	}
+	return proxy.NewJSON(proxy.DefaultJSON)
+}
+
+func printed(f *os.File) func([]byte) error {
+	return func(line []byte) error {
+		_, err := f.Write(line)
+		return err
+	}
+}
+
+// Bounds of files of the access log: a new one is begun when one is full, and so many old ones are kept.
+const (
+	logsDir   = "logs"
+	logBytes  = 64 << 20
+	logsKept  = 3
+	logsDirAs = 0o750
+	logFileAs = 0o640
+)
+
 // open opens a file of the access log. Who writes config entries says the name, and not where: else they could have every
 // agent write to any file of its machine.
-func (o *observer) open(name string) (*os.File, error) {
+func (o *observer) open(name string) (*logFile, error) {
 	if o.dir == "" {
 		return nil, errors.New("the proxy has no directory: give the agent a data_dir, or set Type to stdout")
 	}
-	if name != filepath.Base(name) || name == "." || name == ".." {
-		return nil, fmt.Errorf("%.128q: want the name of a file, which is kept in %s", name, filepath.Join(o.dir, logsDir))
-	}
 	dir := filepath.Join(o.dir, logsDir)
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if name != filepath.Base(name) || name == "." || name == ".." {
+		return nil, fmt.Errorf("%.128q: want the name of a file, which is kept in %s", name, dir)
+	}
+	if err := os.MkdirAll(dir, logsDirAs); err != nil {
 		return nil, err
 	}
-	return os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	f, err := logging.OpenFile(logging.Rotation{Path: filepath.Join(dir, name), Bytes: logBytes, MaxFiles: logsKept, Mode: logFileAs})
+	if err != nil {
+		return nil, err
+	}
+	return &logFile{file: f}, nil
 }
 
-const logsDir = "logs"
+// logFile is a file that may be closed while a line is being written.
+type logFile struct {
+	mu   sync.Mutex
+	file *logging.File
+}
+
+// Write appends a line.
+func (f *logFile) Write(line []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.file.Write(line)
+}
+
+// Close closes the file. Lines that come later are lost.
+func (f *logFile) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.file.Close()
+}
 
 // traces takes up where spans go: a map with url, format ("otlp", which is the default, or "zipkin") and percent.
 func (o *observer) traces(from any) error {

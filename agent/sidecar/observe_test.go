@@ -5,6 +5,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +28,7 @@ func TestObservation(t *testing.T) {
 	defer collector.Close()
 	m := newMesh(t, nil)
 	at := testkit.FreePorts(t).HTTP
-	m.server.Put(t, "/v1/config", fmt.Sprintf(`{"Kind": "proxy-defaults", "Name": "global", "Config": {"protocol": "http",
+	m.server.Put(t, "/v1/config", fmt.Sprintf(`{"Kind": "proxy-defaults", "Name": "global", "AccessLogs": {"Enabled": true, "Type": "file", "Path": "access.json"}, "Config": {"protocol": "http",
 		"envoy_prometheus_bind_addr": "127.0.0.1:%d", "tracing": {"url": "%s", "format": "zipkin", "percent": 100}}}`, at, collector.URL))
 	inUse(t, m.server.Client, `"protocol":"http"`)
 	inUse(t, m.node.Client, `"protocol":"http"`)
@@ -41,8 +44,23 @@ func TestObservation(t *testing.T) {
 			t.Fatalf("not all spans came: %s", seen)
 		}
 	}
+	var line string
+	for begun := time.Now(); line == ""; runtime.Gosched() {
+		text, _ := os.ReadFile(filepath.Join(m.server.Data(), "proxy", "logs", "access.json"))
+		if line, _, _ = strings.Cut(string(text), "\n"); time.Since(begun) > patience {
+			t.Fatal("nothing is in the access log")
+		}
+	}
+	if !strings.Contains(line, `"method":"GET"`) || !strings.Contains(line, `"path":"/x"`) || !strings.Contains(line, `"response_code":200`) {
+		t.Errorf("the access log says %s", line)
+	}
 	body, r := once(fmt.Sprintf("http://127.0.0.1:%d/metrics", at))
 	if r == nil || !strings.Contains(body, "\ncuria_proxy_requests_total{listener=") && !strings.Contains(body, "curia_proxy_endpoints{listener=") {
 		t.Errorf("metrics are %.300q", body)
+	}
+	m.server.Put(t, "/v1/config", `{"Kind": "proxy-defaults", "Name": "global", "AccessLogs": {"Enabled": true, "Type": "file", "Path": "../x"}, "Config": {"protocol": "http"}}`)
+	inUse(t, m.server.Client, `"Path":"../x"`)
+	if _, err := os.Stat(filepath.Join(m.server.Data(), "proxy", "x")); err == nil {
+		t.Error("a config entry has had a file written where it wanted")
 	}
 }

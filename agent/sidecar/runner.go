@@ -16,6 +16,8 @@ import (
 type RunnerOptions struct {
 	// Dir is where the last snapshot is kept; empty keeps none.
 	Dir string
+	// Detached means that nobody reads what the process prints: what is to be printed goes to a file.
+	Detached bool
 	// Drain is how long connections may go on when the runner ends.
 	Drain time.Duration
 	Log   *slog.Logger
@@ -45,7 +47,7 @@ func NewRunner(o RunnerOptions) *Runner {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	watch := newObserver(o.Dir, o.Log)
+	watch := newObserver(o.Dir, o.Detached, o.Log)
 	p := proxy.New(proxy.Options{Log: o.Log, DrainTime: o.Drain, Access: watch.access, Tracer: watch.tracer})
 	watch.write = p.WriteMetrics
 	return &Runner{
