@@ -222,7 +222,9 @@ func TestSidecarsByRequest(t *testing.T) {
 		t.Error("the application is not told who is calling")
 	}
 	entry(`{"Kind": "service-intentions", "Name": "api", "Sources": [{"Name": "web", "Permissions": [{"Action": "deny", "HTTP": {"PathPrefix": "/admin"}}, {"Action": "allow", "HTTP": {"PathPrefix": "/"}}]}]}`)
-	inUse(t, m.node.Client, `"PathPrefix":"/admin"`)
+	m.node.Until(t, "/v1/agent/connect/proxy/config", func(r testkit.Reply) bool { // each sidecar learns it by itself
+		return strings.Count(r.Body, `"PathPrefix":"/admin"`) == 2
+	})
 	for path, want := range map[string]int{"/x": http.StatusOK, "/admin/x": http.StatusForbidden, "/x/..%2fadmin": http.StatusBadRequest} {
 		if _, r := once(m.url + path); r == nil || r.StatusCode != want {
 			t.Errorf("%s: %v, want status %d", path, r, want)
