@@ -160,15 +160,16 @@ func (r *Runner) Run(ctx context.Context) error {
 	return nil
 }
 
-// poll probes at each interval. The first run comes soon, at a random moment; the second anywhere within
-// the interval, so that checks which began together do not stay together.
+// poll probes at each interval. The first run comes soon, at a random moment. What is not up then may be in a moment, so
+// it is looked at again soon, ever more rarely. Then a run comes anywhere within the interval, so that checks which began
+// together do not stay together.
 func (r *Runner) poll(ctx context.Context) {
 	if given := time.Duration(r.def.Interval); given < r.interval {
 		r.deps.Log.Warn("health check interval raised to the least", "check", r.def.CheckID, "interval", given, "least", r.interval)
 	}
 	timer := time.NewTimer(rand.N(min(r.first, r.interval)))
 	defer timer.Stop()
-	spread := true
+	soon, spread := MinInterval, true
 	for {
 		select {
 		case <-ctx.Done():
@@ -183,7 +184,10 @@ func (r *Runner) poll(ctx context.Context) {
 			r.report(status, output)
 		}
 		wait := r.interval
-		if spread {
+		switch {
+		case spread && status == catalog.Critical && 2*soon < r.interval:
+			wait, soon = soon, 2*soon
+		case spread:
 			wait, spread = max(rand.N(r.interval), MinInterval), false
 		}
 		timer.Reset(wait)

@@ -378,3 +378,24 @@ func TestReap(t *testing.T) {
 		asked("b/b1 after 3m10s", "b/b1 after 3m40s")
 	})
 }
+
+// TestLateStart: what comes up a moment after it was registered need not wait for the next interval.
+func TestLateStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, rec := &network{down: true}, &recorder{}
+		s := check.NewSet(check.Deps{Reporter: rec, Dial: n.dial}, check.Policy{}, nil)
+		add(t, s, &catalog.AgentCheck{CheckID: "c", CheckDefinition: catalog.CheckDefinition{TCP: "there:1", Interval: catalog.Duration(time.Minute)}})
+		run(t, s)
+		pass(1200 * time.Millisecond)
+		n.set(false)
+		pass(2 * time.Second)
+		if got := statuses(rec.take()); got != "critical passing" {
+			t.Errorf("reports %q", got)
+		}
+		n.set(true)
+		pass(10 * time.Minute)
+		if got := n.count(); got > 2+1+10 {
+			t.Errorf("%d probes in ten minutes of an interval of one", got)
+		}
+	})
+}
