@@ -17,6 +17,11 @@ func (s *Stream) Send(f Fields, body []byte, whole, now bool) error {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if s.id != 0 && len(c.out) >= maxQueued {
+		if err := s.room(); err != nil {
+			return err
+		}
+	}
 	if err := s.sendable(); err != nil {
 		return err
 	}
@@ -45,6 +50,16 @@ func (s *Stream) Begun() bool {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	return s.id != 0
+}
+
+// room waits until there is room for a head.
+func (s *Stream) room() error {
+	for began := time.Now(); len(s.c.out) >= maxQueued && s.sendable() == nil; {
+		if err := s.waitOut(began, false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // HeadOnly says that the response has no body, whatever its head says.
@@ -134,7 +149,7 @@ func (s *Stream) data(b []byte, last bool) error {
 			if began.IsZero() {
 				began = time.Now()
 			}
-			if err := s.waitOut(began); err != nil {
+			if err := s.waitOut(began, true); err != nil {
 				return err
 			}
 			continue
@@ -153,8 +168,8 @@ func (s *Stream) data(b []byte, last bool) error {
 	return nil
 }
 
-// waitOut waits until the windows or the connection may have room. The lock is let go.
-func (s *Stream) waitOut(began time.Time) error {
+// waitOut waits until the connection may have room, and for data the windows. The lock is let go.
+func (s *Stream) waitOut(began time.Time, data bool) error {
 	c := s.c
 	by := began.Add(c.o.Patience)
 	if s.patient {
@@ -167,7 +182,7 @@ func (s *Stream) waitOut(began time.Time) error {
 	c.waiting++
 	c.clock()
 	c.flush()
-	if len(c.out) < maxQueued && s.window > 0 && c.window > 0 || s.err != nil || c.err != nil || s.stop[1] {
+	if len(c.out) < maxQueued && (!data || s.window > 0 && c.window > 0) || s.err != nil || c.err != nil || s.stop[1] {
 		s.sends = false
 		c.waiting--
 		return nil

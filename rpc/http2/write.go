@@ -8,7 +8,7 @@ import (
 // Sizes in bytes.
 const (
 	maxQueued  = 256 << 10              // frames with data wait while there is more to write than this
-	maxControl = 1 << 20                // who lets as much come together is not read from any more
+	maxControl = 16 << 20               // who lets as much come together, where only answers to frames can, is not read from any more
 	maxRoom    = 64 << 10               // how much memory is kept for heads
 	maxOut     = 512 << 10              // and for what is written next
 	maxData    = minFrame - frameHeader // in a frame, so that one fits into a record of TLS
