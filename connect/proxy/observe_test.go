@@ -275,3 +275,31 @@ func TestTraces(t *testing.T) {
 		t.Errorf("%v, %d failed", err, tracer.Failed.Load())
 	}
 }
+
+// The access log tells the versions of HTTP apart.
+func TestAccessLogProtocol(t *testing.T) {
+	protocols := make(chan string, 10)
+	log := proxy.NewAccessLog(10, func(r *proxy.Record) { protocols <- r.Protocol })
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- log.Run(ctx) }() // ends with the test
+	defer func() { stop(); <-ended }()
+	app := answering(t, echo)
+	p := run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{direct(target("app", app.addr))}}, proxy.Options{Access: log})
+	addr := p.Addr("l").String()
+	h2 := &http.Transport{Protocols: new(http.Protocols)}
+	h2.Protocols.SetUnencryptedHTTP2(true)
+	defer h2.CloseIdleConnections()
+	r, err := (&http.Client{Transport: h2}).Get("http://" + addr + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body.Close()
+	ask(t, addr, "GET / HTTP/1.0\r\n\r\n")
+	ask(t, addr, get)
+	for _, want := range []string{"HTTP/2", "HTTP/1.0", "HTTP/1.1"} {
+		if got := <-protocols; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
