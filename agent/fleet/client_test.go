@@ -72,3 +72,29 @@ func TestAgentIsToldToLeave(t *testing.T) {
 	}
 	s.Until(t, "/v1/catalog/nodes", func(r testkit.Reply) bool { return !strings.Contains(r.Body, `"Node":"c1"`) })
 }
+
+// TestRPCRate: a client agent asks the servers no more than limits.rpc_rate lets it, and says so; a reload ends that.
+func TestRPCRate(t *testing.T) {
+	n := testkit.New(t, nil)
+	n.Start(t)
+	c := n.Join(t, "c1", testkit.Settings{"limits": testkit.Settings{"rpc_rate": 0.01, "rpc_max_burst": 100}})
+	a := c.Start(t)
+	refused := testkit.Reply{}
+	for range 101 {
+		if r := c.Do(t, "GET", "/v1/kv/none", ""); r.Status != 404 {
+			refused = r
+			break
+		}
+	}
+	if refused.Status != 429 || !strings.Contains(refused.Body, "limits.rpc_rate") {
+		t.Fatalf("status %d: %s", refused.Status, refused.Body)
+	}
+	if got := c.Get(t, "/v1/agent/metrics").Body; !strings.Contains(got, "client.rpc.exceeded") {
+		t.Error("it is not counted")
+	}
+	c.Configure(t, testkit.Settings{"limits": nil})
+	a.Reload(t)
+	for range 200 {
+		c.Do(t, "GET", "/v1/kv/none", "").Want(t, 404)
+	}
+}
