@@ -57,6 +57,9 @@ func TestKeyringRotate(t *testing.T) {
 	if list := keyring(); code != 0 || !strings.Contains(out, "c2") || strings.Contains(list, key) || strings.Count(list, "[3/3]") != 1 {
 		t.Fatalf("exit code %d: %s\n%s", code, out, list)
 	}
+	if _, wan, _ := strings.Cut(keyring(), "WAN:"); !strings.Contains(wan, "[1/1]") {
+		t.Errorf("the ring of the servers among datacenters: %s", wan)
+	}
 	back := c2.Start(t)
 	n.Until(t, "/v1/health/node/c2", func(r testkit.Reply) bool { return !strings.Contains(r.Body, `"critical"`) })
 	if list := keyring(); strings.Count(list, "[4/4]") != 1 || !strings.Contains(back.Log.String(), "have been rotated while this agent was away") {
