@@ -56,8 +56,9 @@ func (s *Service) Blank(m *catalog.AuthMethod) (*Subject, error) {
 			blank = account("", "", "")
 		}
 	case catalog.AuthAWS:
-		if _, err = readAWS(m); err == nil {
-			blank = entity("", "", "")
+		var c *awsConfig
+		if c, err = readAWS(m); err == nil {
+			blank = c.subject(&entity{})
 		}
 	default:
 		err = catalog.Errorf(catalog.Invalid, "unknown type %q", m.Type)

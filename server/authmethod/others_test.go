@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/filter"
 	"github.com/curia-mesh/curia/server/authmethod"
 )
 
@@ -106,5 +107,82 @@ func TestAWS(t *testing.T) {
 		if err := service.Check(aws(bound, "")); catalog.CodeOf(err) != catalog.Invalid {
 			t.Errorf("bound %q: %v", bound, err)
 		}
+	}
+}
+
+// TestAWSDetails: with EnableIAMEntityDetails IAM is asked about the entity that has signed, by a request that it has signed
+// too, and tells its path and tags. A request about another entity, one that is not signed with the first, and an answer
+// about somebody else are refused.
+func TestAWSDetails(t *testing.T) {
+	const identity = "Version=2011-06-15&Action=GetCallerIdentity" // in an order of the signer's own
+	about := "AROA"
+	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if body, _ := io.ReadAll(r.Body); string(body) != identity || r.Header.Get("X-Consul-IAM-GetEntity-Body") == "" {
+			t.Errorf("STS is asked %q with %v", body, r.Header)
+		}
+		fmt.Fprint(w, `<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:sts::123:assumed-role/web/session</Arn><UserId>AROA:session</UserId><Account>123</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`)
+	}))
+	defer sts.Close()
+	iam := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if body, _ := io.ReadAll(r.Body); string(body) != "Action=GetRole&RoleName=web&Version=2010-05-08" || r.Header.Get("Authorization") != "inner" || r.Header.Get("X-Odd") != "" {
+			t.Errorf("IAM is asked %q with %v", body, r.Header)
+		}
+		fmt.Fprintf(w, `<GetRoleResponse><GetRoleResult><Role><Path>/team/</Path><Arn>arn:aws:iam::123:role/team/web</Arn><RoleName>web</RoleName><RoleId>%s</RoleId>
+			<Tags><member><Key>team</Key><Value>ops</Value></member><member><Key>other</Key><Value>x</Value></member></Tags></Role></GetRoleResult></GetRoleResponse>`, about)
+	}))
+	defer iam.Close()
+	service := authmethod.New()
+	aws := func(bound string) *catalog.AuthMethod {
+		return method(catalog.AuthAWS, map[string]any{
+			"BoundIAMPrincipalARNs": []string{bound}, "STSEndpoint": sts.URL, "IAMEndpoint": iam.URL, "EnableIAMEntityDetails": true, "IAMEntityTags": []string{"team", "none"},
+		})
+	}
+	const all = "host;x-consul-iam-getentity-body;x-consul-iam-getentity-headers;x-consul-iam-getentity-method;x-consul-iam-getentity-url"
+	bearer := func(signed, method, body string) string {
+		b64 := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+		headers, _ := json.Marshal(map[string][]string{
+			"Authorization": {"AWS4 SignedHeaders=" + signed + ", Signature=x"}, "X-Consul-IAM-GetEntity-Method": {method}, "X-Consul-IAM-GetEntity-URL": {"https://evil/"},
+			"X-Consul-IAM-GetEntity-Headers": {`{"Authorization":["inner"],"X-Odd":["x"]}`}, "X-Consul-IAM-GetEntity-Body": {body},
+		})
+		text, _ := json.Marshal(map[string]string{"iam_http_request_method": "POST", "iam_request_url": b64("https://evil/"), "iam_request_body": b64(identity), "iam_request_headers": b64(string(headers))})
+		return string(text)
+	}
+	const role = "Action=GetRole&RoleName=web&Version=2010-05-08"
+	good := bearer(all, "POST", role)
+	m := aws("arn:aws:iam::123:role/team/*")
+	who, err := service.Login(t.Context(), m, good)
+	if err != nil || fmt.Sprint(who.Variables) != "map[account_id:123 entity_id:AROA entity_name:web entity_path:/team/ entity_tags.none: entity_tags.team:ops]" {
+		t.Fatal(who, err)
+	}
+	blank, err := service.Blank(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for selector, want := range map[string]bool{`entity_tags.team == "ops" and entity_path == "/team/"`: true, `entity_tags.none == "x"`: false} {
+		keep, err := filter.Compile(selector)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := keep.Accepts(who.Fields); err != nil || got != want {
+			t.Errorf("%s: %v, %v", selector, got, err)
+		}
+		if _, err := keep.Accepts(blank.Fields); err != nil {
+			t.Errorf("%s: %v", selector, err)
+		}
+	}
+	f := func(says string, m *catalog.AuthMethod, bearer string) {
+		t.Helper()
+		who, err := service.Login(t.Context(), m, bearer)
+		refused(t, who, err, says)
+	}
+	f("not among", aws("arn:aws:iam::123:role/web"), good) // it is the one without the path
+	f("another one", m, bearer(all, "POST", "Action=GetRole&RoleName=db&Version=2010-05-08"))
+	f("another one", m, bearer(all, "POST", "Action=DeleteRole&RoleName=web&Version=2010-05-08"))
+	f("another one", m, bearer(all, "GET", role))
+	f("no signed request about its entity", m, bearer("host", "POST", role))
+	about = "AROB"
+	f("another entity", m, good)
+	if err := service.Check(method(catalog.AuthAWS, map[string]any{"BoundIAMPrincipalARNs": []string{"arn:aws:iam::123:role/web"}, "IAMEntityTags": []string{"team"}})); catalog.CodeOf(err) != catalog.Invalid {
+		t.Error(err)
 	}
 }
