@@ -83,7 +83,7 @@ func (a *Agent) enrolled(ctx context.Context, cfg *config.Config) (*config.Confi
 		}
 	}
 	a.log.Info("asking the servers for this agent's certificate", "servers", strings.Join(a.own.asker.Servers(), ", "))
-	if kept, err = a.own.asker.First(ctx); err != nil {
+	if kept, err = a.ask(ctx, kept); err != nil {
 		return nil, errors.Join(context.Cause(ctx), err)
 	}
 	if err := kept.Write(a.own.path); err != nil {
@@ -101,6 +101,20 @@ func (a *Agent) enrolled(ctx context.Context, cfg *config.Config) (*config.Confi
 	a.show(pair)
 	a.log.Info("the servers have given this agent its certificate", "until", pair.Leaf.NotAfter)
 	return cfg, nil
+}
+
+// ask has a certificate from the servers. Who has had settings before has a token, which is tried first: the JWT may have
+// ended long ago.
+func (a *Agent) ask(ctx context.Context, before *enroll.Kept) (*enroll.Kept, error) {
+	if before != nil && before.Settings != nil {
+		got, err := a.own.asker.Ask(ctx, false)
+		if err == nil {
+			got.Settings = before.Settings
+			return got, nil
+		}
+		a.log.Warn("the servers renew no certificate by the token of this agent; showing them the JWT", "err", err)
+	}
+	return a.own.asker.First(ctx)
 }
 
 // settle takes up settings from the servers, for this load of the configuration and those that follow.

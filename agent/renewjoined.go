@@ -80,7 +80,7 @@ func (a *Agent) supersedes(chain []*x509.Certificate, before *x509.Certificate) 
 	case chain[0].Subject.CommonName != before.Subject.CommonName:
 		return fmt.Errorf("it is of %q, not of %q", chain[0].Subject.CommonName, before.Subject.CommonName)
 	case !chain[0].NotAfter.After(before.NotAfter) || time.Now().After(chain[0].NotAfter):
-		return errors.New("it ends no later")
+		return errors.New("it ends no later: the CA is about to end itself")
 	}
 	return a.peers.Believed(chain)
 }

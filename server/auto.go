@@ -122,7 +122,7 @@ func (s *operator) registerAuto() {
 	addLeader(s.Server, api.AutoConfigure, "the JWT is what lets in", func(ctx context.Context, req *api.AutoRequest) (*api.AutoReply, error) {
 		rep, err := s.configureAgent(ctx, logins, req)
 		if err != nil {
-			s.log.Warn("an agent was refused its settings", "node", fmt.Sprintf("%.128q", req.Node), "err", err)
+			s.refused.warn(s.log, "an agent was refused its settings", "node", fmt.Sprintf("%.128q", req.Node), "err", err)
 			return nil, err
 		}
 		s.log.Info("an agent has its settings from here", "node", req.Node)

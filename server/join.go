@@ -178,7 +178,7 @@ func (s *operator) redeemJoin(ctx context.Context, req *api.JoinRequest) (*api.J
 	}
 	token, _, err := api.JoinTake.Call(ctx, s.registry.Duties(), rpc.Header{}, &api.JoinSpend{ID: req.ID, Hash: catalog.HashJoinSecret(req.Secret.Reveal()), Now: time.Now()})
 	if err != nil {
-		s.log.Warn("a join was refused", "node", req.Node, "id", req.ID, "err", err)
+		s.refused.warn(s.log, "a join was refused", "node", req.Node, "id", req.ID, "err", err)
 		return nil, err
 	}
 	cert, err := joins.Certify(token.Role, s.cfg.Datacenter, key)

@@ -130,6 +130,7 @@ type Server struct {
 	port       net.Listener
 	listener   *rpc.Listener
 	pool       *rpc.Pool
+	refused    rarely // strangers that asked to be let in
 	sessions   *sessionTimers
 	custody    *ca.Custody
 	roster     *roster
