@@ -87,10 +87,11 @@ func TestAutoEncrypt(t *testing.T) {
 	ca := testkit.NewAuthority(t)
 	n := securedServer(t, ca, testkit.Settings{"auto_encrypt": testkit.Settings{"allow_tls": true}})
 	s := n.Spawn(t)
-	trusting := testkit.Settings{"internal_rpc": testkit.Settings{"ca_file": ca.File, "verify_server_hostname": true}}
+	trusting := testkit.Settings{"internal_rpc": testkit.Settings{"ca_file": ca.File, "verify_server_hostname": true}, "https": testkit.Settings{"use_auto_cert": true}}
+	https := testkit.FreePorts(t).HTTP
 	client := func(name, token string, auto testkit.Settings) *testkit.Node {
 		return n.Join(t, name, testkit.Settings{
-			"tls": trusting, "auto_encrypt": auto, "ports": testkit.Settings{"serf_wan": -1, "server": n.Server}, "connect": testkit.Settings{"test_ca_leaf_root_change_spread": "1ms"},
+			"tls": trusting, "auto_encrypt": auto, "ports": testkit.Settings{"serf_wan": -1, "server": n.Server, "https": https}, "connect": testkit.Settings{"test_ca_leaf_root_change_spread": "1ms"},
 			"acl": testkit.Settings{"enabled": true, "default_policy": "deny", "tokens": testkit.Settings{"agent": token}},
 		})
 	}
@@ -102,6 +103,20 @@ func TestAutoEncrypt(t *testing.T) {
 		t.Errorf("the certificate is for %v, %v, %v", first.URIs, first.DNSNames, first.IPAddresses)
 	}
 	c.Do(t, http.MethodPut, "/v1/kv/k", "v", "X-Consul-Token", boss).Want(t, http.StatusOK)
+	shows := func(cert *x509.Certificate) {
+		t.Helper()
+		roots := x509.NewCertPool()
+		roots.AddCert(root(t, n))
+		conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", https), &tls.Config{RootCAs: roots, ServerName: "localhost"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if !conn.ConnectionState().PeerCertificates[0].Equal(cert) {
+			t.Error("HTTPS shows another certificate than the agent has")
+		}
+	}
+	shows(first)
 
 	// The server and the agent are started anew, the agent first.
 	p.Kill(t)
@@ -120,6 +135,7 @@ func TestAutoEncrypt(t *testing.T) {
 	if second.CheckSignatureFrom(root(t, n)) != nil || second.SerialNumber.Cmp(first.SerialNumber) == 0 {
 		t.Error("the certificate is not of the present root")
 	}
+	shows(second)
 	c.Do(t, http.MethodGet, "/v1/kv/k?raw", "", "X-Consul-Token", boss).Want(t, http.StatusOK)
 
 	refused := func(name, token string, auto testkit.Settings, why string) {
@@ -265,6 +281,29 @@ func TestAutoConfig(t *testing.T) {
 	p.Kill(t)
 	p = c.Spawn(t)
 	works()
+
+	// It was away until its certificate had ended: its token gets it another one.
+	p.Kill(t)
+	pair, err := kept.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := *pair.Leaf
+	over.NotBefore, over.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
+	der, err = x509.CreateCertificate(rand.Reader, &over, &over, pair.Leaf.PublicKey, pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := *kept
+	ended.Certificate = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	if err := ended.Write(filepath.Join(c.Data(), "enrolled.json")); err != nil {
+		t.Fatal(err)
+	}
+	p = c.Spawn(t)
+	works()
+	if now := keptBy(t, c); !leafOf(t, now).NotAfter.After(time.Now()) || now.Settings == nil {
+		t.Error("it is there with a certificate that has ended, or without settings")
+	}
 
 	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
