@@ -47,8 +47,11 @@ func (a *Agent) openMesh(cfg *config.Config) error {
 	log := logging.Named(a.log, "proxy")
 	dir, before := "", (*sidecar.Snapshot)(nil)
 	if !cfg.Dev && cfg.DataDir != "" {
-		dir = filepath.Join(cfg.DataDir, "proxy")
-		var err error
+		data, err := filepath.Abs(cfg.DataDir) // the process has another working directory
+		if err != nil {
+			return err
+		}
+		dir = filepath.Join(data, "proxy")
 		if before, err = sidecar.Load(dir); err != nil {
 			log.Warn("what the sidecars knew before cannot be used", "err", err)
 		}

@@ -99,7 +99,7 @@ func TestProcessOutlives(t *testing.T) {
 
 // A proxy that crashes is started again by its agent, which goes on; the last sidecar that goes ends it.
 func TestProcessCrashes(t *testing.T) {
-	n := testkit.New(t, nil)
+	n := testkit.New(t, testkit.Settings{"data_dir": "data"}) // below where the agent was started
 	p := n.Spawn(t)
 	ports := testkit.FreePorts(t)
 	p.Put(t, "/v1/agent/service/register", meshed("web", app(t, "web"), ports.HTTP, nil))
