@@ -95,7 +95,7 @@ func (o *proxyOptions) run(ctx context.Context, c *call, level slog.Level) error
 	m := sidecar.NewManager(sidecar.Deps{
 		Local: registered, Node: self.Config.NodeName, Source: func(string) sidecar.Source { return source }, Log: log,
 	}, nil)
-	r := sidecar.NewRunner(sidecar.RunnerOptions{Drain: ownDrain, Log: log})
+	r := sidecar.NewRunner(sidecar.RunnerOptions{Alone: true, Drain: ownDrain, Log: log})
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return m.Run(ctx) })
 	all.Go(func() error { return r.Run(ctx) })

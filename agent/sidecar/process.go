@@ -55,7 +55,7 @@ func SocketFits(dir string) bool { return len(filepath.Join(dir, socketFile)) <=
 func RunProcess(ctx context.Context, o ProcessOptions) error {
 	p := &process{ProcessOptions: o, lines: newLines(), pid: os.Getpid(), started: time.Now(), ended: make(chan struct{})}
 	log := slog.New(slog.NewJSONHandler(p.lines, &slog.HandlerOptions{Level: o.Level}))
-	p.runner = NewRunner(RunnerOptions{Dir: o.Dir, Detached: true, Drain: processDrain, Log: log})
+	p.runner = NewRunner(RunnerOptions{Dir: o.Dir, Detached: true, Alone: true, Drain: processDrain, Log: log})
 	socket, err := listenAdmin(o.Dir)
 	if err != nil {
 		return err

@@ -18,6 +18,8 @@ type RunnerOptions struct {
 	Dir string
 	// Detached means that nobody reads what the process prints: what is to be printed goes to a file.
 	Detached bool
+	// Alone is whether the process does nothing else: see proxy.Alone.
+	Alone bool
 	// Drain is how long connections may go on when the runner ends.
 	Drain time.Duration
 	Log   *slog.Logger
@@ -46,6 +48,9 @@ type Runner struct {
 func NewRunner(o RunnerOptions) *Runner {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Alone {
+		proxy.Alone()
 	}
 	watch := newObserver(o.Dir, o.Detached, o.Log)
 	p := proxy.New(proxy.Options{Log: o.Log, DrainTime: o.Drain, Access: watch.access, Tracer: watch.tracer})

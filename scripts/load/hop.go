@@ -78,6 +78,7 @@ func hop(file string) error {
 			return err
 		}
 	}
+	proxy.Alone()
 	p := proxy.New(proxy.Options{DrainTime: time.Second})
 	if err := p.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{l}}); err != nil {
 		return err
