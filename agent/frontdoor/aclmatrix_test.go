@@ -11,9 +11,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/curia-mesh/curia/agent/httpapi"
 	"github.com/curia-mesh/curia/agent/testkit"
+	"github.com/curia-mesh/curia/catalog/state"
 )
 
 const bossToken = "5f3c2a10-0000-4000-8000-00000000feed"
@@ -308,6 +310,24 @@ func (m *matrix) token(rules string) string {
 	return made.SecretID
 }
 
+// expired returns the secret of a token of management whose time is over. Tokens live for a minute at least: its time is
+// ended in the store, where the leader removes it when it looks next.
+func (m *matrix) expired() string {
+	made := struct{ AccessorID, SecretID string }{}
+	m.put("/v1/acl/token", `{"Policies":[{"Name":"global-management"}],"ExpirationTTL":"1h"}`).JSON(m.t, &made)
+	_, index := state.Tokens(m.Store().Read(), nil)
+	tx := m.Store().Write(index)
+	token, _ := state.Token(tx, nil, made.AccessorID)
+	over := *token
+	past := time.Now().Add(-time.Second)
+	over.ExpirationTime = &past
+	if _, err := state.PutToken(tx, &over); err != nil {
+		m.t.Fatal(err)
+	}
+	tx.Commit()
+	return made.SecretID
+}
+
 // grant is the access to each resource; intentions are those of all services.
 type grant map[string]string
 
@@ -369,7 +389,7 @@ func allBut(resource string) grant {
 }
 
 // TestACLMatrix (A28): what each method of each route needs is what the table of routes says: no more and no less. Each
-// is asked without a token, with the anonymous one, with one that is deleted, with every right but one, with read where
+// is asked without a token, with the anonymous one, with one that is deleted and one that has expired, with every right but one, with read where
 // write is needed, with the right to other things, with exactly what is needed, and by management. Rows and rights come
 // from the table; a route without a probe fails.
 func TestACLMatrix(t *testing.T) {
@@ -431,6 +451,7 @@ func TestACLMatrix(t *testing.T) {
 	accessor := struct{ AccessorID string }{}
 	m.Do(t, http.MethodGet, "/v1/acl/token/self", "", "X-Consul-Token", deleted).JSON(t, &accessor)
 	m.boss(http.MethodDelete, "/v1/acl/token/"+accessor.AccessorID, "").Want(t, http.StatusOK)
+	expired := m.expired()
 	asked := 0
 	for _, r := range rows {
 		rights := needed(r.rights)
@@ -468,8 +489,10 @@ func TestACLMatrix(t *testing.T) {
 			got[who] = ask(token)
 		}
 		if len(rights) > 0 || !strings.HasPrefix(r.path, "/v1/") {
-			if gone := ask(deleted); gone.Status != http.StatusForbidden {
-				t.Errorf("%s with a deleted token: status %d: %.200s", what, gone.Status, gone.Body)
+			for which, secret := range map[string]string{"a deleted": deleted, "an expired": expired} {
+				if gone := ask(secret); gone.Status != http.StatusForbidden {
+					t.Errorf("%s with %s token: status %d: %.200s", what, which, gone.Status, gone.Body)
+				}
 			}
 		}
 		if r.never {

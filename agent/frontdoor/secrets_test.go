@@ -201,3 +201,67 @@ func unpack(t testing.TB, archive string) map[string]string {
 		files[h.Name] = content.String()
 	}
 }
+
+// TestA36_SecretsOfACLs: at trace level, with tokens checked, what is made, shown and refused of secrets is in no log of a
+// server: secrets of tokens, what people log in with, what auth methods and the CA's providers know, keys of gossip, and
+// tokens to join. Answers to who may not see them have none either.
+func TestA36_SecretsOfACLs(t *testing.T) {
+	const canary = "c4na2y"
+	secret := func(where string) string { return canary + "-" + where }
+	ca := testkit.NewAuthority(t)
+	key := gossipKey(canary + "-file")
+	tls := ca.TLS(ca.Issue(t, nil, "server.dc1.consul"))
+	n := testkit.New(t, testkit.Settings{
+		"log_level": "trace", "enable_debug": true, "encrypt": key, "tls": tls, "join": testkit.Settings{"ca_file": ca.File, "ca_key_file": ca.KeyFile},
+		"acl": testkit.Settings{"enabled": true, "default_policy": "deny", "tokens": testkit.Settings{"initial_management": bossToken, "agent": bossToken}},
+	})
+	p := n.Spawn(t)
+	hidden := []string{canary, key, bossToken}
+	var denied strings.Builder // what those got who may not
+	boss := func(method, path, body string) testkit.Reply {
+		t.Helper()
+		fmt.Fprintln(&denied, p.Do(t, method, path, body).Body)
+		fmt.Fprintln(&denied, p.Do(t, method, path, body, "X-Consul-Token", secret("none")).Body)
+		return p.Do(t, method, path, body, "X-Consul-Token", bossToken)
+	}
+	made := struct{ SecretID, AccessorID string }{}
+	boss("PUT", "/v1/acl/token", `{"NodeIdentities":[{"NodeName":"n1","Datacenter":"dc1"}]}`).Want(t, http.StatusOK).JSON(t, &made)
+	hidden = append(hidden, made.SecretID)
+	p.Do(t, "GET", "/v1/acl/token/self", "", "X-Consul-Token", made.SecretID).Want(t, http.StatusOK)
+	fmt.Fprintln(&denied, p.Do(t, "PUT", "/v1/kv/x", "", "X-Consul-Token", made.SecretID).Want(t, http.StatusForbidden).Body)
+	boss("PUT", "/v1/acl/token/"+made.AccessorID, `{"Description":"changed"}`).Want(t, http.StatusOK)
+	boss("PUT", "/v1/acl/token", `{"SecretID":"`+secret("chosen")+`"}`)
+	joins := struct{ Text string }{}
+	boss("PUT", "/v1/operator/join-token", `{"Role":"client","Uses":1,"TTL":"1h"}`).Want(t, http.StatusOK).JSON(t, &joins)
+	hidden = append(hidden, joins.Text)
+	for _, body := range []string{
+		`{"Name":"web","Type":"oidc","Config":{"OIDCDiscoveryURL":"http://127.0.0.1:1","OIDCClientID":"id","OIDCClientSecret":"` + secret("oidc") + `","AllowedRedirectURIs":["http://127.0.0.1:1/"]}}`,
+		`{"Name":"pods","Type":"kubernetes","Config":{"Host":"https://127.0.0.1:1","CACert":"x","ServiceAccountJWT":"` + secret("account") + `"}}`,
+		`{"Name":"ci","Type":"jwt","Config":{"JWKSURL":"http://127.0.0.1:1/keys"}}`,
+	} {
+		boss("PUT", "/v1/acl/auth-method", body)
+	}
+	for _, method := range []string{"ci", "pods", "web", "none"} {
+		fmt.Fprintln(&denied, p.Do(t, "POST", "/v1/acl/login", `{"AuthMethod":"`+method+`","BearerToken":"`+secret("bearer")+`"}`).Body)
+		fmt.Fprintln(&denied, p.Do(t, "POST", "/v1/acl/oidc/callback", `{"AuthMethod":"`+method+`","State":"`+secret("state")+`","Code":"`+secret("code")+`"}`).Body)
+	}
+	fmt.Fprintln(&denied, p.Do(t, "PUT", "/v1/acl/bootstrap", `{"BootstrapSecret":"`+secret("bootstrap")+`"}`).Body)
+	boss("PUT", "/v1/connect/ca/configuration", `{"Provider":"vault","Config":{"Address":"http://127.0.0.1:1","Token":"`+secret("vault")+`","RootPKIPath":"r","IntermediatePKIPath":"i"}}`)
+	boss("PUT", "/v1/connect/ca/configuration", `{"Provider":"consul","Config":{"PrivateKey":"`+secret("private")+`"}}`)
+	next := gossipKey(canary + "-next")
+	for _, method := range []string{"POST", "PUT", "DELETE"} {
+		boss(method, "/v1/operator/keyring", `{"Key":"`+next+`"}`)
+	}
+	hidden = append(hidden, next)
+	boss("PUT", "/v1/agent/token/default", `{"Token":"`+secret("set")+`"}`).Want(t, http.StatusOK)
+	p.Do(t, "GET", "/v1/agent/self", "", "X-Consul-Token", bossToken).Want(t, http.StatusOK)
+	p.Signal(t, os.Interrupt)
+	p.Exit(t)
+	for what, text := range map[string]string{"log": p.Log.String(), "answers to who may not": denied.String()} {
+		for _, s := range hidden {
+			if at := strings.Index(text, s); at >= 0 {
+				t.Errorf("a secret in the %s: …%s…", what, text[max(0, at-200):min(len(text), at+60)])
+			}
+		}
+	}
+}
