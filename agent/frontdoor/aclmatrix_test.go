@@ -44,6 +44,7 @@ var probes = map[string][]probe{
 	"PUT /v1/connect/ca/configuration":                        {{path: "/v1/connect/ca/configuration", body: `{"Provider":"absent"}`}},
 	"GET /v1/agent/connect/ca/roots":                          {{path: "/v1/agent/connect/ca/roots"}},
 	"GET /v1/agent/connect/ca/leaf/{service...}":              {{path: "/v1/agent/connect/ca/leaf/web", alike: true}},
+	"GET /v1/agent/connect/proxy/{view}":                      {{path: "/v1/agent/connect/proxy/status"}, {path: "/v1/agent/connect/proxy/config"}},
 	"POST /v1/agent/connect/authorize":                        {{path: "/v1/agent/connect/authorize", body: `{"Target":"web","ClientCertURI":"spiffe://11111111-2222-3333-4444-555555555555.consul/ns/default/dc/dc1/svc/db","ClientCertSerial":"x"}`}},
 	"GET /v1/agent/self":                                      {{path: "/v1/agent/self", alike: true}},
 	"GET /v1/agent/host":                                      {{path: "/v1/agent/host", alike: true}},
