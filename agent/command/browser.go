@@ -23,6 +23,8 @@ const (
 	callbackPath = "/oidc/callback"
 	// browserTime is how long somebody may take to log in: then the servers have forgotten that it was begun.
 	browserTime = 10 * time.Minute
+	// answerTime bounds the wait for the browser to read what came of it.
+	answerTime = 5 * time.Second
 )
 
 // browserLogin logs in with a browser on this machine: the provider sends it back to listen, which is on loopback, so that
@@ -50,18 +52,19 @@ func browserLogin(ctx context.Context, c *call, method, listen string, meta map[
 	defer server.Close()
 	c.note("Log in with the browser that opens, or open it at:\n\n    %s\n", to)
 	openBrowser(to.String())
+	var token *catalog.Token
 	select {
 	case code := <-back.codes:
-		token, err := c.api.ACL().OIDCCallback(ctx, &client.OIDCRequest{AuthMethod: method, ClientNonce: req.ClientNonce, State: back.state, Code: code}, c.q)
+		token, err = c.api.ACL().OIDCCallback(ctx, &client.OIDCRequest{AuthMethod: method, ClientNonce: req.ClientNonce, State: back.state, Code: code}, c.q)
 		back.outcome <- err
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		return token, errors.Join(err, server.Shutdown(late)) // the browser has its answer
-	case err := <-back.outcome:
-		return nil, err
+	case err = <-back.outcome:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	late, done := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
+	defer done()
+	server.Shutdown(late) // which waits until the browser has its answer; without one the login counts too
+	return token, err
 }
 
 // listenLoopback listens on an address that only this machine reaches.
