@@ -41,9 +41,6 @@ type mesh struct {
 const ownDrain = 5 * time.Second
 
 func (a *Agent) openMesh(cfg *config.Config) error {
-	if !cfg.Connect.Enabled || cfg.Connect.Proxy == "none" {
-		return nil
-	}
 	log := logging.Named(a.log, "proxy")
 	dir, before := "", (*sidecar.Snapshot)(nil)
 	if !cfg.Dev && cfg.DataDir != "" {
@@ -52,6 +49,15 @@ func (a *Agent) openMesh(cfg *config.Config) error {
 			return err
 		}
 		dir = filepath.Join(data, "proxy")
+	}
+	if dir != "" && (!cfg.Connect.Enabled || cfg.Connect.Proxy != "process") {
+		endProxy(dir) // that an agent has left there with other settings
+	}
+	if !cfg.Connect.Enabled || cfg.Connect.Proxy == "none" {
+		return nil
+	}
+	if dir != "" {
+		var err error
 		if before, err = sidecar.Load(dir); err != nil {
 			log.Warn("what the sidecars knew before cannot be used", "err", err)
 		}
@@ -86,6 +92,18 @@ func (a *Agent) openMesh(cfg *config.Config) error {
 	return nil
 }
 
+// endProxy ends the process that runs sidecars, if there is one.
+func endProxy(dir string) {
+	left := &sidecar.Child{Dir: dir}
+	left.Open()
+	ctx, cancel := context.WithTimeout(context.Background(), endTime)
+	defer cancel()
+	left.End(ctx)
+}
+
+// endTime is how long a process may take to hear that it is to end.
+const endTime = 5 * time.Second
+
 // proxy is what the API shows of the mesh; nil when others run the sidecars.
 func (a *Agent) proxy() httpapi.Proxy {
 	if a.mesh == nil {
@@ -102,6 +120,7 @@ func (m *mesh) Show(ctx context.Context, view string, index uint64, wait time.Du
 			s.Wanted = wanted.Version
 		}
 		s.Synced = s.Wanted == s.Version || !m.manager.Wanted()
+		s.Waiting = m.manager.Waiting()
 	}
 	return shown, index, err
 }
@@ -130,7 +149,9 @@ func (m *mesh) run(ctx context.Context) error {
 		all.Go(func() error { return m.child.Run(ctx, m.manager) })
 		err := all.Wait()
 		if isClosed(m.left) {
-			m.child.End(ctx)
+			late, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+			defer cancel()
+			m.child.End(late)
 		}
 		return err
 	}

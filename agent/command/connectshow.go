@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,6 +58,9 @@ func proxyStatus(c *call, s *sidecar.Status) {
 	}
 	c.say("Proxy     %s", where)
 	c.say("Snapshot  version %d, %s", s.Version, state)
+	for _, id := range slices.Sorted(maps.Keys(s.Waiting)) {
+		c.say("Waiting   %s for %s", clean(id), clean(strings.Join(s.Waiting[id], "; ")))
+	}
 	if len(s.Sidecars) > 0 {
 		rows := [][]string{{"Sidecar", "Service", "Certificate until"}}
 		for _, side := range s.Sidecars {

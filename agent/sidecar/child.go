@@ -197,8 +197,7 @@ func (c *Child) setUp(up bool) {
 
 // End tells the process, if there is one, to take no more connections and to end when those it has have.
 func (c *Child) End(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putTime)
-	defer cancel()
+	defer c.client.CloseIdleConnections()
 	if r, err := c.do(ctx, http.MethodPost, "end", nil); err == nil {
 		r.Body.Close()
 	}

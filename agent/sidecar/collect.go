@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -23,25 +24,27 @@ type collector struct {
 
 	mu        sync.Mutex
 	known     Known
-	has       map[string]bool // parts of known that the servers have told, now or in a snapshot from before
-	upstreams chan struct{}   // has a value when others may be wanted
+	has       map[string]bool   // parts of known that the servers have told, now or in a snapshot from before
+	errs      map[string]string // why parts cannot be had, at the moment
+	upstreams chan struct{}     // has a value when others may be wanted
 }
 
 // Parts of what is known.
 const (
-	partLeaf       = "leaf"
+	partLeaf       = "certificate"
 	partIntentions = "intentions"
-	partDefault    = "default"
+	partDefault    = "default of intentions"
 	partService    = "service-defaults"
 	partProxy      = "proxy-defaults"
-	nParts         = 5
 )
+
+var allParts = []string{partLeaf, partIntentions, partDefault, partService, partProxy}
 
 // newCollector returns one that knows what an earlier snapshot says, if there is one.
 func newCollector(service *catalog.Service, source Source, before *Sidecar, log *slog.Logger, changed func()) *collector {
 	c := &collector{
 		service: service, source: source, log: log.With("sidecar", service.ID), changed: changed,
-		has: map[string]bool{}, upstreams: make(chan struct{}, 1),
+		has: map[string]bool{}, errs: map[string]string{}, upstreams: make(chan struct{}, 1),
 	}
 	c.known.Upstreams = map[string]*Upstream{}
 	if before != nil && before.Service.Proxy.DestinationServiceName == service.Proxy.DestinationServiceName {
@@ -50,7 +53,7 @@ func newCollector(service *catalog.Service, source Source, before *Sidecar, log 
 		if c.known.Upstreams == nil {
 			c.known.Upstreams = map[string]*Upstream{}
 		}
-		for _, p := range []string{partLeaf, partIntentions, partDefault, partService, partProxy} {
+		for _, p := range allParts {
 			c.has[p] = true
 		}
 	}
@@ -62,7 +65,7 @@ func newCollector(service *catalog.Service, source Source, before *Sidecar, log 
 func (c *collector) snapshot() *Known {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.has) < nParts {
+	if len(c.has) < len(allParts) {
 		return nil
 	}
 	known := c.known
@@ -91,8 +94,31 @@ func (c *collector) learn(part string, take func(k *Known)) {
 	c.mu.Lock()
 	take(&c.known)
 	c.has[part] = true
+	delete(c.errs, part)
 	c.mu.Unlock()
 	c.changed()
+}
+
+// failed takes note of why a part cannot be had.
+func (c *collector) failed(part string) func(error) {
+	return func(err error) {
+		c.mu.Lock()
+		c.errs[part] = err.Error()
+		c.mu.Unlock()
+	}
+}
+
+// waits says which parts a sidecar waits for of which too little is known, and why; nil when it does not.
+func (c *collector) waits() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var missing []string
+	for _, part := range allParts {
+		if !c.has[part] {
+			missing = append(missing, part+": "+cmp.Or(c.errs[part], "it is asked for"))
+		}
+	}
+	return missing
 }
 
 // run learns until ctx ends, and returns when nobody is at work.
@@ -101,29 +127,29 @@ func (c *collector) run(ctx context.Context) {
 	defer all.Wait()
 	name := c.service.Proxy.DestinationServiceName
 	all.Go(func() {
-		follow(ctx, c.log, "certificate", func(ctx context.Context, index uint64) (*catalog.IssuedCert, uint64, error) {
+		follow(ctx, c.log, partLeaf, func(ctx context.Context, index uint64) (*catalog.IssuedCert, uint64, error) {
 			return c.source.Leaf(ctx, name, index)
-		}, func(leaf *catalog.IssuedCert) { c.learn(partLeaf, func(k *Known) { k.Leaf = leaf }) }, nil)
+		}, func(leaf *catalog.IssuedCert) { c.learn(partLeaf, func(k *Known) { k.Leaf = leaf }) }, c.failed(partLeaf))
 	})
 	all.Go(func() {
-		follow(ctx, c.log, "intentions", func(ctx context.Context, index uint64) ([]*catalog.Intention, uint64, error) {
+		follow(ctx, c.log, partIntentions, func(ctx context.Context, index uint64) ([]*catalog.Intention, uint64, error) {
 			return c.source.Intentions(ctx, name, index)
-		}, func(list []*catalog.Intention) { c.learn(partIntentions, func(k *Known) { k.Intentions = list }) }, nil)
+		}, func(list []*catalog.Intention) { c.learn(partIntentions, func(k *Known) { k.Intentions = list }) }, c.failed(partIntentions))
 	})
 	all.Go(func() {
-		follow(ctx, c.log, "default of intentions", c.source.DefaultAllow, func(allow bool) {
+		follow(ctx, c.log, partDefault, c.source.DefaultAllow, func(allow bool) {
 			c.learn(partDefault, func(k *Known) { k.DefaultAllow = allow })
-		}, nil)
+		}, c.failed(partDefault))
 	})
 	all.Go(func() {
-		follow(ctx, c.log, "service-defaults", func(ctx context.Context, index uint64) (*catalog.ServiceDefaults, uint64, error) {
+		follow(ctx, c.log, partService, func(ctx context.Context, index uint64) (*catalog.ServiceDefaults, uint64, error) {
 			return c.source.ServiceDefaults(ctx, name, index)
-		}, func(e *catalog.ServiceDefaults) { c.learnDefaults(partService, func(d *Defaults) { d.Service = e }) }, nil)
+		}, func(e *catalog.ServiceDefaults) { c.learnDefaults(partService, func(d *Defaults) { d.Service = e }) }, c.failed(partService))
 	})
 	all.Go(func() {
-		follow(ctx, c.log, "proxy-defaults", c.source.ProxyDefaults, func(e *catalog.ProxyDefaults) {
+		follow(ctx, c.log, partProxy, c.source.ProxyDefaults, func(e *catalog.ProxyDefaults) {
 			c.learnDefaults(partProxy, func(d *Defaults) { d.Proxy = e })
-		}, nil)
+		}, c.failed(partProxy))
 	})
 	c.followUpstreams(ctx)
 }

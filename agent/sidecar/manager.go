@@ -76,6 +76,23 @@ func (m *Manager) Wanted() bool {
 	return false
 }
 
+// Waiting are the sidecars that have no listener yet, since too little is known, and what they wait for, by id.
+func (m *Manager) Waiting() map[string][]string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := map[string][]string{}
+	for id, c := range m.collectors {
+		missing := c.waits()
+		if m.roots == nil {
+			missing = append(missing, "roots of the mesh: they are asked for")
+		}
+		if len(missing) > 0 {
+			all[id] = missing
+		}
+	}
+	return all
+}
+
 // Run follows what is registered and what the servers say until ctx ends.
 func (m *Manager) Run(ctx context.Context) error {
 	var all sync.WaitGroup

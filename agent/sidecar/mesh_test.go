@@ -212,12 +212,12 @@ func TestSidecarsByRequest(t *testing.T) {
 	entry(`{"Kind": "service-resolver", "Name": "api", "DefaultSubset": "v1", "Subsets": {"v1": {"Filter": "Service.Meta.version != 2"}, "v2": {"Filter": "Service.Meta.version == 2"}}}`)
 	entry(`{"Kind": "service-router", "Name": "api", "Routes": [{"Match": {"HTTP": {"PathPrefix": "/two/"}}, "Destination": {"ServiceSubset": "v2", "PrefixRewrite": "/"}}]}`)
 	inUse(t, m.server.Client, fmt.Sprint("127.0.0.1:", v2.SerfLAN), `"PathPrefix":"/two/"`, "v2.api.default.default.dc1")
+	m.node.Until(t, "/v1/agent/connect/proxy/config", func(r testkit.Reply) bool { return strings.Count(r.Body, `"protocol":"http"`) == 2 })
 	for path, want := range map[string]string{"/x": "api /x", "/two/x": "api2 /x"} {
 		if body, r := once(m.url + path); body != want || r.StatusCode != http.StatusOK {
 			t.Errorf("%s: %q, want %q", path, body, want)
 		}
 	}
-	inUse(t, m.node.Client, `"protocol":"http"`)
 	if _, r := once(m.url + "/x"); r == nil || !strings.Contains(r.Header.Get("X-Client"), "/svc/web") {
 		t.Error("the application is not told who is calling")
 	}

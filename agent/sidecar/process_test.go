@@ -2,6 +2,7 @@ package sidecar_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/curia-mesh/curia/agent/sidecar"
 	"github.com/curia-mesh/curia/agent/testkit"
 )
 
@@ -154,4 +156,38 @@ func TestProxyByItself(t *testing.T) {
 	web.Stop(t)
 	a.Do(t, http.MethodGet, "/v1/agent/service/web-proxy", "").Want(t, http.StatusNotFound)
 	a.Do(t, http.MethodGet, "/v1/agent/connect/proxy/status", "").Want(t, http.StatusNotFound)
+}
+
+// A proxy of another build makes room for the agent's own, and one that an agent has no use for ends.
+func TestProcessOfAnotherBuild(t *testing.T) {
+	n := testkit.New(t, nil)
+	dir := filepath.Join(n.Data(), "proxy")
+	old := make(chan error, 1)
+	begin := func() {
+		ready := make(chan struct{})
+		go func() { // ends when the agent says so
+			old <- sidecar.RunProcess(context.Background(), sidecar.ProcessOptions{Dir: dir, Build: "another", Ready: func() { close(ready) }})
+		}()
+		<-ready
+	}
+	begin()
+	p := n.Spawn(t)
+	ports := testkit.FreePorts(t)
+	p.Put(t, "/v1/agent/service/register", meshed("web", app(t, "web"), ports.HTTP, nil))
+	opened(t, p.Client, "web-sidecar-proxy/inbound")
+	if err := <-old; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	if out, code := n.Run(t, "connect", "proxy", "status"); code != 0 || !strings.Contains(out, "of build 1.") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	p.Kill(t)
+	n.KillProxy(t)
+	begin()
+	n.Configure(t, testkit.Settings{"connect": testkit.Settings{"proxy": "agent"}})
+	p = n.Spawn(t)
+	if err := <-old; err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	opened(t, p.Client, "web-sidecar-proxy/inbound")
 }

@@ -24,11 +24,13 @@ const (
 type Status struct {
 	// Version is that of the snapshot in use, since Since, and Wanted the newest that the agent has made: they differ
 	// while the proxy is behind. Wanted is 0 where no agent says.
-	Version   uint64
-	Wanted    uint64 `json:",omitempty"`
-	Synced    bool
-	Since     time.Time
-	Process   *Process `json:",omitempty"` // nil where the proxy runs in the agent
+	Version uint64
+	Wanted  uint64 `json:",omitempty"`
+	Synced  bool
+	Since   time.Time
+	Process *Process `json:",omitempty"` // nil where the proxy runs in the agent
+	// Waiting are the sidecars that the proxy has not been told of, and what the agent waits for, by id.
+	Waiting   map[string][]string `json:",omitempty"`
 	Sidecars  []SidecarStatus
 	Listeners []ListenerStatus
 }
