@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -101,8 +102,7 @@ func listenAdmin(dir string) (net.Listener, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, socketFile)
-	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
+	if answers(path) {
 		return nil, fmt.Errorf("the proxy of %s runs already", dir)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -118,6 +118,25 @@ func listenAdmin(dir string) (net.Listener, error) {
 	}
 	return l, nil
 }
+
+// answers reports whether somebody is at a socket. A process that was killed just now may still seem to take connections:
+// it says nothing.
+func answers(path string) bool {
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(answerTime))
+	if _, err := io.WriteString(c, "GET /status HTTP/1.0\r\nHost: proxy\r\n\r\n"); err != nil {
+		return false
+	}
+	n, err := c.Read(make([]byte, 1))
+	return n > 0 || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// answerTime is how long a process may take to answer, before it is taken for one that hangs.
+const answerTime = 5 * time.Second
 
 // watch returns when the process is to end: it is told to, its directory is gone, or no agent is there and it has nothing
 // to offer.
