@@ -123,7 +123,7 @@ func TestAutoEncrypt(t *testing.T) {
 	s.Kill(t)
 	p = c.Begin(t, c.Command())
 	p.Log.Wait(t, "no address of the LAN pool answers")
-	s = n.Spawn(t)
+	n.Spawn(t)
 	p.Log.Wait(t, "agent: ready: ")
 	if strings.Contains(p.Log.String(), "asking the servers for") {
 		t.Error("the certificate on disk was not used")
