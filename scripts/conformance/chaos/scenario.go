@@ -57,7 +57,7 @@ type run struct {
 	rows   *[]row
 	failed bool
 	name   string
-	older  string // the binary of the release before
+	older  string          // the binary of the release before
 	healed []time.Duration // from the end of each fault until all servers took part again
 }
 
