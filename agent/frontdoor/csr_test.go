@@ -93,6 +93,38 @@ func TestA19_RequestsForMoreThanAnIdentity(t *testing.T) {
 	}
 }
 
+// TestA20_CertificatesOfOthers: who may be one service gets no certificate of another, by the API or from the servers.
+func TestA20_CertificatesOfOthers(t *testing.T) {
+	m := secured(t, nil)
+	token := m.token(`service "web" { policy = "write" } service "db" { policy = "read" }`)
+	for name, want := range map[string]int{"web": 200, "db": 403, "webs": 403, "we": 403, "WEB/../db": 403} {
+		if r := m.Do(t, "GET", "/v1/agent/connect/ca/leaf/"+url.PathEscape(name), "", as(token)...); r.Status != want || want == 403 && !strings.Contains(r.Body, "service:write") {
+			t.Errorf("%s: %d %.200s", name, r.Status, r.Body)
+		}
+	}
+	pool := rpc.NewPool(rpc.PoolOptions{Decode: server.DecodeError})
+	t.Cleanup(func() { pool.Close() })
+	leader := pool.To(fmt.Sprintf("127.0.0.1:%d", m.Ports.Server))
+	roots, _, err := api.CARoots.Call(t.Context(), leader, rpc.Header{}, &api.Nothing{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{URIs: []*url.URL{connect.Service(roots.TrustDomain, "dc1", "db").URL()}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr := &api.SignRequest{CSR: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))}
+	for _, secret := range []string{token, ""} {
+		if _, _, err := api.ConnectSign.Call(t.Context(), leader, rpc.Header{Token: secret}, csr); catalog.CodeOf(err) != catalog.Denied {
+			t.Errorf("token %q: %v", secret, err)
+		}
+	}
+}
+
 // certified waits until a cluster has its certificate authority, and so its trust domain.
 func certified(t *testing.T, n *testkit.Node) {
 	t.Helper()

@@ -112,7 +112,7 @@ func (p *peer) goAway() int {
 	}
 }
 
-// Trap 14: who makes work that leads to nothing is told to calm down, and takes no memory.
+// Trap 14, A26 and A27: who makes work that leads to nothing is told to calm down, and takes no memory.
 func TestAttacks(t *testing.T) {
 	const most = 100000
 	release := make(chan struct{})
