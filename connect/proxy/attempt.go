@@ -54,7 +54,7 @@ func (x *exchange) attempt(d near, hash uint64) {
 			}
 		}
 		x.due()
-		if !d.passOn(x.up) {
+		if !d.passOn(x.up) || x.overtaken() {
 			x.flag, x.close, x.answer = flagCut, true, balance.Canceled
 			return
 		}
@@ -80,6 +80,17 @@ func (x *exchange) attempt(d near, hash uint64) {
 		x.to.stats.of(x.client.shard).retries.Add(1)
 		x.abandon(next, err)
 	}
+}
+
+// overtaken reports whether a policy that came after the request was allowed denies it. From passOn on the one who brings
+// a policy looks himself.
+func (x *exchange) overtaken() bool {
+	conf := x.client.listening.config.Load()
+	if conf == x.conf {
+		return false
+	}
+	x.conf = conf
+	return conf.Policy != nil && !x.client.mayAsk(conf, x.text)
 }
 
 // abandon ends an attempt that is followed by another.

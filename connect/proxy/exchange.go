@@ -16,7 +16,8 @@ import (
 type exchange struct {
 	client  *client
 	near    near
-	request // as it is passed on
+	conf    *Listener // that it was allowed by
+	request           // as it is passed on
 	asked   connect.Request
 	header  http.Header
 	values  []string
@@ -69,7 +70,7 @@ const (
 
 // run carries out the exchange for a request of d.
 func (x *exchange) run(d near, c *client, conf *Listener, head *wire.Head, text []byte) {
-	x.client, x.near, x.begun = c, d, time.Now()
+	x.client, x.near, x.conf, x.begun = c, d, conf, time.Now()
 	x.head, x.text = head, text
 	x.close = head.Close || c.listening.stopping.Load()
 	x.carry(d, conf)

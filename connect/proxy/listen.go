@@ -214,8 +214,8 @@ func (c *client) serve() {
 	c.raw.SetDeadline(time.Time{})
 	c.describe()
 	c.known.Store(true)
-	conf = c.listening.config.Load() // the one that is replaced from here on asks what is known
-	if !c.allowed(conf) {
+	conf = c.listening.config.Load()               // the one that is replaced from here on asks what is known
+	if conf.Protocol != HTTP && !c.allowed(conf) { // whoever makes requests hears why each is denied
 		c.listening.deny("connection denied", conf, c, conf.Policy.Connection(c.caller))
 		return
 	}

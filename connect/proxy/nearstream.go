@@ -73,10 +73,11 @@ func (n *shared) serve(s *http2.Stream) {
 		}
 	}()
 	d.s, d.of = s, n
-	conf := n.client.listening.config.Load()
-	d.part, d.started, d.rpc, d.rpcCode = or(conf.PartTime, defaultPartTime), false, false, -1
+	d.started, d.rpc, d.rpcCode = false, false, -1
 	if d.read() {
 		n.join(d)
+		conf := n.client.listening.config.Load() // the one that is replaced from here on finds the request
+		d.part = or(conf.PartTime, defaultPartTime)
 		d.exchange.run(d, n.client, conf, &d.head, d.text)
 		n.leave(d)
 	}

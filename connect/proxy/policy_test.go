@@ -2,15 +2,18 @@ package proxy_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect"
 	"github.com/curia-mesh/curia/connect/proxy"
 )
 
@@ -127,6 +130,64 @@ func TestDeniedStreamsAreCut(t *testing.T) {
 	}
 	if rest, err := io.ReadAll(c); strings.Contains(string(rest), "0\r\n\r\n") || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the response ended in order, or not at all: %q, %v", rest, err)
+	}
+}
+
+// Whoever makes requests and may make none hears why for each, from the beginning and after a change.
+func TestDeniedCallersHearWhy(t *testing.T) {
+	app := answering(t, func(*http.Request, string) string { return "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi" })
+	none := policy(t, true, &catalog.SourceIntention{Name: "web", Action: catalog.IntentionDeny, Type: "consul"})
+	p := mesh(t, proxy.HTTP, app.addr, func(p *pair) { p.incoming.Policy, p.incoming.Explain = none, true })
+	denied := func(when string) {
+		t.Helper()
+		if said := say(t, p.addr, get); !strings.HasPrefix(said, "HTTP/1.1 403 ") || !strings.Contains(strings.ToLower(said), "x-curia-denied-by: ") {
+			t.Errorf("%s: %q", when, said)
+		}
+	}
+	denied("from the beginning")
+	next := *p.incoming
+	next.Policy = policy(t, true)
+	if err := p.in.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{&next}}); err != nil {
+		t.Fatal(err)
+	}
+	if said := say(t, p.addr, get); !strings.HasPrefix(said, "HTTP/1.1 200 ") {
+		t.Errorf("allowed now: %q", said)
+	}
+	if err := p.in.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{p.incoming}}); err != nil {
+		t.Fatal(err)
+	}
+	denied("again")
+}
+
+// A request that was allowed and has reached nobody yet is judged once more when another policy has come meanwhile.
+func TestPolicyOvertakesRequest(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	var shows *certs
+	app := listen(t, func(c net.Conn) {
+		close(asked)
+		<-answer
+		s := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*shows.leaf}})
+		if _, err := readUntil(s, "\r\n\r\n"); err == nil {
+			io.WriteString(s, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+		}
+	})
+	p := mesh(t, proxy.HTTP, app, func(p *pair) {
+		shows = p.ca.certs(t, "local")
+		to := target("local", app)
+		to.Certs, to.Identities, to.ServerName = p.ca.certs(t, "api"), []connect.ID{service("local")}, "local"
+		p.incoming.Routes = proxy.Direct(to)
+	})
+	c := tls.Client(dial(t, p.in.Addr("public").String()), &tls.Config{Certificates: []tls.Certificate{*p.ca.certs(t, "web").leaf}, InsecureSkipVerify: true})
+	io.WriteString(c, get)
+	<-asked // it was allowed, and a connection is being made
+	next := *p.incoming
+	next.Policy = policy(t, true, &catalog.SourceIntention{Name: "web", Action: catalog.IntentionDeny, Type: "consul"})
+	if err := p.in.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{&next}}); err != nil {
+		t.Fatal(err)
+	}
+	close(answer)
+	if got, err := io.ReadAll(c); strings.Contains(string(got), "200 OK") || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 

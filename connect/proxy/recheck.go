@@ -11,22 +11,23 @@ func (c *client) recheck(conf *Listener) {
 	if !c.known.Load() {
 		return
 	}
-	log := c.listening.proxy.Log
-	if !c.allowed(conf) {
-		log.Info("connection cut: it is denied now", "listener", conf.Name, "from", c.caller.Service)
-		c.cut()
-		return
-	}
-	if conf.Policy == nil || conf.Policy.Connection(c.caller).Verdict != connect.ByRequest {
+	if conf.Policy == nil || conf.Policy.Connection(c.caller).Verdict == connect.Allow {
 		return
 	}
 	c.mu.Lock()
-	n := c.shared
-	denied := c.other != nil && c.text != nil && !c.mayAsk(conf, c.text)
+	n, busy, text := c.shared, c.other != nil, c.text
+	denied := false
+	switch {
+	case conf.Protocol != HTTP || busy && text == nil: // bytes, now or since the listener took nothing else
+		denied = !c.allowed(conf) || conf.Protocol == HTTP
+	case busy:
+		denied = !c.mayAsk(conf, text)
+	}
 	c.mu.Unlock()
 	if denied {
-		log.Info("connection cut: its request is denied now", "listener", conf.Name, "from", c.caller.Service)
+		c.listening.proxy.Log.Info("connection cut: it is denied now, or its request is", "listener", conf.Name, "from", c.caller.Service)
 		c.cut()
+		return
 	}
 	if n != nil {
 		n.recheck(conf)
