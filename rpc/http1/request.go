@@ -68,9 +68,9 @@ func (c *Conn) secured() *tls.ConnectionState {
 
 // target reads what is asked for. Most targets are a path that needs no reading.
 func (q *request) target(r *http.Request) error {
-	path, query, _ := strings.Cut(r.RequestURI, "?")
+	path, query, marked := strings.Cut(r.RequestURI, "?")
 	if strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") && plain(path) {
-		q.url.Path, q.url.RawQuery = path, query
+		q.url.Path, q.url.RawQuery, q.url.ForceQuery = path, query, marked && query == ""
 		r.URL = q.url
 		return nil
 	}
