@@ -5,8 +5,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -233,15 +233,20 @@ func (d *datacenter) probe(ctx context.Context) {
 	d.all.log.Info("a datacenter can be reached again", "datacenter", d.name, "after", time.Since(out.since).Round(time.Second))
 }
 
+// names are those of the others, in no order.
+func (d *datacenters) names() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Collect(maps.Keys(d.others))
+}
+
 // nearest lists the other datacenters by the estimated time of a round trip, the median of their servers. Those that
 // nothing is known of come last.
 func (d *datacenters) nearest() []string {
 	away := map[string][]time.Duration{}
-	d.mu.Lock()
-	for name := range d.others {
+	for _, name := range d.names() {
 		away[name] = nil
 	}
-	d.mu.Unlock()
 	if len(away) == 0 {
 		return nil
 	}
@@ -280,7 +285,7 @@ func (d *datacenters) nearest() []string {
 // coordinates are those of all servers in the WAN pool, by datacenter: the own one first, then by name.
 func (d *datacenters) coordinates() []api.DatacenterCoordinates {
 	by := map[string][]*catalog.NodeCoordinate{d.own: {}}
-	for _, name := range d.nearest() {
+	for _, name := range d.names() {
 		by[name] = []*catalog.NodeCoordinate{}
 	}
 	if d.wan != nil {
@@ -299,8 +304,11 @@ func (d *datacenters) coordinates() []api.DatacenterCoordinates {
 		all = append(all, api.DatacenterCoordinates{Datacenter: name, AreaID: "wan", Coordinates: list})
 	}
 	slices.SortFunc(all, func(a, b api.DatacenterCoordinates) int {
-		if (a.Datacenter == d.own) != (b.Datacenter == d.own) {
-			return cmp.Compare(fmt.Sprint(a.Datacenter != d.own), fmt.Sprint(b.Datacenter != d.own))
+		switch d.own {
+		case a.Datacenter:
+			return -1
+		case b.Datacenter:
+			return 1
 		}
 		return strings.Compare(a.Datacenter, b.Datacenter)
 	})

@@ -246,7 +246,7 @@ func (s *Server) Observe() { s.roster.observe() }
 func (s *Server) ObserveWAN() { s.abroad.observe() }
 
 // Datacenters is how many are known, this one among them.
-func (s *Server) Datacenters() int { return 1 + len(s.abroad.nearest()) }
+func (s *Server) Datacenters() int { return 1 + len(s.abroad.names()) }
 
 // Run serves until ctx ends, and returns when everything it started has ended. A leader hands over
 // first.

@@ -111,7 +111,7 @@ func TestPreface(t *testing.T) {
 			n := min(size, len(rest))
 			io.WriteString(c, rest[:n])
 			rest = rest[n:]
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // so that it is read in such pieces; what comes of it is the same either way
 		}
 		b := make([]byte, 9)
 		if _, err := io.ReadFull(c, b); err != nil || b[3] != 4 {
