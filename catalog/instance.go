@@ -1,6 +1,9 @@
 package catalog
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Instance is one running copy of a service with all that decides whether it is used: its node, itself
 // and the checks of both. It is what health queries answer with.
@@ -27,6 +30,16 @@ func (i *Instance) Address() string {
 		return i.Service.Address
 	}
 	return i.Node.Address
+}
+
+// Abroad is where other datacenters reach the instance: the service's WAN address, its own address, its node's WAN
+// address, or its node's, the first that there is.
+// Source: https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/general (translate_wan_addrs)
+func (i *Instance) Abroad() (address string, port int) {
+	if wan := i.Service.TaggedAddresses["wan"]; wan.Address != "" {
+		return wan.Address, cmp.Or(wan.Port, i.Service.Port)
+	}
+	return cmp.Or(i.Service.Address, i.Node.TaggedAddresses["wan"], i.Node.Address), i.Service.Port
 }
 
 // Weight is the instance's share by its health; one that is critical has none.

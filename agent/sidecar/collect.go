@@ -281,7 +281,7 @@ func (p *path) followTarget(ctx context.Context, t *catalog.ChainTarget) {
 	follow(ctx, p.log, "instances of "+t.ID, func(ctx context.Context, index uint64) ([]*catalog.Instance, uint64, error) {
 		return p.source.Instances(ctx, t, index)
 	}, func(list []*catalog.Instance) {
-		set(&Target{Identities: []connect.ID{{Kind: connect.KindService, Datacenter: t.Datacenter, Name: t.Service}}, Endpoints: endpointsOf(list)})
+		set(&Target{Identities: []connect.ID{{Kind: connect.KindService, Datacenter: t.Datacenter, Name: t.Service}}, Endpoints: p.endpointsOf(list, t.Datacenter)})
 	}, func(err error) {
 		p.mu.Lock()
 		unknown := p.targets[t.ID] == nil
@@ -319,7 +319,7 @@ func (c *collector) followQuery(ctx context.Context, w Want) {
 	follow(ctx, c.log, "prepared query "+w.Name, func(ctx context.Context, index uint64) (*Found, uint64, error) {
 		return c.source.Query(ctx, w, index)
 	}, func(found *Found) {
-		t := &Target{Endpoints: endpointsOf(found.Instances)}
+		t := &Target{Endpoints: c.endpointsOf(found.Instances, found.Datacenter)}
 		for _, i := range found.Instances {
 			id := connect.ID{Kind: connect.KindService, Datacenter: found.Datacenter, Name: identityOf(i.Service)}
 			if !slices.Contains(t.Identities, id) {
@@ -345,15 +345,24 @@ func identityOf(s *catalog.Service) string {
 	return s.Service
 }
 
-// endpointsOf are the instances that can be connected to: those without a critical check.
-func endpointsOf(list []*catalog.Instance) []Endpoint {
+// endpointsOf are the instances of a datacenter that can be connected to: those without a critical check.
+func (c *collector) endpointsOf(list []*catalog.Instance, datacenter string) []Endpoint {
+	return endpointsOf(list, datacenter != "" && datacenter != c.source.Datacenter())
+}
+
+// endpointsOf are the instances that can be connected to, from abroad or at home.
+func endpointsOf(list []*catalog.Instance, abroad bool) []Endpoint {
 	found := make([]Endpoint, 0, len(list))
 	for _, i := range list {
 		status := i.Status()
-		if status != catalog.Passing && status != catalog.Warning || i.Service.Port == 0 && i.Service.SocketPath == "" {
+		if status != catalog.Passing && status != catalog.Warning || i.Service.Port == 0 && (abroad || i.Service.SocketPath == "") {
 			continue
 		}
-		e := Endpoint{Network: "tcp", Address: net.JoinHostPort(i.Address(), strconv.Itoa(i.Service.Port)), Node: i.Node.Node, ID: i.Service.ID, Status: status, Weight: i.Weight()}
+		host, port := i.Address(), i.Service.Port
+		if abroad {
+			host, port = i.Abroad()
+		}
+		e := Endpoint{Network: "tcp", Address: net.JoinHostPort(host, strconv.Itoa(port)), Node: i.Node.Node, ID: i.Service.ID, Status: status, Weight: i.Weight()}
 		if i.Service.Port == 0 {
 			e.Network, e.Address = "unix", i.Service.SocketPath
 		}
