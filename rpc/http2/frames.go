@@ -122,7 +122,7 @@ func (c *Conn) takeData(flags byte, id uint32, b []byte) error {
 	s := c.streams[id]
 	if s == nil || s.inEnded {
 		c.consumed(size)
-		if s == nil {
+		if s == nil || s.over() {
 			return c.stray(id)
 		}
 		s.reset(StreamClosed)

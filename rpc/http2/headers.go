@@ -69,6 +69,9 @@ func (c *Conn) head() error {
 	if s.err != nil {
 		return c.afterEnd(s)
 	}
+	if s.over() {
+		return broken(StreamClosed, "HEADERS of a stream that has ended")
+	}
 	if s.inEnded {
 		s.reset(StreamClosed)
 		c.woken = append(c.woken, s)

@@ -281,6 +281,37 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
+// What comes of a stream behind its end is answered, though who serves it has not returned yet.
+func TestBehindEnd(t *testing.T) {
+	hold := make(chan struct{})
+	addr := serving(t, http2.Options{Serve: func(s *http2.Stream) {
+		if _, err := s.Head(time.Time{}); err != nil {
+			return
+		}
+		s.Send(&message{[][2]string{{":status", "204"}}, ""}, nil, true, true)
+		<-hold
+	}})
+	t.Cleanup(func() { close(hold) })
+	begin := func() *peer {
+		p := rude(t, addr)
+		p.request(1, true)
+		if f := p.until(t, 1); f.flags&1 == 0 {
+			t.Fatal("the answer has not ended")
+		}
+		return p
+	}
+	p := begin()
+	p.send(0, 1, 1, []byte("test"))
+	if f := p.until(t, 3); f.stream != 1 || binary.BigEndian.Uint32(f.payload) != uint32(http2.StreamClosed) {
+		t.Errorf("DATA: %v", f)
+	}
+	p = begin()
+	p.request(1, true)
+	if code := p.goAway(); code != int(http2.StreamClosed) {
+		t.Errorf("HEADERS: code %d", code)
+	}
+}
+
 // Trap 15: a body is as long as its head says.
 func TestLengths(t *testing.T) {
 	addr := serving(t, http2.Options{Serve: echo})

@@ -210,6 +210,9 @@ func (s *Stream) reset(code Code) {
 	s.end(&ResetError{Code: code})
 }
 
+// over reports whether both sides have said all, and who serves it has only not let go of it yet. The lock is held.
+func (s *Stream) over() bool { return s.ended && s.inEnded && s.err == nil }
+
 // end ends a stream with an error. The lock is held.
 func (s *Stream) end(err error) {
 	if s.err != nil {
