@@ -21,14 +21,16 @@ type listening struct {
 	server   *serverTLS
 	stopping atomic.Bool
 
-	refused atomic.Uint64 // connections above the limit
-	own     *edge         // of requests that went to no target
+	refused atomic.Uint64                // connections above the limit
+	unnamed [namelessKinds]atomic.Uint64 // connections that were not passed on by their names
+	own     *edge                        // of requests that went to no target
 	rates   atomic.Pointer[Rates]
 
 	denied, unreached scarce // what is said of connections and requests that were, or reached no endpoint
 
 	mu    sync.Mutex
 	conns map[*client]struct{}
+	from  map[string]int // connections by the address of the caller
 }
 
 // client is a connection that was accepted.
@@ -46,6 +48,7 @@ type client struct {
 	state  atomic.Uint32
 	cutBy  atomic.Bool
 	lines  []byte // fields that say who the caller is, as it proved
+	hello  *hello // of a connection that is passed on by its name
 
 	forwarded []byte // fields that say for whom a request is, where the caller is not trusted to
 
@@ -63,7 +66,7 @@ const (
 )
 
 func newListening(p *Proxy, l net.Listener, c *Listener) *listening {
-	n := &listening{Listener: l, proxy: p, own: p.edge(c.Name, "", ""), conns: map[*client]struct{}{}}
+	n := &listening{Listener: l, proxy: p, own: p.edge(c.Name, "", ""), conns: map[*client]struct{}{}, from: map[string]int{}}
 	n.configure(c)
 	return n
 }
@@ -130,7 +133,8 @@ func (l *listening) admit(raw net.Conn) {
 	c := &client{listening: l, raw: raw, conn: raw, local: raw.LocalAddr(), remote: raw.RemoteAddr(), shard: l.proxy.seq.next()}
 	conf := l.config.Load()
 	l.mu.Lock()
-	full := conf.MaxConns > 0 && len(l.conns) >= conf.MaxConns
+	from := hostOf(raw.RemoteAddr())
+	full := conf.MaxConns > 0 && len(l.conns) >= conf.MaxConns || conf.PerCaller > 0 && from != "" && l.from[from] >= conf.PerCaller
 	if full || l.stopping.Load() {
 		l.mu.Unlock()
 		if full {
@@ -140,6 +144,7 @@ func (l *listening) admit(raw net.Conn) {
 		return
 	}
 	l.conns[c] = struct{}{}
+	l.from[from]++
 	l.proxy.served.Add(1)
 	l.mu.Unlock()
 	go func() { // ends with the connection
@@ -147,6 +152,9 @@ func (l *listening) admit(raw net.Conn) {
 		c.serve()
 		l.mu.Lock()
 		delete(l.conns, c)
+		if l.from[from]--; l.from[from] == 0 {
+			delete(l.from, from)
+		}
 		l.mu.Unlock()
 	}()
 }
@@ -236,6 +244,9 @@ func (c *client) greet(conf *Listener) error {
 		if err := c.readProxy(); err != nil {
 			return err
 		}
+	}
+	if conf.Protocol == SNI {
+		return c.greetByName()
 	}
 	if conf.Certs == nil {
 		return nil

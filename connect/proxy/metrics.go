@@ -29,9 +29,17 @@ func (p *Proxy) WriteMetrics(w io.Writer) error {
 	})
 	m.clusters(clusters)
 	refused := p.refused()
-	m.family("curia_proxy_connections_refused_total", "counter", "Connections that were closed because the listener had its limit of them.")
+	m.family("curia_proxy_connections_refused_total", "counter", "Connections that were closed because the listener had its limit of them, or of those from one address.")
 	for _, name := range slices.Sorted(maps.Keys(refused)) {
 		m.sample("curia_proxy_connections_refused_total", refused[name], "listener", name)
+	}
+	if unnamed := p.unnamed(); len(unnamed) > 0 {
+		m.family("curia_proxy_names_refused_total", "counter", "Connections that a gateway did not pass on by the name in their ClientHello, by the reason.")
+		for _, name := range slices.Sorted(maps.Keys(unnamed)) {
+			for why, n := range unnamed[name] {
+				m.sample("curia_proxy_names_refused_total", n, "listener", name, "reason", namelessNames[why])
+			}
+		}
 	}
 	if p.Access != nil {
 		m.family("curia_proxy_access_log_dropped_total", "counter", "Records of the access log for which there was no room.")

@@ -118,6 +118,8 @@ func (s *Snapshot) validate() error {
 			return fmt.Errorf("proxy: listener %q: another one has the address %s", l.Name, l.Address)
 		case l.Routes == nil:
 			return fmt.Errorf("proxy: listener %q has no routes", l.Name)
+		case (l.Protocol == SNI) != (l.Routes.names != nil):
+			return fmt.Errorf("proxy: listener %q: routes by name are for connections of TLS that are passed on, and for nothing else", l.Name)
 		case l.Policy != nil && l.Certs == nil:
 			return fmt.Errorf("proxy: listener %q has a policy and no certificates, which callers would prove themselves with", l.Name)
 		}
@@ -243,7 +245,7 @@ func (p *Proxy) forget(s *Snapshot) {
 func (t *Target) bind(p *Proxy, l *Listener) {
 	t.owner = p
 	t.stats = p.edge(l.Name, t.Name, "")
-	if l.Protocol == TCP && t.Balance.Method == balance.PeakEWMA { // how long a connection lasts says nothing
+	if l.Protocol != HTTP && t.Balance.Method == balance.PeakEWMA { // how long a connection lasts says nothing
 		t.Balance.Method = balance.LeastRequest
 	}
 	for _, e := range t.Endpoints {

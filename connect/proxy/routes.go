@@ -16,8 +16,9 @@ import (
 
 // Routes say where what arrives at a listener goes to. They are compiled and never changed.
 type Routes struct {
-	routes  []*route  // the first that matches; the last one matches everything
-	targets []*Target // all there are
+	routes  []*route          // the first that matches; the last one matches everything
+	targets []*Target         // all there are
+	names   map[string]*route // in place of routes, where names of servers lead
 }
 
 // route is where what matches goes to.

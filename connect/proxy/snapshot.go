@@ -19,6 +19,7 @@ type Protocol uint8
 const (
 	TCP  Protocol = iota // bytes, whatever they mean
 	HTTP                 // HTTP/1.1 and HTTP/2, as the caller begins
+	SNI                  // TLS, which is not decrypted: the name in the ClientHello says where it goes
 )
 
 // Certs is what a service shows and believes. No method blocks; many goroutines call them at once.
@@ -60,10 +61,11 @@ type Listener struct {
 	// Upgrades are the protocols in lower case, beside websocket, that an HTTP connection may become.
 	Upgrades []string
 
-	MaxConns int           // at once; those above are closed
-	MaxHead  int           // bytes of the head of a request
-	HeadTime time.Duration // for the head of a request from its first byte, and for handshakes
-	IdleTime time.Duration // without a request; of TCP, without a byte in either direction
+	MaxConns  int           // at once; those above are closed
+	PerCaller int           // of them, from one address; 0 does not bound it
+	MaxHead   int           // bytes of the head of a request
+	HeadTime  time.Duration // for the head of a request from its first byte, and for handshakes
+	IdleTime  time.Duration // without a request; of TCP, without a byte in either direction
 	// Part is how many bytes of a body have to come or go in PartTime.
 	Part     int
 	PartTime time.Duration

@@ -123,6 +123,23 @@ func (p *Proxy) refused() map[string]uint64 {
 	return n
 }
 
+// unnamed is how many connections each listener that routes by name did not pass on, by the reason.
+func (p *Proxy) unnamed() map[string][namelessKinds]uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := map[string][namelessKinds]uint64{}
+	for _, l := range p.listening {
+		if c := l.config.Load(); c.Protocol == SNI {
+			var counts [namelessKinds]uint64
+			for i := range counts {
+				counts[i] = l.unnamed[i].Load()
+			}
+			n[c.Name] = counts
+		}
+	}
+	return n
+}
+
 // Bound is the duration at which a bucket of Edge ends.
 func Bound(bucket int) time.Duration { return bound(bucket) }
 

@@ -17,6 +17,10 @@ import (
 func (c *client) passThrough(conf *Listener) {
 	begun := time.Now()
 	t, end, up, err := c.connect(conf)
+	if why := nameless(0); errors.As(err, &why) {
+		c.listening.unrouted(c, conf, why)
+		return
+	}
 	if err != nil {
 		if others, say := c.listening.unreached.again(c.listening.proxy.clock()); say {
 			c.listening.proxy.Log.Warn("no connection to an endpoint", "listener", conf.Name, "err", err, "others", others)
@@ -33,14 +37,19 @@ func (c *client) passThrough(conf *Listener) {
 	e := t.stats.of(c.shard)
 	e.opened(time.Since(begun))
 	r := relay{idle: or(conf.IdleTime, defaultTCPIdle)}
-	r.run(c.conn, up)
+	if c.begin(up, &r) {
+		r.run(c.conn, up)
+	}
 	e.closed(r.there.Load(), r.back.Load())
 	t.cluster.done(end, 0, balance.Success)
 }
 
 // connect makes a connection to an endpoint: of the targets in their order the first that has one which can be reached.
 func (c *client) connect(conf *Listener) (*Target, *balance.Endpoint, net.Conn, error) {
-	route := conf.Routes.connection()
+	route, err := conf.Routes.of(c)
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	var last error
 	for t := range route.pick().inOrder {
 		end, up, err := c.reach(t, route.hashConn(c))
