@@ -44,7 +44,7 @@ func TestSNI(t *testing.T) {
 		Name: "gateway", Network: "tcp", Address: "127.0.0.1:0", Protocol: proxy.SNI, HeadTime: 300 * time.Millisecond,
 		Routes: proxy.ByName(map[string]*proxy.Target{"web.dc1": target("web", web), "*.dc2": target("far", far), "sick.dc1": patient}),
 	}
-	narrow := &proxy.Listener{Name: "narrow", Network: "tcp", Address: "127.0.0.1:0", Protocol: proxy.SNI, PerCaller: 3, Routes: proxy.ByName(map[string]*proxy.Target{})}
+	narrow := &proxy.Listener{Name: "narrow", Network: "tcp", Address: "localhost:0", Protocol: proxy.SNI, PerCaller: 3, Routes: proxy.ByName(map[string]*proxy.Target{})}
 	p := run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{l, narrow}}, proxy.Options{})
 	addr := p.Addr("gateway").String()
 	f := func(name, want string) {
