@@ -61,7 +61,8 @@ func telemetryConfig(cfg *config.Config) telemetry.Config {
 
 func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 	out := server.Config{
-		Datacenter: cfg.Datacenter, NodeName: cfg.NodeName, NodeID: a.id, Version: a.build.Version,
+		Datacenter: cfg.Datacenter, Primary: cfg.PrimaryDatacenter, ReplicationToken: func() string { return a.config.tokens.Load().Replication },
+		NodeName: cfg.NodeName, NodeID: a.id, Version: a.build.Version,
 		Expect: cfg.BootstrapExpect, ReadReplica: cfg.ReadReplica, Bind: join(cfg.BindAddr, cfg.Ports.Server), Advertise: join(cfg.AdvertiseAddr, cfg.Ports.Server),
 		Members: a.pools.lan.Members, Fire: func(e *catalog.Event) error { return event.Fire(a.pools.lan, e) }, RaftMultiplier: cfg.Performance.RaftMultiplier,
 		HoldTimeout: cfg.Performance.RPCHoldTimeout, LeaderChanged: func() { a.local.Kick() },

@@ -62,8 +62,11 @@ type CAConfig struct {
 
 // CAKeys is what the provider of certificates has to know and nobody may see.
 type CAKeys struct {
-	Secrets     map[string]Secret
-	ModifyIndex uint64
+	Secrets map[string]Secret
+	// Intermediate is the certificate, in PEM, by which the primary datacenter lets this one sign; empty in the primary,
+	// which signs with its root.
+	Intermediate string `codec:",omitempty" json:",omitempty"`
+	ModifyIndex  uint64
 }
 
 // IssuedCert is a certificate as the agent hands it out.

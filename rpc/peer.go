@@ -66,6 +66,8 @@ const (
 	FromCertified
 	// FromServers lets in the servers of this datacenter only, where certificates tell them.
 	FromServers
+	// FromFederation lets in the servers of every datacenter, where certificates tell them.
+	FromFederation
 )
 
 // String names it for the reference.
@@ -79,6 +81,8 @@ func (f From) String() string {
 		return "agent with certificate"
 	case FromServers:
 		return "server"
+	case FromFederation:
+		return "server of any datacenter"
 	}
 	return "unstated"
 }
@@ -105,8 +109,12 @@ func (d Demands) Refuse(f From, p Peer) error {
 		return nil
 	case f == FromCertified && p.Identity.Role != RoleNone:
 		return nil
-	case f == FromServers && (server || !d.Servers && (p.Identity.Role != RoleNone || !d.Certificates)):
+	case (f == FromServers || f == FromFederation) && !d.Servers && (p.Identity.Role != RoleNone || !d.Certificates):
 		return nil
+	case f == FromServers && server, f == FromFederation && p.Identity.Role == RoleServer:
+		return nil
+	case f == FromFederation:
+		return fmt.Errorf("it is for the servers of datacenters: %v", p)
 	case f == FromServers:
 		return fmt.Errorf("it is for the servers of datacenter %s: %v", d.Datacenter, p)
 	}

@@ -26,6 +26,15 @@ func (s *operator) registerConnect() {
 		}
 		return s.custody.Sign(ctx, req)
 	})
+	add(s.Server, api.CASignIntermediate, func(*api.IntermediateRequest) []acl.Need {
+		return []acl.Need{{Resource: acl.Operator, Access: acl.Write}}
+	}, false,
+		func(ctx context.Context, req *api.IntermediateRequest) (*string, error) {
+			if !s.cfg.Mesh {
+				return nil, handler.ErrNoMesh()
+			}
+			return s.custody.SignIntermediate(ctx, req)
+		})
 	configNeeds := func(*catalog.CAConfig) []acl.Need { return []acl.Need{{Resource: acl.Operator, Access: acl.Write}} }
 	add(s.Server, api.CASet, configNeeds, false, func(ctx context.Context, req *catalog.CAConfig) (*api.Nothing, error) {
 		if !s.cfg.Mesh {
@@ -73,14 +82,24 @@ func (s *leadership) keepCA(ctx context.Context) {
 				s.log.Error("the mesh's CA could not be looked after; it is tried again", "err", err)
 			}
 		}
-		again := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			again.Stop()
-			return
-		case <-again.C:
-		case <-s.restored:
-			again.Stop()
-		}
+		s.pauseCA(ctx, pause)
+	}
+}
+
+// pauseCA blocks until something may be due with the CA, for no longer than a while.
+func (s *leadership) pauseCA(ctx context.Context, pause time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, pause)
+	news := make(chan struct{})
+	defer func() {
+		cancel()
+		<-news
+	}()
+	go func() { // ends with ctx
+		defer close(news)
+		s.custody.Await(ctx)
+	}()
+	select {
+	case <-news:
+	case <-s.restored:
 	}
 }

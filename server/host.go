@@ -16,6 +16,7 @@ import (
 // host is what the registry needs of the server.
 type host struct {
 	datacenter string
+	primary    string
 	server     *Server
 	ready      atomic.Uint64 // the term in which this server leads with everything of the past applied; 0 is none
 	first      chan struct{} // closed when it is for the first time
@@ -31,6 +32,9 @@ func (h *host) join(s *Server) {
 
 // Datacenter implements endpoint.Host.
 func (h *host) Datacenter() string { return h.datacenter }
+
+// Primary is the datacenter that rules over the CA, ACLs and config entries.
+func (h *host) Primary() string { return h.primary }
 
 // Leading implements endpoint.Host. Whoever lost the leadership and has it again has to catch up anew,
 // which the term tells.

@@ -32,9 +32,13 @@ import (
 // Config says what a server is and where it keeps what it knows.
 type Config struct {
 	Datacenter string
-	NodeName   string
-	NodeID     string // also its Raft id, so that addresses may change
-	Version    string
+	// Primary is the datacenter that rules over the CA, ACLs and config entries; empty, or the own one, is this one.
+	// ReplicationToken is the token by which it is asked; nil is none.
+	Primary          string
+	ReplicationToken func() string
+	NodeName         string
+	NodeID           string // also its Raft id, so that addresses may change
+	Version          string
 
 	// DataDir holds the Raft log and snapshots; empty keeps everything in memory.
 	DataDir string
@@ -156,7 +160,7 @@ func Open(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), limits: limit.New(cfg.Log), ending: make(chan struct{}), restored: make(chan struct{}, 1), since: time.Now()}
 	s.snapshots.Server, s.leadership.Server, s.operator.Server = s, s, s
 	s.entries.Store(&cfg.Entries)
-	s.host = &host{datacenter: cfg.Datacenter, first: make(chan struct{})}
+	s.host = &host{datacenter: cfg.Datacenter, primary: cmp.Or(cfg.Primary, cfg.Datacenter), first: make(chan struct{})}
 	s.registry = endpoint.New(s.host, s.store)
 	s.abroad = newDatacenters(&s.cfg)
 	if cfg.ACL.Enabled {
@@ -165,7 +169,10 @@ func Open(cfg Config) (*Server, error) {
 	s.fsm = fsm.New(s.store, s.registry, cfg.Log)
 	s.sessions = newSessionTimers(s.leadership.expire)
 	s.register()
-	authority := ca.Config{Datacenter: cfg.Datacenter, Provider: cfg.CAProvider, Settings: cfg.CASettings, Applied: s.fsm.Applied, Log: cfg.Log}
+	authority := ca.Config{
+		Datacenter: cfg.Datacenter, Provider: cfg.CAProvider, Settings: cfg.CASettings, Applied: s.fsm.Applied, Log: cfg.Log,
+		Primary: s.host.Primary, Abroad: s.registry, Token: cfg.ReplicationToken,
+	}
 	if cfg.Mesh {
 		if err := authority.Check(); err != nil {
 			return nil, fmt.Errorf("connect.ca_config: %w", err)

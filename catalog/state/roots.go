@@ -44,7 +44,7 @@ func SetCA(tx *Txn, c *catalog.CAConfig, keys *catalog.CAKeys, list []*catalog.R
 	}
 	settings.put(tx, &settingRow{Name: caSetting, CA: &row})
 	if keys != nil {
-		settings.put(tx, &settingRow{Name: caKeysSetting, CAKeys: &catalog.CAKeys{Secrets: keys.Secrets, ModifyIndex: tx.Index}})
+		settings.put(tx, &settingRow{Name: caKeysSetting, CAKeys: &catalog.CAKeys{Secrets: keys.Secrets, Intermediate: keys.Intermediate, ModifyIndex: tx.Index}})
 	}
 	if list != nil {
 		setRoots(tx, list)

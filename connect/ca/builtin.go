@@ -20,6 +20,9 @@ type builtIn struct {
 }
 
 func openBuiltIn(p Params) (Provider, error) {
+	if p.Intermediate != "" {
+		return openIntermediate(p)
+	}
 	b := &builtIn{p: p, root: p.Root}
 	if b.root == "" {
 		b.root = p.Config.RootCert

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -21,7 +22,11 @@ const skew = time.Minute
 type issuer struct {
 	cert *x509.Certificate
 	key  crypto.Signer
+	// renewal says what to do once the certificate has expired.
+	renewal string
 }
+
+const newRootRenewal = "set a new root"
 
 // newSerial is a random serial number: 159 bits, so that it fits into the 20 bytes that there are for a
 // number above zero.
@@ -34,7 +39,7 @@ func newSerial() (*big.Int, error) {
 func (i *issuer) issue(template *x509.Certificate, public crypto.PublicKey, ttl time.Duration) (string, error) {
 	now := time.Now()
 	if now.After(i.cert.NotAfter) {
-		return "", catalog.Errorf(catalog.Unavailable, "the CA's certificate has expired on %s: set a new root", i.cert.NotAfter.UTC().Format(time.DateTime))
+		return "", catalog.Errorf(catalog.Unavailable, "the CA's certificate has expired on %s: %s", i.cert.NotAfter.UTC().Format(time.DateTime), cmp.Or(i.renewal, newRootRenewal))
 	}
 	var err error
 	if template.SerialNumber == nil {
@@ -103,7 +108,7 @@ func newRoot(key crypto.Signer, trustDomain string, serial uint64, ttl time.Dura
 		SerialNumber: new(big.Int).SetUint64(serial), Subject: pkix.Name{CommonName: "Curia mesh CA " + connect.Hex(keyID[:4])},
 		URIs: []*url.URL{id.URL()}, SubjectKeyId: keyID, KeyUsage: authorityUsage, IsCA: true, NotAfter: time.Now().Add(ttl),
 	}
-	return (&issuer{self, key}).issue(self, key.Public(), ttl)
+	return (&issuer{cert: self, key: key}).issue(self, key.Public(), ttl)
 }
 
 // checkRoot refuses root certificates that cannot sign for the trust domain.

@@ -52,6 +52,9 @@ type Params struct {
 	Datacenter  string
 	// Root is the provider's root from before, in PEM; empty makes one.
 	Root string
+	// Intermediate is the certificate, in PEM, by which that root lets the provider sign where the root is another
+	// datacenter's; empty where the provider has the root.
+	Intermediate string
 	// Serial is the number that a new root gets.
 	Serial uint64
 }

@@ -34,6 +34,9 @@ func (c *Custody) Set(ctx context.Context, req *catalog.CAConfig) error {
 	if err != nil {
 		return err
 	}
+	if c.cfg.follows() {
+		return c.setFollower(ctx, present, req.Provider, open, settings, secrets)
+	}
 	next := *present.config
 	next.Provider, next.Config, next.State, next.ForceWithoutCrossSigning = req.Provider, open, settings.State, req.ForceWithoutCrossSigning
 	provider, root, err := c.candidate(ctx, present, req.Provider, settings, secrets)

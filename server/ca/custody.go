@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-uuid"
@@ -27,6 +28,11 @@ type Config struct {
 	// domain; without it that is made at random.
 	Provider string
 	Settings map[string]any
+	// Primary is the datacenter whose root signs, at the moment; nil, or the own one, where that is this one. Abroad
+	// reaches it, with the token that Token returns.
+	Primary func() string
+	Abroad  rpc.Caller
+	Token   func() string
 	// Applied is the index of the last log entry in the store.
 	Applied func() uint64
 	Log     *slog.Logger
@@ -41,7 +47,8 @@ type Custody struct {
 	caller rpc.Caller // of this server
 	limit  limiter
 
-	changing sync.Mutex // held while the CA is changed
+	changing sync.Mutex    // held while the CA is changed
+	seen     atomic.Uint64 // the index of the primary's roots, as they were taken over last
 
 	mu      sync.Mutex
 	present *opened
@@ -113,7 +120,7 @@ func (c *Custody) open(ctx context.Context) (*opened, error) {
 	for _, cert := range root.IntermediateCerts {
 		next.chain += cert
 	}
-	params := ca.Params{Config: settings, Secrets: keys.Secrets, TrustDomain: connect.TrustDomain(config.ClusterID), Datacenter: c.cfg.Datacenter, Root: root.RootCert}
+	params := ca.Params{Config: settings, Secrets: keys.Secrets, TrustDomain: connect.TrustDomain(config.ClusterID), Datacenter: c.cfg.Datacenter, Root: root.RootCert, Intermediate: keys.Intermediate}
 	if next.Provider, err = ca.Open(ctx, config.Provider, params); err != nil {
 		return nil, fmt.Errorf("CA provider %s: %w", config.Provider, err)
 	}

@@ -2,6 +2,7 @@ package ca_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/tls"
@@ -37,10 +38,12 @@ const (
 type leader struct {
 	*endpoint.Registry
 	*ca.Custody
-	store *state.Store
-	index uint64
-	log   bytes.Buffer
-	lost  bool // proposals fail
+	store  *state.Store
+	index  uint64
+	log    bytes.Buffer
+	lost   bool   // proposals fail
+	name   string // of the datacenter; empty is dc1
+	abroad *link  // to the primary datacenter; nil in that
 	// entries are the log.
 	entries [][]byte
 }
@@ -54,10 +57,21 @@ func newLeader(settings map[string]any) *leader {
 // lead begins a term over what the store holds.
 func (l *leader) lead(settings map[string]any) {
 	l.Registry = endpoint.New(l, l.store)
-	handler.Register(l.Registry, handler.Deps{Datacenter: "dc1", Store: l.store, Mesh: true})
-	l.Custody = ca.New(ca.Config{
-		Datacenter: "dc1", Provider: "consul", Settings: settings, Applied: l.Applied, Log: slog.New(slog.NewTextHandler(&l.log, nil)),
-	}, l.store, l.Registry)
+	handler.Register(l.Registry, handler.Deps{Datacenter: l.Datacenter(), Store: l.store, Mesh: true})
+	cfg := ca.Config{
+		Datacenter: l.Datacenter(), Provider: "consul", Settings: settings, Applied: l.Applied, Log: slog.New(slog.NewTextHandler(&l.log, nil)),
+	}
+	if l.abroad != nil {
+		cfg.Primary, cfg.Abroad = func() string { return "dc1" }, l.abroad
+	}
+	l.Custody = ca.New(cfg, l.store, l.Registry)
+	endpoint.AddAction(l.Registry, endpoint.Action[api.IntermediateRequest, string]{
+		Method: api.CASignIntermediate, Open: "it is a test",
+		Do: func(ctx context.Context, _ rpc.Header, req *api.IntermediateRequest) (*string, rpc.Meta, error) {
+			rep, err := l.SignIntermediate(ctx, req)
+			return rep, rpc.Meta{}, err
+		},
+	})
 }
 
 func (l *leader) Propose(_ context.Context, entry []byte) (any, error) {
@@ -76,7 +90,7 @@ func (l *leader) Propose(_ context.Context, entry []byte) (any, error) {
 	return reply, nil
 }
 
-func (l *leader) Datacenter() string                { return "dc1" }
+func (l *leader) Datacenter() string                { return cmp.Or(l.name, "dc1") }
 func (l *leader) Leading() bool                     { return true }
 func (l *leader) Leader() (rpc.Caller, error)       { return nil, nil }
 func (l *leader) Remote(string) (rpc.Caller, error) { return nil, nil }

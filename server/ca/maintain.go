@@ -21,6 +21,9 @@ import (
 func (c *Custody) Maintain(ctx context.Context) error {
 	c.changing.Lock()
 	defer c.changing.Unlock()
+	if c.cfg.follows() {
+		return c.follow(ctx)
+	}
 	if err := c.begin(ctx); err != nil {
 		return err
 	}
