@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -22,9 +23,19 @@ type Request struct {
 	Method string
 	Path   string // without the query
 	Header http.Header
-	// Claims of the valid tokens that the request carries, by the name of the provider that issued them.
-	Claims map[string]map[string]any
+	// Tokens are those that the request carries; nil for none. They are looked at only where an intention asks for one.
+	Tokens Tokens
 }
+
+// Tokens are the tokens of one request.
+type Tokens interface {
+	// Claims are those of the token of a provider, named as its entry is. An error says why there is none that counts:
+	// ErrNoToken, or what is wrong with the one there is. It blocks while the provider's keys are fetched.
+	Claims(provider string) (map[string]any, error)
+}
+
+// ErrNoToken means that a request carries no token of a provider.
+var ErrNoToken = errors.New("the request carries no token")
 
 // Verdict is what a policy says.
 type Verdict uint8
@@ -47,8 +58,10 @@ type Decision struct {
 	Source      *catalog.SourceIntention
 	// Permission is the place of the one that matched, -1 when none did or the intention has none.
 	Permission int
-	// Unproven means that the request would be allowed with a token.
+	// Unproven means that the request would be allowed with a token. Token is why it has none that counts; nil when it
+	// has one, which lacks the claims that the intention asks for.
 	Unproven bool
+	Token    error
 }
 
 // String says which intention decided, for logs and answers.
@@ -67,8 +80,13 @@ func (d Decision) String() string {
 		}
 		text += fmt.Sprintf(", permission %d", d.Permission+1)
 	}
-	if d.Unproven {
+	switch {
+	case d.Unproven && d.Token == ErrNoToken:
 		text += ", without the token that it requires"
+	case d.Unproven && d.Token != nil:
+		text += ", without the token that it requires: " + d.Token.Error()
+	case d.Unproven:
+		text += ", whose token lacks the claims that it requires"
 	}
 	return text
 }
@@ -280,22 +298,17 @@ func (p *Policy) Request(who Caller, req *Request) Decision {
 		return Decision{Verdict: p.fallback, Permission: -1}
 	}
 	d := Decision{Verdict: r.verdict, Destination: r.destination, Source: r.source, Permission: -1}
-	needs := r.jwt
 	if len(r.permissions) > 0 {
 		d.Verdict = p.fallback
 		for i := range r.permissions {
 			if perm := &r.permissions[i]; perm.matches(req) {
 				d.Verdict, d.Permission = perm.verdict, i
-				if perm.jwt != nil && perm.verdict == Allow && !proven(perm.jwt, req) {
-					d.Verdict, d.Unproven = Deny, true
-				}
+				d.prove(perm.jwt, req)
 				break
 			}
 		}
 	}
-	if d.Verdict == Allow && needs != nil && !proven(needs, req) {
-		d.Verdict, d.Unproven = Deny, true
-	}
+	d.prove(r.jwt, req)
 	return d
 }
 
@@ -359,13 +372,29 @@ func (f *headerFilter) accepts(value string) bool {
 	return f.match(strings.TrimSpace(value)) != f.invert
 }
 
-// proven reports whether a request carries a token that a requirement asks for: one of its providers', with
-// all its claims.
-func proven(need *catalog.JWTRequirement, req *Request) bool {
-	return slices.ContainsFunc(need.Providers, func(p *catalog.JWTRequirementProvider) bool {
-		claims, ok := req.Claims[p.Name]
-		return ok && !slices.ContainsFunc(p.VerifyClaims, func(c *catalog.JWTClaim) bool { return !claimed(claims, c) })
-	})
+// prove denies what would be allowed but lacks a token that is needed: one of a provider that the need names, with all its
+// claims.
+func (d *Decision) prove(need *catalog.JWTRequirement, req *Request) {
+	if need == nil || d.Verdict != Allow {
+		return
+	}
+	why := ErrNoToken
+	for _, p := range need.Providers {
+		err := ErrNoToken
+		if req.Tokens != nil {
+			var claims map[string]any
+			if claims, err = req.Tokens.Claims(p.Name); err == nil && !slices.ContainsFunc(p.VerifyClaims, func(c *catalog.JWTClaim) bool { return !claimed(claims, c) }) {
+				return
+			}
+		}
+		if err == nil || why == ErrNoToken { // a good token tells more than a bad one, and that more than none
+			why = err
+		}
+		if why == nil {
+			break
+		}
+	}
+	d.Verdict, d.Unproven, d.Token = Deny, true, why
 }
 
 // claimed reports whether the value at a path of claims is the one asked for, or a list with it.

@@ -100,7 +100,9 @@ func (s *scene) ask(t *testing.T, question string) string {
 	if len(words) == 3 {
 		return p.Connection(who).String()
 	}
-	req := &connect.Request{Method: words[3], Path: words[4], Header: http.Header{}, Claims: map[string]map[string]any{}}
+	req := &connect.Request{Method: words[3], Path: words[4], Header: http.Header{}}
+	given := tokens{}
+	req.Tokens = given
 	for _, word := range words[5:] {
 		name, value, _ := strings.Cut(word, ":")
 		if name == "claim" {
@@ -109,12 +111,27 @@ func (s *scene) ask(t *testing.T, question string) string {
 			if err := json.Unmarshal([]byte(claims), &m); err != nil {
 				t.Fatal(question, err)
 			}
-			req.Claims[provider] = m
+			given[provider] = m
 			continue
 		}
 		req.Header.Add(name, strings.ReplaceAll(value, "_", " "))
 	}
 	return p.Request(who, req).String()
+}
+
+// tokens are the claims of good tokens by provider; a provider whose claims say "bad" has a bad one.
+type tokens map[string]map[string]any
+
+// Claims implements connect.Tokens.
+func (t tokens) Claims(provider string) (map[string]any, error) {
+	switch claims := t[provider]; {
+	case claims == nil:
+		return nil, connect.ErrNoToken
+	case claims["bad"] != nil:
+		return nil, fmt.Errorf("it is %v", claims["bad"])
+	default:
+		return claims, nil
+	}
 }
 
 // TestA23_OneDenyIsNoAllow: where the default is to deny, an intention whose only permission denies some

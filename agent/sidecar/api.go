@@ -109,6 +109,16 @@ func (a *API) ProxyDefaults(ctx context.Context, index uint64) (*catalog.ProxyDe
 	return e, next, err
 }
 
+// JWTProvider implements Source.
+func (a *API) JWTProvider(ctx context.Context, name string, index uint64) (*catalog.JWTProvider, uint64, error) {
+	e := &catalog.JWTProvider{}
+	some, next, err := a.entry(ctx, catalog.EntryJWTProvider, name, index, e)
+	if !some {
+		e = nil
+	}
+	return e, next, err
+}
+
 // Chain implements Source.
 func (a *API) Chain(ctx context.Context, w Want, index uint64) (*catalog.DiscoveryChain, uint64, error) {
 	var rep struct{ Chain *catalog.DiscoveryChain }

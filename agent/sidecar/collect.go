@@ -22,11 +22,12 @@ type collector struct {
 	log     *slog.Logger
 	changed func() // is told of news; it does not block
 
-	mu        sync.Mutex
-	known     Known
-	has       map[string]bool   // parts of known that the servers have told, now or in a snapshot from before
-	errs      map[string]string // why parts cannot be had, at the moment
-	upstreams chan struct{}     // has a value when others may be wanted
+	mu         sync.Mutex
+	known      Known
+	has        map[string]bool   // parts of known that the servers have told, now or in a snapshot from before
+	errs       map[string]string // why parts cannot be had, at the moment
+	upstreams  chan struct{}     // has a value when others may be wanted
+	references chan struct{}     // the same of what intentions name
 }
 
 // Parts of what is known.
@@ -44,7 +45,7 @@ var allParts = []string{partLeaf, partIntentions, partDefault, partService, part
 func newCollector(service *catalog.Service, source Source, before *Sidecar, log *slog.Logger, changed func()) *collector {
 	c := &collector{
 		service: service, source: source, log: log.With("sidecar", service.ID), changed: changed,
-		has: map[string]bool{}, errs: map[string]string{}, upstreams: make(chan struct{}, 1),
+		has: map[string]bool{}, errs: map[string]string{}, upstreams: make(chan struct{}, 1), references: make(chan struct{}, 1),
 	}
 	c.known.Upstreams = map[string]*Upstream{}
 	if before != nil && before.Service.Proxy.DestinationServiceName == service.Proxy.DestinationServiceName {
@@ -75,6 +76,9 @@ func (c *collector) snapshot() *Known {
 			known.Upstreams[w.Key()] = u
 		}
 	}
+	asked := c.providers()
+	known.Providers = maps.Clone(c.known.Providers)
+	maps.DeleteFunc(known.Providers, func(name string, _ *catalog.JWTProvider) bool { return !asked[name] })
 	return &known
 }
 
@@ -134,7 +138,17 @@ func (c *collector) run(ctx context.Context) {
 	all.Go(func() {
 		follow(ctx, c.log, partIntentions, func(ctx context.Context, index uint64) ([]*catalog.Intention, uint64, error) {
 			return c.source.Intentions(ctx, name, index)
-		}, func(list []*catalog.Intention) { c.learn(partIntentions, func(k *Known) { k.Intentions = list }) }, c.failed(partIntentions))
+		}, func(list []*catalog.Intention) {
+			c.learn(partIntentions, func(k *Known) { k.Intentions = list })
+			ring(c.references)
+		}, c.failed(partIntentions))
+	})
+	all.Go(func() {
+		followEach(ctx, c.references, func() map[string]bool {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.providers()
+		}, c.followProvider)
 	})
 	all.Go(func() {
 		follow(ctx, c.log, partDefault, c.source.DefaultAllow, func(allow bool) {
@@ -156,41 +170,47 @@ func (c *collector) run(ctx context.Context) {
 
 func (c *collector) learnDefaults(part string, take func(d *Defaults)) {
 	c.learn(part, func(k *Known) { take(&k.Defaults) })
-	select {
-	case c.upstreams <- struct{}{}:
-	default: // they are due already
-	}
+	ring(c.upstreams)
 }
 
 // followUpstreams learns about the upstreams that are wanted, which change with the defaults, until ctx ends.
 func (c *collector) followUpstreams(ctx context.Context) {
-	var all sync.WaitGroup
-	defer all.Wait()
-	running := map[Want]context.CancelFunc{}
-	for {
+	followEach(ctx, c.upstreams, func() map[Want]bool {
 		wanted := map[Want]bool{}
 		c.mu.Lock()
+		defer c.mu.Unlock()
 		if c.has[partService] && c.has[partProxy] {
 			for _, w := range c.wants() {
 				wanted[w] = true
 			}
 		}
-		c.mu.Unlock()
-		for w, stop := range running {
-			if !wanted[w] {
+		return wanted
+	}, c.followUpstream)
+}
+
+// followEach has each that is wanted followed, until ctx ends or it is not wanted any more. again has a value when others
+// may be wanted.
+func followEach[K comparable](ctx context.Context, again <-chan struct{}, wanted func() map[K]bool, follow func(context.Context, K)) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	running := map[K]context.CancelFunc{}
+	for {
+		now := wanted()
+		for k, stop := range running {
+			if !now[k] {
 				stop()
-				delete(running, w)
+				delete(running, k)
 			}
 		}
-		for w := range wanted {
-			if running[w] == nil {
+		for k := range now {
+			if running[k] == nil {
 				own, stop := context.WithCancel(ctx)
-				running[w] = stop
-				all.Go(func() { c.followUpstream(own, w) }) // ends with own
+				running[k] = stop
+				all.Go(func() { follow(own, k) }) // ends with own
 			}
 		}
 		select {
-		case <-c.upstreams:
+		case <-again:
 		case <-ctx.Done():
 			for _, stop := range running {
 				stop()
@@ -198,6 +218,45 @@ func (c *collector) followUpstreams(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// providers are the providers whose tokens intentions ask for. The lock is held.
+func (c *collector) providers() map[string]bool {
+	names := map[string]bool{}
+	add := func(need *catalog.JWTRequirement) {
+		if need != nil {
+			for _, p := range need.Providers {
+				names[p.Name] = true
+			}
+		}
+	}
+	for _, i := range c.known.Intentions {
+		add(i.JWT)
+		for _, p := range i.Permissions {
+			add(p.JWT)
+		}
+	}
+	return names
+}
+
+// followProvider learns about a provider of tokens until ctx ends.
+func (c *collector) followProvider(ctx context.Context, name string) {
+	set := func(e *catalog.JWTProvider) {
+		c.mu.Lock()
+		known := maps.Clone(c.known.Providers)
+		if known == nil {
+			known = map[string]*catalog.JWTProvider{}
+		}
+		if known[name] = e; e == nil {
+			delete(known, name)
+		}
+		c.known.Providers = known
+		c.mu.Unlock()
+		c.changed()
+	}
+	follow(ctx, c.log, "provider of tokens "+name, func(ctx context.Context, index uint64) (*catalog.JWTProvider, uint64, error) {
+		return c.source.JWTProvider(ctx, name, index)
+	}, set, nil)
 }
 
 // followUpstream learns where one upstream leads until ctx ends.

@@ -22,6 +22,7 @@ import (
 // compiler makes the listeners of one snapshot. What is wrong with one of them leaves out that one and says so.
 type compiler struct {
 	certs    map[string]*certs // by the id of the sidecar; those of before are gone on with
+	tokens   tokens
 	roots    *catalog.Roots
 	out      []*proxy.Listener
 	problems map[string]error // by the name of the listener
@@ -121,7 +122,7 @@ func (c *compiler) inbound(s *Sidecar, own *certs) (*proxy.Listener, error) {
 	target := local(app)
 	target.HTTP2 = s.Protocol() != "http" && chain.ForRequests(s.Protocol())
 	l := &proxy.Listener{
-		Network: "tcp", Address: s.address(), Protocol: protocolOf(s.Protocol()), Certs: own, Policy: policy, Explain: true, TrustForwarded: true,
+		Network: "tcp", Address: s.address(), Protocol: protocolOf(s.Protocol()), Certs: own, Policy: policy, Tokens: c.tokens.of(s.Providers), Explain: true, TrustForwarded: true,
 		Routes: proxy.Direct(target),
 	}
 	if s.Service.Port == 0 {

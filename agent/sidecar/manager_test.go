@@ -16,10 +16,12 @@ import (
 
 // servers are a Source that notes what it is asked. Nothing ever changes but by change.
 type servers struct {
-	roots *catalog.Roots
-	leaf  *catalog.IssuedCert
-	chain map[string]*catalog.DiscoveryChain
-	down  map[string]bool // targets that cannot be asked about
+	roots      *catalog.Roots
+	leaf       *catalog.IssuedCert
+	chain      map[string]*catalog.DiscoveryChain
+	intentions []*catalog.Intention
+	providers  map[string]*catalog.JWTProvider
+	down       map[string]bool // targets that cannot be asked about
 
 	mu    sync.Mutex
 	asked map[string]int
@@ -47,7 +49,7 @@ func (s *servers) Leaf(ctx context.Context, service string, i uint64) (*catalog.
 	return tell(ctx, s, "leaf "+service, i, s.leaf)
 }
 func (s *servers) Intentions(ctx context.Context, service string, i uint64) ([]*catalog.Intention, uint64, error) {
-	return tell(ctx, s, "intentions "+service, i, []*catalog.Intention(nil))
+	return tell(ctx, s, "intentions "+service, i, s.intentions)
 }
 func (s *servers) DefaultAllow(ctx context.Context, i uint64) (bool, uint64, error) {
 	return tell(ctx, s, "default", i, true)
@@ -57,6 +59,9 @@ func (s *servers) ServiceDefaults(ctx context.Context, service string, i uint64)
 }
 func (s *servers) ProxyDefaults(ctx context.Context, i uint64) (*catalog.ProxyDefaults, uint64, error) {
 	return tell(ctx, s, "proxy-defaults", i, (*catalog.ProxyDefaults)(nil))
+}
+func (s *servers) JWTProvider(ctx context.Context, name string, i uint64) (*catalog.JWTProvider, uint64, error) {
+	return tell(ctx, s, "provider "+name, i, s.providers[name])
 }
 func (s *servers) Chain(ctx context.Context, w Want, i uint64) (*catalog.DiscoveryChain, uint64, error) {
 	return tell(ctx, s, "chain "+w.Name, i, s.chain[w.Name])
@@ -136,6 +141,23 @@ func TestOnlyWhatIsDeclared(t *testing.T) {
 	})
 }
 
+// A sidecar learns about the providers of the tokens that its intentions ask for, and no others.
+func TestProvidersOfTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServers(t)
+		need := func(name string) *catalog.JWTRequirement {
+			return &catalog.JWTRequirement{Providers: []*catalog.JWTRequirementProvider{{Name: name}}}
+		}
+		s.intentions = []*catalog.Intention{{SourceName: "a", DestinationName: "web", JWT: need("okta"), Permissions: []*catalog.IntentionPermission{{Action: "allow", JWT: need("gone")}}}}
+		s.providers = map[string]*catalog.JWTProvider{"okta": {Issuer: "okta"}, "other": {}}
+		m, _ := manage(t, s, nil)
+		synctest.Wait()
+		if got := m.Latest().Sidecars[0].Providers; len(got) != 1 || got["okta"].Issuer != "okta" || s.asked["provider gone"] == 0 || s.asked["provider other"] != 0 {
+			t.Errorf("providers %v after questions %v", got, s.asked)
+		}
+	})
+}
+
 // What cannot be had keeps nothing else: a target of a datacenter that is away leaves the others of its chain, and a
 // sidecar without certificate says what it waits for.
 func TestWhatIsMissing(t *testing.T) {
@@ -205,6 +227,9 @@ func (away) ServiceDefaults(context.Context, string, uint64) (*catalog.ServiceDe
 	return nil, 0, errAway
 }
 func (away) ProxyDefaults(context.Context, uint64) (*catalog.ProxyDefaults, uint64, error) {
+	return nil, 0, errAway
+}
+func (away) JWTProvider(context.Context, string, uint64) (*catalog.JWTProvider, uint64, error) {
 	return nil, 0, errAway
 }
 func (away) Chain(context.Context, Want, uint64) (*catalog.DiscoveryChain, uint64, error) {

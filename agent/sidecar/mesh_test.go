@@ -197,6 +197,12 @@ func TestSidecarsRotate(t *testing.T) {
 	}
 }
 
+// signersKeys is a set with one key, and signedToken a token of the issuer okta without an end that was signed with it.
+const (
+	signersKeys = "eyJrZXlzIjpbeyJ1c2UiOiJzaWciLCJrdHkiOiJFQyIsImtpZCI6ImsxIiwiY3J2IjoiUC0yNTYiLCJ4IjoiemFqZjZKZVdmLXRsdGJOelFJYmZtSW9Eak9KUVMyTXNtSVB1dGgxSGtYSSIsInkiOiI0VFR0QTdoY3MwVEFkb3FGTEdNZzM2OV9VSEF3eENsZjJ3R3FBVWhPY0VjIn1dfQ=="
+	signedToken = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImsxIn0.eyJhdWQiOiJhcGkiLCJpc3MiOiJva3RhIiwic3ViIjoiYW5uIn0.ic_athEGrTx833EPh4Z6Mtf0jWX0uP9ySIxiZaz3YF2jbyb1N731ShN5jze5w5DAPRNKAka-LeC786Eq-UgmXg"
+)
+
 // Config entries take effect while traffic runs: the protocol, a router, a splitter, a resolver with subsets, intentions
 // by request.
 func TestSidecarsByRequest(t *testing.T) {
@@ -230,9 +236,19 @@ func TestSidecarsByRequest(t *testing.T) {
 			t.Errorf("%s: %v, want status %d", path, r, want)
 		}
 	}
+	entry(fmt.Sprintf(`{"Kind": "jwt-provider", "Name": "okta", "Issuer": "okta", "JSONWebKeySet": {"Local": {"JWKS": "%s"}}}`, signersKeys))
+	entry(`{"Kind": "service-intentions", "Name": "api", "Sources": [{"Name": "web", "Permissions": [{"Action": "allow", "HTTP": {"PathPrefix": "/"}, "JWT": {"Providers": [{"Name": "okta"}]}}]}]}`)
+	m.node.Until(t, "/v1/agent/connect/proxy/config", func(r testkit.Reply) bool {
+		return strings.Count(r.Body, `"JWT":{"Providers"`) == 2 && strings.Count(r.Body, signersKeys) == 2
+	})
+	for path, want := range map[string]int{"/x": http.StatusUnauthorized, "/x?access_token=bad": http.StatusUnauthorized, "/x?access_token=" + signedToken: http.StatusOK} {
+		if body, r := once(m.url + path); r == nil || r.StatusCode != want {
+			t.Errorf("%s: %s, want status %d", path, body, want)
+		}
+	}
 	entry(`{"Kind": "service-splitter", "Name": "api", "Splits": [{"Weight": 100, "ServiceSubset": "v2"}]}`)
 	inUse(t, m.server.Client, `"Weight":100`)
-	if body, _ := once(m.url + "/x"); body != "api2 /x" {
+	if body, _ := once(m.url + "/x?access_token=" + signedToken); body != "api2 /x" {
 		t.Errorf("got %q from the splitter", body)
 	}
 }

@@ -37,6 +37,7 @@ type Runner struct {
 	snapshot *Snapshot
 	since    time.Time // the snapshot is in use
 	certs    map[string]*certs
+	tokens   tokens
 	problems map[string]error // by listener
 	shut     map[string]bool  // listeners that could not be opened
 	opened   []*proxy.Listener
@@ -57,7 +58,7 @@ func NewRunner(o RunnerOptions) *Runner {
 	watch.write = p.WriteMetrics
 	return &Runner{
 		RunnerOptions: o, proxy: p, observer: watch,
-		keep: make(chan struct{}, 1), retry: make(chan struct{}, 1), certs: map[string]*certs{}, turn: uint64(time.Now().UnixMilli()), changed: make(chan struct{}),
+		keep: make(chan struct{}, 1), retry: make(chan struct{}, 1), certs: map[string]*certs{}, tokens: tokens{log: o.Log}, turn: uint64(time.Now().UnixMilli()), changed: make(chan struct{}),
 	}
 }
 
@@ -81,7 +82,7 @@ func ring(c chan struct{}) {
 }
 
 func (r *Runner) apply(s *Snapshot) error {
-	c := &compiler{certs: r.certs, roots: s.Roots, problems: map[string]error{}}
+	c := &compiler{certs: r.certs, tokens: r.tokens.next(), roots: s.Roots, problems: map[string]error{}}
 	ids := map[string]bool{}
 	for _, side := range s.Sidecars {
 		ids[side.Service.ID] = true
@@ -103,6 +104,7 @@ func (r *Runner) apply(s *Snapshot) error {
 	if err := r.observer.apply(s); err != nil {
 		r.Log.Warn("the proxy does not tell of what passes as proxy-defaults want it", "err", err)
 	}
+	r.tokens = c.tokens
 	maps.DeleteFunc(r.certs, func(id string, _ *certs) bool { return !ids[id] })
 	for name, why := range c.problems {
 		if old := r.problems[name]; (old == nil || old.Error() != why.Error()) && !errors.Is(why, errUnknown) {

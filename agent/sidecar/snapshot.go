@@ -33,6 +33,8 @@ type Known struct {
 	Intentions   []*catalog.Intention
 	DefaultAllow bool // what happens to connections that no intention speaks of
 	Defaults     Defaults
+	// Providers are those of the tokens that intentions ask for, as far as they are there, by their name.
+	Providers map[string]*catalog.JWTProvider `json:",omitempty"`
 	// Upstreams are what is known of those that the registration declares, by Want.Key.
 	Upstreams map[string]*Upstream
 }

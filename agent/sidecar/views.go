@@ -96,6 +96,15 @@ func (v *Views) ProxyDefaults(ctx context.Context, index uint64) (*catalog.Proxy
 	return rep.ProxyDefaults, next, nil
 }
 
+// JWTProvider implements Source.
+func (v *Views) JWTProvider(ctx context.Context, name string, index uint64) (*catalog.JWTProvider, uint64, error) {
+	rep, next, err := read(ctx, v, api.ConfigGet, rpc.Header{}, index, &api.ConfigQuery{Kind: catalog.EntryJWTProvider, Name: name})
+	if err != nil {
+		return nil, 0, err
+	}
+	return rep.JWTProvider, next, nil
+}
+
 // Chain implements Source.
 func (v *Views) Chain(ctx context.Context, w Want, index uint64) (*catalog.DiscoveryChain, uint64, error) {
 	rep, next, err := read(ctx, v, api.ChainGet, rpc.Header{}, index, &api.ChainQuery{

@@ -19,6 +19,7 @@ type exchange struct {
 	conf    *Listener // that it was allowed by
 	request           // as it is passed on
 	asked   connect.Request
+	tokens  tokens
 	header  http.Header
 	values  []string
 	bare    []byte
@@ -46,8 +47,9 @@ type exchange struct {
 func (x *exchange) clear() {
 	clear(x.values)
 	clear(x.header)
+	clear(x.tokens.looked)
 	*x = exchange{
-		header: x.header, values: x.values[:0], bare: x.bare[:0], target: x.target[:0], body: x.body[:0],
+		header: x.header, values: x.values[:0], tokens: tokens{looked: x.tokens.looked[:0]}, bare: x.bare[:0], target: x.target[:0], body: x.body[:0],
 		request: request{path: x.path[:0], named: x.named[:0], lines: x.lines[:0]},
 	}
 }
@@ -56,6 +58,7 @@ func (x *exchange) clear() {
 const (
 	flagMalformed = "malformed"
 	flagDenied    = "denied"
+	flagToken     = "unauthenticated"
 	flagRate      = "rate_limited"
 	flagFault     = "fault_injected"
 	flagNoTarget  = "no_endpoint"
@@ -98,7 +101,16 @@ func (x *exchange) carry(d near, conf *Listener) {
 		return
 	}
 	if conf.Policy != nil {
-		if v := x.authorize(conf); v.Verdict != connect.Allow {
+		if conf.Tokens != nil {
+			x.carriesTokens(conf)
+		}
+		switch v := x.authorize(conf); {
+		case v.Verdict == connect.Allow:
+			x.passTokens()
+		case v.Unproven && v.Token != nil:
+			x.unproven(d, conf, v)
+			return
+		default:
 			x.deny(d, conf, v)
 			return
 		}

@@ -53,5 +53,13 @@ func (c *client) mayAsk(conf *Listener, text []byte) bool {
 	}
 	x := exchange{client: c}
 	x.head, x.text = &h, text
-	return x.prepare(conf) == nil && x.authorize(conf).Verdict == connect.Allow
+	if x.prepare(conf) != nil {
+		return false
+	}
+	if conf.Tokens != nil {
+		x.tokens.later = true
+		x.carriesTokens(conf)
+	}
+	d := x.authorize(conf)
+	return d.Verdict == connect.Allow || d.Unproven && d.Token == errUndecided
 }

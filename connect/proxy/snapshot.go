@@ -7,6 +7,7 @@ import (
 	"github.com/curia-mesh/curia/connect"
 	"github.com/curia-mesh/curia/connect/balance"
 	"github.com/curia-mesh/curia/connect/canon"
+	"github.com/curia-mesh/curia/connect/jwt"
 )
 
 // Snapshot is all that a proxy does at one time. It is not changed once a proxy has it.
@@ -45,6 +46,9 @@ type Listener struct {
 	Certs Certs
 	// Policy decides who may connect, and which requests are allowed; nil allows everything.
 	Policy *connect.Policy
+	// Tokens verify those that intentions ask for, by the name of their provider. A provider that is not among them has
+	// none that count.
+	Tokens map[string]*jwt.Provider
 	// Explain tells callers that are denied by which intention.
 	Explain bool
 

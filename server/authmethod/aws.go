@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect/fetch"
 )
 
 // awsConfig is the Config of the type aws-iam.
@@ -66,10 +67,10 @@ func readAWS(m *catalog.AuthMethod) (*awsConfig, error) {
 			return nil, catalog.Errorf(catalog.Invalid, "BoundIAMPrincipalARNs: %q: a * may only stand at the end, behind a /", arn)
 		}
 	}
-	if err := checkURL("IAMEndpoint", c.IAMEndpoint); err != nil {
+	if err := fetch.CheckURL("IAMEndpoint", c.IAMEndpoint); err != nil {
 		return nil, err
 	}
-	return c, checkURL("STSEndpoint", c.STSEndpoint)
+	return c, fetch.CheckURL("STSEndpoint", c.STSEndpoint)
 }
 
 // entityFields is what selectors speak of, and detailedFields is it with EnableIAMEntityDetails.
@@ -278,7 +279,7 @@ func (c *awsConfig) pass(ctx context.Context, endpoint, body string, given http.
 			r.Header[name] = values
 		}
 	}
-	return fetch(client(nil), r)
+	return fetch.Do(fetch.Client(nil), r)
 }
 
 // principal returns the ARN of the role or user that a caller acts as, and its name.

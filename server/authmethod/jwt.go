@@ -2,11 +2,7 @@ package authmethod
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -18,9 +14,10 @@ import (
 	"time"
 
 	jose "github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect/fetch"
+	"github.com/curia-mesh/curia/connect/jwt"
 )
 
 // jwtConfig is the Config of the types jwt and oidc.
@@ -51,12 +48,6 @@ type jwtConfig struct {
 	roots  *x509.CertPool
 }
 
-// algorithms are those that may sign: with a private key, whose public half is all that is known here. Those that sign
-// with a shared secret, and "none", are no members: who knows a public key could sign with it.
-var algorithms = []jose.SignatureAlgorithm{
-	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
-}
-
 // Leeways where none is set; one below zero is none.
 const (
 	defaultLeeway = 150 * time.Second
@@ -80,8 +71,8 @@ func readJWT(m *catalog.AuthMethod) (*jwtConfig, error) {
 		return nil, err
 	}
 	for _, alg := range c.JWTSupportedAlgs {
-		if !slices.Contains(algorithms, jose.SignatureAlgorithm(alg)) {
-			return nil, catalog.Errorf(catalog.Invalid, "JWTSupportedAlgs: %q is not among %v", alg, algorithms)
+		if !slices.Contains(jwt.Algorithms, jwt.Algorithm(alg)) {
+			return nil, catalog.Errorf(catalog.Invalid, "JWTSupportedAlgs: %q is not among %v", alg, jwt.Algorithms)
 		}
 	}
 	if err := c.checkMappings(); err != nil {
@@ -114,19 +105,19 @@ func (c *jwtConfig) checkSources() (err error) {
 	sources := 0
 	if c.OIDCDiscoveryURL != "" {
 		sources++
-		if err = checkURL("OIDCDiscoveryURL", c.OIDCDiscoveryURL); err != nil {
+		if err = fetch.CheckURL("OIDCDiscoveryURL", c.OIDCDiscoveryURL); err != nil {
 			return err
 		}
-		if c.roots, err = pool("OIDCDiscoveryCACert", c.OIDCDiscoveryCACert); err != nil {
+		if c.roots, err = fetch.Pool("OIDCDiscoveryCACert", c.OIDCDiscoveryCACert); err != nil {
 			return err
 		}
 	}
 	if c.JWKSURL != "" {
 		sources++
-		if err = checkURL("JWKSURL", c.JWKSURL); err != nil {
+		if err = fetch.CheckURL("JWKSURL", c.JWKSURL); err != nil {
 			return err
 		}
-		if c.roots, err = pool("JWKSCACert", c.JWKSCACert); err != nil {
+		if c.roots, err = fetch.Pool("JWKSCACert", c.JWKSCACert); err != nil {
 			return err
 		}
 	}
@@ -167,7 +158,7 @@ func publicKeys(texts []string) (keys []any, err error) {
 		if err != nil {
 			return nil, catalog.Errorf(catalog.Invalid, "JWTValidationPubKeys: key %d: %w", i+1, err)
 		}
-		if !publicKey(key) {
+		if !jwt.MayVerify(key) {
 			return nil, catalog.Errorf(catalog.Invalid, "JWTValidationPubKeys: key %d is a %T: want RSA of 2048 bits and more, ECDSA or Ed25519", i+1, key)
 		}
 		keys = append(keys, key)
@@ -175,24 +166,13 @@ func publicKeys(texts []string) (keys []any, err error) {
 	return keys, nil
 }
 
-// publicKey reports whether a key may verify: a public one of a kind that is strong enough.
-func publicKey(key any) bool {
-	switch k := key.(type) {
-	case *rsa.PublicKey:
-		return k.N.BitLen() >= 2048
-	case *ecdsa.PublicKey, ed25519.PublicKey:
-		return true
-	}
-	return false
-}
-
-func (c *jwtConfig) algs() []jose.SignatureAlgorithm {
+func (c *jwtConfig) algs() []jwt.Algorithm {
 	if len(c.JWTSupportedAlgs) == 0 {
-		return []jose.SignatureAlgorithm{jose.RS256}
+		return []jwt.Algorithm{jose.RS256}
 	}
-	var list []jose.SignatureAlgorithm
+	var list []jwt.Algorithm
 	for _, alg := range c.JWTSupportedAlgs {
-		list = append(list, jose.SignatureAlgorithm(alg))
+		list = append(list, jwt.Algorithm(alg))
 	}
 	return list
 }
@@ -213,77 +193,46 @@ func (s *Service) loginJWT(ctx context.Context, m *catalog.AuthMethod, bearer st
 }
 
 // verify returns the claims of a token that one of the method's keys has signed, and the issuer that discovery tells.
-func (s *Service) verify(ctx context.Context, c *jwtConfig, bearer string) (claims map[string]any, issuer string, err error) {
-	token, err := jwt.ParseSigned(bearer, c.algs())
+func (s *Service) verify(ctx context.Context, c *jwtConfig, bearer string) (claims jwt.Claims, issuer string, err error) {
+	token, err := jwt.Parse(bearer, c.algs())
 	if err != nil {
-		return nil, "", fmt.Errorf("the token is no JWT that is signed by one of %v", c.algs())
+		return nil, "", err
 	}
 	if len(c.static) > 0 {
-		claims, err = signedBy(token, c.static)
-		return claims, "", err
+		claims, signed := token.SignedBy(c.static)
+		if !signed {
+			return nil, "", errUnsigned
+		}
+		return claims, "", nil
 	}
 	set := s.keySet(c)
-	keys, issuer, err := set.get(ctx, false)
-	if err != nil {
-		return nil, "", err
-	}
-	if claims, err = signedBy(token, withID(keys, token)); err == nil {
-		return claims, issuer, nil
-	}
-	if keys, issuer, err = set.get(ctx, true); err != nil { // the signer may have changed its keys
-		return nil, "", err
-	}
-	claims, err = signedBy(token, withID(keys, token))
-	return claims, issuer, err
-}
-
-// withID returns the keys that may have signed a token: those with the id that it names, if it names one.
-func withID(set *jose.JSONWebKeySet, token *jwt.JSONWebToken) (keys []any) {
-	id := ""
-	if len(token.Headers) == 1 {
-		id = token.Headers[0].KeyID
-	}
-	for i := range set.Keys {
-		k := &set.Keys[i]
-		if (id == "" || k.KeyID == id) && (k.Use == "" || k.Use == "sig") && publicKey(k.Key) {
-			keys = append(keys, k.Key)
+	for _, anew := range []bool{false, true} { // the signer may have changed its keys
+		keys, err := set.Get(ctx, anew)
+		if err != nil {
+			return nil, "", err
+		}
+		if claims, signed := token.SignedBy(keys.For(token)); signed {
+			return claims, set.issuer(), nil
 		}
 	}
-	return keys
+	return nil, "", errUnsigned
 }
 
 var errUnsigned = errors.New("none of the method's keys has signed the token")
 
-func signedBy(token *jwt.JSONWebToken, keys []any) (map[string]any, error) {
-	for _, key := range keys {
-		var raw json.RawMessage
-		if token.Claims(key, &raw) != nil {
-			continue
-		}
-		claims := map[string]any{}
-		d := json.NewDecoder(strings.NewReader(string(raw)))
-		d.UseNumber()
-		if err := d.Decode(&claims); err != nil {
-			return nil, fmt.Errorf("the token's claims: %w", err)
-		}
-		return claims, nil
-	}
-	return nil, errUnsigned
-}
-
 // checkClaims checks for whom, by whom and for when a token is.
-func (c *jwtConfig) checkClaims(claims map[string]any, issuer string, audiences []string, now time.Time) error {
+func (c *jwtConfig) checkClaims(claims jwt.Claims, issuer string, audiences []string, now time.Time) error {
 	if c.BoundIssuer != "" {
 		issuer = c.BoundIssuer
 	}
-	if got, _ := claims["iss"].(string); issuer != "" && got != issuer {
+	if got := claims.Issuer(); issuer != "" && got != issuer {
 		return fmt.Errorf("the token is of issuer %q, not of %q", got, issuer)
 	}
-	aud := texts(claims["aud"])
+	aud := jwt.Texts(claims["aud"])
 	switch {
 	case len(audiences) == 0 && len(aud) > 0:
 		return fmt.Errorf("the token is for the audience %q, and the method has no BoundAudiences", aud)
-	case len(audiences) > 0 && !slices.ContainsFunc(aud, func(a string) bool { return slices.Contains(audiences, a) }):
+	case len(audiences) > 0 && !claims.For(audiences):
 		return fmt.Errorf("the token is for the audience %q, not for one of %q", aud, audiences)
 	}
 	return c.checkTimes(claims, now)
@@ -291,20 +240,11 @@ func (c *jwtConfig) checkClaims(claims map[string]any, issuer string, audiences 
 
 // checkTimes checks when a token counts. An end that it does not name is worked out of its beginning, and the other way
 // round where NotBeforeLeeway is set; one without any is refused.
-func (c *jwtConfig) checkTimes(claims map[string]any, now time.Time) error {
-	var times [3]time.Time
-	for i, name := range []string{"iat", "nbf", "exp"} {
-		if claims[name] == nil {
-			continue
-		}
-		n, ok := claims[name].(json.Number)
-		seconds, err := strconv.ParseFloat(n.String(), 64)
-		if !ok || err != nil || seconds < 0 || seconds > 1<<40 {
-			return fmt.Errorf("the token's claim %s is no time", name)
-		}
-		times[i] = time.UnixMilli(int64(seconds * 1000))
+func (c *jwtConfig) checkTimes(claims jwt.Claims, now time.Time) error {
+	issued, from, until, err := claims.Times()
+	if err != nil {
+		return err
 	}
-	issued, from, until := times[0], times[1], times[2]
 	if issued.IsZero() && from.IsZero() && until.IsZero() {
 		return errors.New("the token says neither iat nor nbf nor exp")
 	}
@@ -336,13 +276,13 @@ func (c *jwtConfig) subject(claims map[string]any) *Subject {
 	values, lists := map[string]any{}, map[string]any{}
 	for claim, name := range c.ClaimMappings {
 		value := ""
-		if list := texts(find(claims, claim)); len(list) == 1 {
+		if list := jwt.Texts(find(claims, claim)); len(list) == 1 {
 			value = list[0]
 		}
 		values[name], out.Variables["value."+name] = value, value
 	}
 	for claim, name := range c.ListClaimMappings {
-		lists[name] = texts(find(claims, claim))
+		lists[name] = jwt.Texts(find(claims, claim))
 	}
 	out.Fields = structOf(map[string]any{"value": structOf(values), "list": structOf(lists)})
 	return out
@@ -386,23 +326,4 @@ func find(claims map[string]any, name string) any {
 		}
 	}
 	return at
-}
-
-// texts is a claim as a list of texts: a text, a number, a truth value, or a list of them.
-func texts(claim any) (list []string) {
-	switch v := claim.(type) {
-	case string:
-		return []string{v}
-	case json.Number:
-		return []string{v.String()}
-	case bool:
-		return []string{strconv.FormatBool(v)}
-	case []any:
-		for _, element := range v {
-			if _, nested := element.([]any); !nested {
-				list = append(list, texts(element)...)
-			}
-		}
-	}
-	return list
 }

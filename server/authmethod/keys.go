@@ -3,38 +3,26 @@ package authmethod
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
-	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
-	jose "github.com/go-jose/go-jose/v4"
-
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect/fetch"
+	"github.com/curia-mesh/curia/connect/jwt"
 )
 
 const (
 	// keysKept is how long keys are believed without asking anew.
 	keysKept = 10 * time.Minute
-	// keysPause is how long after a request for keys the next one is made at the earliest: who shows tokens that
-	// nobody has signed must not make us ask all the time.
-	keysPause = 10 * time.Second
-	// maxKeys bounds the keys of a set, and maxSets how many sets are remembered.
-	maxKeys = 128
+	// maxSets bounds how many sets are remembered.
 	maxSets = 256
 )
 
 // keySet is the keys at one place.
 type keySet struct {
-	config *jwtConfig
-
-	turn   chan struct{} // held by whoever reads or asks
-	keys   *jose.JSONWebKeySet
-	issuer string
-	about  *provider // what discovery says; nil when keys come from JWKSURL
-	asked  time.Time
-	got    time.Time
-	err    error // of the last request
+	*jwt.Keys
+	about atomic.Pointer[provider] // what discovery says; nil when keys come from JWKSURL
 }
 
 // provider is what an OpenID provider says of itself.
@@ -56,85 +44,45 @@ func (s *Service) keySet(c *jwtConfig) *keySet {
 		if len(s.keys) >= maxSets {
 			clear(s.keys)
 		}
-		set = &keySet{config: c, turn: make(chan struct{}, 1)}
+		set = &keySet{}
+		set.Keys = jwt.NewKeys(func(ctx context.Context) (*jwt.Set, error) { return set.ask(ctx, c) }, 2*fetch.Time, keysKept, 0)
 		s.keys[string(sum[:])] = set
 	}
 	return set
 }
 
-// get returns the keys, asked for anew when they are old, or when they may have changed and it is not too soon.
-func (k *keySet) get(ctx context.Context, anew bool) (*jose.JSONWebKeySet, string, error) {
-	select {
-	case k.turn <- struct{}{}:
-		defer func() { <-k.turn }()
-	case <-ctx.Done():
-		return nil, "", catalog.Errorf(catalog.Unavailable, "waiting for the signer's keys: %w", ctx.Err())
-	}
-	now := time.Now()
-	old := k.keys == nil || now.Sub(k.got) > keysKept
-	if (old || anew) && now.Sub(k.asked) >= keysPause {
-		k.asked = now
-		if k.err = k.ask(ctx); k.err == nil {
-			k.got = now
-		}
-		old = k.err != nil && old
-	}
-	if k.keys == nil || old && k.err != nil {
-		return nil, "", catalog.Errorf(catalog.Unavailable, "the signer's keys could not be got: %w", k.err)
-	}
-	return k.keys, k.issuer, nil
-}
-
 // ask gets the keys from where they are.
-func (k *keySet) ask(ctx context.Context) error {
-	address := k.config.JWKSURL
-	var about *provider
+func (k *keySet) ask(ctx context.Context, c *jwtConfig) (*jwt.Set, error) {
+	address := c.JWKSURL
 	if address == "" {
-		var err error
-		if about, err = k.config.discover(ctx); err != nil {
-			return err
+		about, err := c.discover(ctx)
+		if err != nil {
+			return nil, err
 		}
+		k.about.Store(about)
 		address = about.JWKSURI
 	}
-	set := &jose.JSONWebKeySet{}
-	if err := k.config.read(ctx, address, set); err != nil {
-		return err
+	set := &jwt.Set{}
+	return set, fetch.JSON(ctx, fetch.Client(c.roots), address, set)
+}
+
+// issuer is the one that discovery tells.
+func (k *keySet) issuer() string {
+	if about := k.about.Load(); about != nil {
+		return about.Issuer
 	}
-	if len(set.Keys) > maxKeys {
-		return catalog.Errorf(catalog.Unavailable, "%s has %d keys: at most %d are taken", address, len(set.Keys), maxKeys)
-	}
-	k.keys, k.about = set, about
-	if about != nil {
-		k.issuer = about.Issuer
-	}
-	return nil
+	return ""
 }
 
 // discover asks an OpenID provider about itself.
 func (c *jwtConfig) discover(ctx context.Context) (*provider, error) {
 	about := &provider{}
 	base := strings.TrimSuffix(c.OIDCDiscoveryURL, "/")
-	if err := c.read(ctx, base+"/.well-known/openid-configuration", about); err != nil {
+	if err := fetch.JSON(ctx, fetch.Client(c.roots), base+"/.well-known/openid-configuration", about); err != nil {
 		return nil, err
 	}
 	if strings.TrimSuffix(about.Issuer, "/") != base {
 		return nil, catalog.Errorf(catalog.Unavailable, "the provider at %s says that it is %q", c.OIDCDiscoveryURL, about.Issuer)
 	}
-	return about, checkURL("jwks_uri", about.JWKSURI)
-}
-
-// read gets a document in JSON.
-func (c *jwtConfig) read(ctx context.Context, address string, into any) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return err
-	}
-	body, err := fetch(client(c.roots), r)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return catalog.Errorf(catalog.Unavailable, "%s answers no JSON of the right form: %w", r.URL.Host, err)
-	}
-	return nil
+	return about, fetch.CheckURL("jwks_uri", about.JWKSURI)
 }

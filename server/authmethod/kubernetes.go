@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect/fetch"
 )
 
 // kubernetesConfig is the Config of the type kubernetes.
@@ -34,11 +35,11 @@ func readKubernetes(m *catalog.AuthMethod) (*kubernetesConfig, error) {
 	if !strings.HasPrefix(c.Host, "https://") {
 		return nil, catalog.Errorf(catalog.Invalid, "Host %q: want https://host:port", c.Host)
 	}
-	if err := checkURL("Host", c.Host); err != nil {
+	if err := fetch.CheckURL("Host", c.Host); err != nil {
 		return nil, err
 	}
 	var err error
-	c.roots, err = pool("CACert", c.CACert)
+	c.roots, err = fetch.Pool("CACert", c.CACert)
 	return c, err
 }
 
@@ -132,7 +133,7 @@ func (c *kubernetesConfig) ask(ctx context.Context, method, path string, send, i
 	r.Header.Set("Authorization", "Bearer "+c.ServiceAccountJWT)
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json")
-	answer, err := fetch(client(c.roots), r)
+	answer, err := fetch.Do(fetch.Client(c.roots), r)
 	if err != nil {
 		return err
 	}

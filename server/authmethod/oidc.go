@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/connect/fetch"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -45,14 +46,14 @@ func (c *jwtConfig) checkOIDC() (err error) {
 		return catalog.Errorf(catalog.Invalid, "Config: JWKSURL, JWKSCACert, JWTValidationPubKeys and BoundIssuer are for the type jwt")
 	}
 	for _, text := range c.AllowedRedirectURIs {
-		if u, err := url.Parse(text); err != nil || u.Host == "" || u.Fragment != "" || u.Scheme != "https" && !(u.Scheme == "http" && local(u.Hostname())) {
+		if u, err := url.Parse(text); err != nil || u.Host == "" || u.Fragment != "" || u.Scheme != "https" && !(u.Scheme == "http" && fetch.Local(u.Hostname())) {
 			return catalog.Errorf(catalog.Invalid, "AllowedRedirectURIs: %q: want https://host/path, or http on this machine", text)
 		}
 	}
-	if err := checkURL("OIDCDiscoveryURL", c.OIDCDiscoveryURL); err != nil {
+	if err := fetch.CheckURL("OIDCDiscoveryURL", c.OIDCDiscoveryURL); err != nil {
 		return err
 	}
-	c.roots, err = pool("OIDCDiscoveryCACert", c.OIDCDiscoveryCACert)
+	c.roots, err = fetch.Pool("OIDCDiscoveryCACert", c.OIDCDiscoveryCACert)
 	return err
 }
 
@@ -119,14 +120,12 @@ func random() string {
 // provider returns what the provider says of itself.
 func (s *Service) provider(ctx context.Context, c *jwtConfig) (*provider, error) {
 	set := s.keySet(c)
-	if _, _, err := set.get(ctx, false); err != nil {
+	if _, err := set.Get(ctx, false); err != nil {
 		return nil, err
 	}
-	set.turn <- struct{}{}
-	about := set.about
-	<-set.turn
+	about := set.about.Load()
 	for setting, address := range map[string]string{"authorization_endpoint": about.AuthEndpoint, "token_endpoint": about.TokenEndpoint} {
-		if err := checkURL(setting, address); err != nil {
+		if err := fetch.CheckURL(setting, address); err != nil {
 			return nil, catalog.Errorf(catalog.Unavailable, "the provider's %w", err)
 		}
 	}
@@ -227,7 +226,7 @@ func (c *jwtConfig) exchange(ctx context.Context, about *provider, l *login, cod
 	if c.OIDCClientSecret != "" {
 		r.SetBasicAuth(url.QueryEscape(c.OIDCClientID), url.QueryEscape(c.OIDCClientSecret))
 	}
-	body, err := fetch(client(c.roots), r)
+	body, err := fetch.Do(fetch.Client(c.roots), r)
 	if err != nil {
 		return "", err
 	}
