@@ -23,7 +23,11 @@ type IntentionAction string
 const (
 	IntentionAllow IntentionAction = "allow"
 	IntentionDeny  IntentionAction = "deny"
+	// IntentionAudit allows, and has taken down that it would be denied.
+	IntentionAudit IntentionAction = "audit"
 )
+
+var intentionActions = []string{string(IntentionAllow), string(IntentionDeny), string(IntentionAudit)}
 
 // SourceConsul is the type of all sources.
 const SourceConsul = "consul"
@@ -188,7 +192,7 @@ func (s *SourceIntention) validate(c *checker, at string) {
 	case s.Action == "" && len(s.Permissions) == 0:
 		c.fail(at+".Action", "is missing: set it or Permissions")
 	case s.Action != "":
-		c.oneOf(at+".Action", string(s.Action), string(IntentionAllow), string(IntentionDeny))
+		c.oneOf(at+".Action", string(s.Action), intentionActions...)
 	}
 	for i, p := range s.Permissions {
 		p.validate(c, fmt.Sprintf("%s.Permissions[%d]", at, i))
@@ -200,7 +204,7 @@ func (p *IntentionPermission) validate(c *checker, at string) {
 		c.fail(at, "is empty")
 		return
 	}
-	c.oneOf(at+".Action", string(p.Action), string(IntentionAllow), string(IntentionDeny))
+	c.oneOf(at+".Action", string(p.Action), intentionActions...)
 	if p.HTTP == nil && p.JWT == nil {
 		c.fail(at+".HTTP", "is missing")
 	}

@@ -79,7 +79,7 @@ func (i *Intention) Validate() error {
 	case i.SourceType != SourceConsul:
 		return Errorf(Invalid, "intention: SourceType %q is not supported: leave it out or set it to %q", i.SourceType, SourceConsul)
 	case i.Action == "" && len(i.Permissions) == 0:
-		return Errorf(Invalid, "intention: set Action to %q or %q", IntentionAllow, IntentionDeny)
+		return Errorf(Invalid, "intention: set Action to %q, %q or %q", IntentionAllow, IntentionDeny, IntentionAudit)
 	}
 	return nil
 }

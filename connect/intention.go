@@ -62,6 +62,8 @@ type Decision struct {
 	// has one, which lacks the claims that the intention asks for.
 	Unproven bool
 	Token    error
+	// Audited means that what is allowed would be denied, were it not only tried out.
+	Audited bool
 }
 
 // String says which intention decided, for logs and answers.
@@ -73,7 +75,11 @@ func (d Decision) String() string {
 	if d.Source.Peer != "" {
 		from += " of peer " + d.Source.Peer
 	}
-	text := fmt.Sprintf("%s by intention %s => %s, precedence %d", d.Verdict, from, d.Destination.Name, d.Source.Precedence)
+	verdict := d.Verdict.String()
+	if d.Audited {
+		verdict = "audit"
+	}
+	text := fmt.Sprintf("%s by intention %s => %s, precedence %d", verdict, from, d.Destination.Name, d.Source.Precedence)
 	if len(d.Source.Permissions) > 0 {
 		if d.Permission < 0 {
 			return text + ", no permission matches"
@@ -105,12 +111,14 @@ type rule struct {
 	destination *catalog.ServiceIntentions
 	source      *catalog.SourceIntention
 	verdict     Verdict // without permissions and token
+	audit       bool
 	permissions []permission
 	jwt         *catalog.JWTRequirement
 }
 
 type permission struct {
 	verdict Verdict
+	audit   bool
 	path    func(string) bool // nil for all
 	methods []string
 	headers []headerFilter
@@ -172,7 +180,10 @@ func (p *Policy) note(r *rule) {
 func (p *Policy) Headers() []string { return p.headers }
 
 func newRule(entry *catalog.ServiceIntentions, source *catalog.SourceIntention) (*rule, error) {
-	r := &rule{destination: entry, source: source, verdict: verdictOf(source.Action), jwt: entry.JWT}
+	r := &rule{destination: entry, source: source, verdict: verdictOf(source.Action), audit: source.Action == catalog.IntentionAudit, jwt: entry.JWT}
+	if r.audit {
+		r.jwt = nil // what would be denied is not asked for more
+	}
 	for i, from := range source.Permissions {
 		compiled, err := newPermission(from)
 		if err != nil {
@@ -184,14 +195,14 @@ func newRule(entry *catalog.ServiceIntentions, source *catalog.SourceIntention) 
 }
 
 func verdictOf(a catalog.IntentionAction) Verdict {
-	if a == catalog.IntentionAllow {
+	if a == catalog.IntentionAllow || a == catalog.IntentionAudit {
 		return Allow
 	}
 	return Deny
 }
 
 func newPermission(from *catalog.IntentionPermission) (permission, error) {
-	p := permission{verdict: verdictOf(from.Action), jwt: from.JWT}
+	p := permission{verdict: verdictOf(from.Action), audit: from.Action == catalog.IntentionAudit, jwt: from.JWT}
 	if from.HTTP == nil {
 		return p, nil
 	}
@@ -283,7 +294,7 @@ func (p *Policy) Connection(who Caller) Decision {
 	if r == nil {
 		return Decision{Verdict: p.fallback, Permission: -1}
 	}
-	d := Decision{Verdict: r.verdict, Destination: r.destination, Source: r.source, Permission: -1}
+	d := Decision{Verdict: r.verdict, Destination: r.destination, Source: r.source, Permission: -1, Audited: r.audit}
 	if len(r.permissions) > 0 || r.verdict == Allow && r.jwt != nil {
 		d.Verdict = ByRequest
 	}
@@ -297,12 +308,15 @@ func (p *Policy) Request(who Caller, req *Request) Decision {
 	if r == nil {
 		return Decision{Verdict: p.fallback, Permission: -1}
 	}
-	d := Decision{Verdict: r.verdict, Destination: r.destination, Source: r.source, Permission: -1}
+	d := Decision{Verdict: r.verdict, Destination: r.destination, Source: r.source, Permission: -1, Audited: r.audit}
 	if len(r.permissions) > 0 {
 		d.Verdict = p.fallback
 		for i := range r.permissions {
 			if perm := &r.permissions[i]; perm.matches(req) {
 				d.Verdict, d.Permission = perm.verdict, i
+				if d.Audited = perm.audit; d.Audited {
+					return d
+				}
 				d.prove(perm.jwt, req)
 				break
 			}
@@ -320,7 +334,7 @@ func (p *permission) matches(req *Request) bool {
 		return false
 	}
 	for i := range p.headers {
-		if !p.headers[i].matches(req.Header[p.headers[i].name], p.verdict == Deny) {
+		if !p.headers[i].matches(req.Header[p.headers[i].name], p.verdict == Deny || p.audit) {
 			return false
 		}
 	}

@@ -23,12 +23,13 @@ const maxIntentionFile = 1 << 20
 func intentionCreate(f *flag.FlagSet) action {
 	allow := f.Bool("allow", false, "Allow the source. This is the default.")
 	deny := f.Bool("deny", false, "Deny the source.")
+	audit := f.Bool("audit", false, "Allow the source, and have sidecars take down that it would be denied.")
 	file := f.Bool("file", false, "The arguments are files, each with an intention in JSON.")
 	replace := f.Bool("replace", false, "Change an intention that exists already.")
 	meta := pairsVar(f, "meta", "A `key=value` of the metadata. It can be given several times.")
 	return func(ctx context.Context, c *call) error {
-		if *allow && *deny {
-			return usage("-allow and -deny exclude each other")
+		if *allow && *deny || *audit && (*allow || *deny) {
+			return usage("-allow, -deny and -audit exclude each other")
 		}
 		var list []*catalog.Intention
 		if *file {
@@ -44,8 +45,11 @@ func intentionCreate(f *flag.FlagSet) action {
 				return usage("want SRC and DST")
 			}
 			i := &catalog.Intention{SourceName: c.args[0], DestinationName: c.args[1], Action: catalog.IntentionAllow, Meta: meta}
-			if *deny {
+			switch {
+			case *deny:
 				i.Action = catalog.IntentionDeny
+			case *audit:
+				i.Action = catalog.IntentionAudit
 			}
 			list = append(list, i)
 		}

@@ -30,17 +30,25 @@ func (x *exchange) authorize(conf *Listener) connect.Decision {
 	if x.bare, bare = canon.Bare(x.bare[:0], path); bare {
 		path = x.bare
 		x.asked.Path = view(path)
-		if d := p.Request(who, &x.asked); d.Verdict != connect.Allow {
+		if d = worse(d, p.Request(who, &x.asked)); d.Verdict != connect.Allow {
 			return d
 		}
 	}
 	if n := len(path) - 1; n > 0 && path[n] == '/' {
 		x.asked.Path = view(path[:n])
-		if d := p.Request(who, &x.asked); d.Verdict != connect.Allow && d.Permission >= 0 {
-			return d
+		if o := p.Request(who, &x.asked); o.Permission >= 0 {
+			d = worse(d, o)
 		}
 	}
 	return d
+}
+
+// worse is of two decisions the one that allows less; the second where they allow as much and it has more to say.
+func worse(a, b connect.Decision) connect.Decision {
+	if a.Verdict == connect.Allow && (b.Verdict != connect.Allow || b.Audited && !a.Audited) {
+		return b
+	}
+	return a
 }
 
 // fields are the values of those fields that intentions look at. They last as long as the request.

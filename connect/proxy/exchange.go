@@ -106,6 +106,9 @@ func (x *exchange) carry(d near, conf *Listener) {
 		}
 		switch v := x.authorize(conf); {
 		case v.Verdict == connect.Allow:
+			if v.Audited {
+				x.client.listening.audit("request", conf, x.client, v)
+			}
 			x.passTokens()
 		case v.Unproven && v.Token != nil:
 			x.unproven(d, conf, v)

@@ -187,6 +187,7 @@ type pair struct {
 	incoming *proxy.Listener
 	api      *proxy.Target    // as web knows it
 	leaf     *tls.Certificate // that web shows; nil for a good one
+	options  proxy.Options    // of api's proxy
 	addr     string           // at which web reaches api
 }
 
@@ -202,7 +203,7 @@ func mesh(t testing.TB, kind proxy.Protocol, app string, change func(p *pair)) *
 	if change != nil {
 		change(p)
 	}
-	p.in = run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{p.incoming}}, proxy.Options{})
+	p.in = run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{p.incoming}}, p.options)
 	if p.outgoing.Routes == nil {
 		p.api = p.target(t)
 		if p.leaf != nil {

@@ -27,6 +27,7 @@ type listening struct {
 	rates   atomic.Pointer[Rates]
 
 	denied, unreached scarce // what is said of connections and requests that were, or reached no endpoint
+	audits            audits
 
 	mu    sync.Mutex
 	conns map[*client]struct{}
@@ -226,6 +227,11 @@ func (c *client) serve() {
 	if conf.Protocol != HTTP && !c.allowed(conf) { // whoever makes requests hears why each is denied
 		c.listening.deny("connection denied", conf, c, conf.Policy.Connection(c.caller))
 		return
+	}
+	if conf.Protocol != HTTP && conf.Policy != nil {
+		if d := conf.Policy.Connection(c.caller); d.Audited {
+			c.listening.audit("connection", conf, c, d)
+		}
 	}
 	if conf.Protocol == HTTP {
 		if t, ok := c.conn.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == protoHTTP2 {

@@ -33,6 +33,11 @@ func (p *Proxy) WriteMetrics(w io.Writer) error {
 	for _, name := range slices.Sorted(maps.Keys(refused)) {
 		m.sample("curia_proxy_connections_refused_total", refused[name], "listener", name)
 	}
+	audited := p.audited()
+	m.family("curia_proxy_audited_total", "counter", "Connections and requests that an intention would have denied, were it not only tried out.")
+	for _, name := range slices.Sorted(maps.Keys(audited)) {
+		m.sample("curia_proxy_audited_total", audited[name], "listener", name)
+	}
 	if unnamed := p.unnamed(); len(unnamed) > 0 {
 		m.family("curia_proxy_names_refused_total", "counter", "Connections that a gateway did not pass on by the name in their ClientHello, by the reason.")
 		for _, name := range slices.Sorted(maps.Keys(unnamed)) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -97,6 +98,48 @@ func TestIntentionsOfRequests(t *testing.T) {
 		if r, _ := ask(t, addr, line+" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"+fields+"\r\n"); r.StatusCode != want {
 			t.Errorf("%q: %s, want %d", text, r.Status, want)
 		}
+	}
+}
+
+// What an intention only tries out to deny is let through, counted, and said with who it was.
+func TestAudit(t *testing.T) {
+	app := answering(t, echo)
+	log := newLines()
+	p := mesh(t, proxy.HTTP, app.addr, func(p *pair) {
+		p.incoming.Policy = policy(t, false, from(
+			permission(catalog.IntentionAudit, catalog.IntentionHTTPPermission{PathPrefix: "/admin"}),
+			permission(catalog.IntentionAllow, catalog.IntentionHTTPPermission{PathPrefix: "/open"})))
+		p.options.Log = slog.New(slog.NewTextHandler(log, nil))
+	})
+	for path, want := range map[string]int{"/admin": 200, "/open": 200, "/open/../admin/": 200, "/x": 403} {
+		if r, _ := ask(t, p.addr, "GET "+path+" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); r.StatusCode != want {
+			t.Errorf("%s: %s, want %d", path, r.Status, want)
+		}
+	}
+	var metrics strings.Builder
+	if err := p.in.WriteMetrics(&metrics); err != nil {
+		t.Fatal(err)
+	}
+	if want := `curia_proxy_audited_total{listener="public"} 2` + "\n"; !strings.Contains(metrics.String(), want) {
+		t.Errorf("metrics do not hold %q: %s", want, metrics.String())
+	}
+	log.wait(t, "only tries out", "from=web", "audit by intention web => api, precedence 9, permission 1")
+}
+
+// An intention that only tries out whom it denies lets bytes through, too.
+func TestAuditOfBytes(t *testing.T) {
+	app := answering(t, echo)
+	p := mesh(t, proxy.TCP, app.addr, func(p *pair) {
+		p.incoming.Policy = policy(t, false, &catalog.SourceIntention{Name: "*", Type: "consul", Action: catalog.IntentionAudit})
+	})
+	c := dial(t, p.addr)
+	io.WriteString(c, get)
+	if said, err := readUntil(c, "200 OK"); err != nil {
+		t.Errorf("%q, %v", said, err)
+	}
+	var metrics strings.Builder
+	if err := p.in.WriteMetrics(&metrics); err != nil || !strings.Contains(metrics.String(), `curia_proxy_audited_total{listener="public"} 1`) {
+		t.Errorf("%v, %s", err, metrics.String())
 	}
 }
 
