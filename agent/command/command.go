@@ -1,4 +1,4 @@
-// Package command is the command line: one table with a row per subcommand, run by hashicorp/cli.
+// Package command is the command line: one table with a row per subcommand.
 package command
 
 import (
@@ -10,8 +10,6 @@ import (
 	"os"
 	"strings"
 	"time"
-
-	"github.com/hashicorp/cli"
 
 	"github.com/curia-mesh/curia/agent/client"
 )
@@ -34,26 +32,15 @@ type IO struct {
 // Run runs the command that args name, without the program's own name, and returns the exit code.
 func Run(args []string, std IO) int {
 	rows := table()
-	commands := make(map[string]cli.CommandFactory, len(rows))
-	for i := range rows {
-		r := &rows[i]
-		commands[r.name] = func() (cli.Command, error) { return &command{row: r, std: std}, nil }
+	if std.Getenv("COMP_LINE") != "" { // a shell asks how to go on, and its arguments are no commands
+		suggest(rows, std)
+		return 0
 	}
-	app := &cli.CLI{
-		Name: program, Version: human(), Args: args, Commands: commands, Autocomplete: true,
-		HelpFunc: overview(rows), HelpWriter: std.Out, ErrorWriter: std.Err,
-	}
-	completing := std.Getenv("COMP_LINE") != "" // a shell asks how to go on, and its arguments are no commands
-	if name, wrong := unknown(args, rows); wrong && !completing {
+	if name, wrong := unknown(args, rows); wrong {
 		fmt.Fprintln(std.Err, red(std.Err, std.Getenv, noCommand("", name, rows)))
 		return unknownCode
 	}
-	code, err := app.Run()
-	if err != nil {
-		fmt.Fprintln(std.Err, err)
-		return 1
-	}
-	return code
+	return dispatch(takeApart(args, rows), rows, std)
 }
 
 // row is a subcommand. A row without bind is a group of others.
@@ -92,25 +79,24 @@ type call struct {
 	hurry     <-chan struct{} // closed when the user will not wait for the command to end
 }
 
-// command makes a row a command of hashicorp/cli.
+// command is a row that runs.
 type command struct {
 	row *row
 	std IO
 }
 
-func (c *command) Synopsis() string { return c.row.synopsis }
+// wantsHelp is the code of a command that needs another one below it.
+const wantsHelp = -1
 
-func (c *command) Help() string { return c.row.text() }
-
-// Run parses the arguments and runs the row's action.
-func (c *command) Run(args []string) int {
+// run parses the arguments and runs the row's action.
+func (c *command) run(args []string) int {
 	r := c.row
 	if r.bind == nil {
 		if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 			fmt.Fprintln(c.std.Err, red(c.std.Err, c.std.Getenv, noCommand(r.name, args[0], table())))
 			return 1
 		}
-		return cli.RunResultHelp
+		return wantsHelp
 	}
 	flags, api := r.flags()
 	act := r.bind(flags)

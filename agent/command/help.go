@@ -6,9 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-
-	"github.com/hashicorp/cli"
-	"github.com/posener/complete"
 )
 
 const textWidth = 80
@@ -81,31 +78,29 @@ func (o option) described() string {
 }
 
 // overview is the help of the whole: the commands of the first level under their headings.
-func overview(rows []row) cli.HelpFunc {
-	return func(map[string]cli.CommandFactory) string {
-		var b strings.Builder
-		fmt.Fprintf(&b, "Usage: %s [--version] [--help] <command> [<args>]\n", program)
-		var groups []string
-		width := 0
-		for _, r := range rows {
-			if r.group != "" && !slices.Contains(groups, r.group) {
-				groups = append(groups, r.group)
-			}
-			if r.group != "" {
-				width = max(width, len(r.name))
-			}
+func overview(rows []row) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Usage: %s [--version] [--help] <command> [<args>]\n", program)
+	var groups []string
+	width := 0
+	for _, r := range rows {
+		if r.group != "" && !slices.Contains(groups, r.group) {
+			groups = append(groups, r.group)
 		}
-		for _, g := range groups {
-			fmt.Fprintf(&b, "\n%s\n", g)
-			for _, r := range rows {
-				if r.group == g {
-					fmt.Fprintf(&b, "    %-*s    %s\n", width, r.name, r.synopsis)
-				}
-			}
+		if r.group != "" {
+			width = max(width, len(r.name))
 		}
-		fmt.Fprintf(&b, "\nRun %s <command> -h for a command's help.", program)
-		return b.String()
 	}
+	for _, g := range groups {
+		fmt.Fprintf(&b, "\n%s\n", g)
+		for _, r := range rows {
+			if r.group == g {
+				fmt.Fprintf(&b, "    %-*s    %s\n", width, r.name, r.synopsis)
+			}
+		}
+	}
+	fmt.Fprintf(&b, "\nRun %s <command> -h for a command's help.", program)
+	return b.String()
 }
 
 // Reference writes the reference of all commands as Markdown.
@@ -152,26 +147,6 @@ func optionTable(b *strings.Builder, options []option, shared bool) {
 		}
 		fmt.Fprintf(b, "| `%s` | %s |\n", name, strings.ReplaceAll(o.described(), "|", "\\|"))
 	}
-}
-
-// AutocompleteFlags tells shells the options.
-func (c *command) AutocompleteFlags() complete.Flags {
-	flags := complete.Flags{}
-	for _, o := range c.row.options() {
-		flags["-"+o.name] = complete.PredictAnything
-		if strings.HasSuffix(o.name, "-file") {
-			flags["-"+o.name] = complete.PredictFiles("*")
-		}
-	}
-	return flags
-}
-
-// AutocompleteArgs tells shells which arguments are files.
-func (c *command) AutocompleteArgs() complete.Predictor {
-	if strings.Contains(c.row.args, "FILE") {
-		return complete.PredictFiles("*")
-	}
-	return complete.PredictNothing
 }
 
 // prose wraps the paragraphs of a text; those that begin with a space, examples, stay as they are.

@@ -169,3 +169,25 @@ func TestInterrupt(t *testing.T) {
 	f(0, "", "watch", "-type=services", "cat")
 	f(1, "interrupted", "catalog", "services")
 }
+
+// What is wrong with a line's order is said, and help is given wherever it is asked for.
+func TestLines(t *testing.T) {
+	for _, c := range []struct {
+		args      string
+		code      int
+		out, errs string
+	}{
+		{"", unknownCode, "", "Usage: curia [--version]"},
+		{"kv", 1, "", "Subcommands:\n    delete "},
+		{"kv get x -h", 0, "Usage: curia kv get", ""},
+		{"-h kv", 0, "Subcommands:\n    delete ", ""},
+		{"-x kv get a", 1, "", "behind the command: curia kv get -x"},
+		{"kv -- -h", 1, "", "Subcommands:\n    delete "},
+		{"operator raft nonsense", 1, "", `curia operator raft has no command "nonsense"`},
+	} {
+		code, out, errs := invoke("", "", strings.Fields(c.args)...)
+		if code != c.code || !strings.Contains(out, c.out) || (out == "") != (c.out == "") || !strings.Contains(errs, c.errs) || (errs == "") != (c.errs == "") {
+			t.Errorf("%q: %d %q %q", c.args, code, out, errs)
+		}
+	}
+}

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/go-sockaddr/template"
-
 	"github.com/curia-mesh/curia/catalog"
 )
 
@@ -101,7 +99,7 @@ func (l *loader) expand(key, text string) (words []string) {
 			l.failAt(key, "template %q fails", text)
 		}
 	}()
-	said, err := template.Parse(text)
+	said, err := sockaddrTemplate(text)
 	if err != nil {
 		l.failAt(key, "template %q: %v", text, err)
 		return nil
