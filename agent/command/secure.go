@@ -147,57 +147,73 @@ func initCluster(f *flag.FlagSet) action {
 		if *servers < 1 || *servers > 11 || *clients < 1 {
 			return usage("-servers %d and -clients %d: want 1 to 11, and 1 or more", *servers, *clients)
 		}
-		cfg, err := p.open(map[string]any{"server": true, "bootstrap_expect": 1})
+		made, err := p.found(*servers, *clients, *ttl)
 		if err != nil {
 			return err
 		}
-		ca, caKey, err := newCA(cfg)
-		if err != nil {
-			return err
+		c.say("A new cluster is prepared in %s: datacenter %s, first server %s.\nTLS with its own CA, encrypted gossip, tokens are checked and the default is to deny.", p.dir, made.datacenter, made.node)
+		c.say("\nThe management token, which may do everything (it is in %s too):\n\n  export CURIA_HTTP_TOKEN=%s", p.file(secureConfig), made.management)
+		if made.servers != nil {
+			c.say("\nOn each further server:\n\n  %s join -run %s", program, made.servers)
 		}
-		files, err := agentFiles(cfg, "server", ca, caKey)
-		if err != nil {
-			return err
-		}
-		management, agent := newSecret(), newSecret()
-		seed := server.JoinSeeds{Node: cfg.NodeName, AgentToken: agent}
-		made := map[catalog.JoinRole]*server.JoinText{}
-		for role, uses := range map[catalog.JoinRole]int{catalog.JoinServer: *servers - 1, catalog.JoinClient: *clients} {
-			if uses == 0 {
-				continue
-			}
-			at := fmt.Sprintf("%s:%d", bracketed(cfg.AdvertiseAddr), cfg.Ports.Server)
-			token, text, err := server.NewJoin(role, uses, *ttl, ca, cfg.Datacenter, strings.TrimSuffix(cfg.Domain, "."), []string{at})
-			if err != nil {
-				return err
-			}
-			seed.Tokens = append(seed.Tokens, server.JoinSeed{JoinToken: *token, Hash: token.Hash})
-			made[role] = text
-		}
-		text, err := json.Marshal(seed)
-		if err != nil {
-			return err
-		}
-		files[secureSeed] = string(text)
-		settings := map[string]any{
-			"server": true, "bootstrap_expect": 1, "data_dir": p.data, "datacenter": cfg.Datacenter, "node_name": cfg.NodeName, "encrypt": gossip.NewKey().Base64(),
-			"tls": p.security(), "join": p.joins(),
-			"acl": map[string]any{
-				"enabled": true, "default_policy": "deny", "tokens": map[string]any{"initial_management": management, "agent": agent, "dns": agent},
-			},
-		}
-		if err := p.write(files, settings); err != nil {
-			return err
-		}
-		c.say("A new cluster is prepared in %s: datacenter %s, first server %s.\nTLS with its own CA, encrypted gossip, tokens are checked and the default is to deny.", p.dir, cfg.Datacenter, cfg.NodeName)
-		c.say("\nThe management token, which may do everything (it is in %s too):\n\n  export CURIA_HTTP_TOKEN=%s", p.file(secureConfig), management)
-		if t := made[catalog.JoinServer]; t != nil {
-			c.say("\nOn each further server:\n\n  %s join -run %s", program, t)
-		}
-		c.say("\nOn each client agent:\n\n  %s join -run %s", program, made[catalog.JoinClient])
+		c.say("\nOn each client agent:\n\n  %s join -run %s", program, made.clients)
 		c.say("\nThe tokens let in until %s. Make others with %s operator join-token create.", time.Now().Add(*ttl).Format(time.RFC3339), program)
 		return p.begin(c)
 	}
+}
+
+// founded is what a new cluster is reached and joined with. The join token for servers is nil when one is all.
+type founded struct {
+	datacenter, node, management string
+	servers, clients             *server.JoinText
+}
+
+// found writes what the first server of a new secured cluster needs.
+func (p *place) found(servers, clients int, ttl time.Duration) (*founded, error) {
+	cfg, err := p.open(map[string]any{"server": true, "bootstrap_expect": 1})
+	if err != nil {
+		return nil, err
+	}
+	ca, caKey, err := newCA(cfg)
+	if err != nil {
+		return nil, err
+	}
+	files, err := agentFiles(cfg, "server", ca, caKey)
+	if err != nil {
+		return nil, err
+	}
+	made := &founded{datacenter: cfg.Datacenter, node: cfg.NodeName, management: newSecret()}
+	agent := newSecret()
+	seed := server.JoinSeeds{Node: cfg.NodeName, AgentToken: agent}
+	for _, one := range []struct {
+		role catalog.JoinRole
+		uses int
+		text **server.JoinText
+	}{{catalog.JoinServer, servers - 1, &made.servers}, {catalog.JoinClient, clients, &made.clients}} {
+		if one.uses == 0 {
+			continue
+		}
+		at := fmt.Sprintf("%s:%d", bracketed(cfg.AdvertiseAddr), cfg.Ports.Server)
+		token, text, err := server.NewJoin(one.role, one.uses, ttl, ca, cfg.Datacenter, strings.TrimSuffix(cfg.Domain, "."), []string{at})
+		if err != nil {
+			return nil, err
+		}
+		seed.Tokens = append(seed.Tokens, server.JoinSeed{JoinToken: *token, Hash: token.Hash})
+		*one.text = text
+	}
+	text, err := json.Marshal(seed)
+	if err != nil {
+		return nil, err
+	}
+	files[secureSeed] = string(text)
+	settings := map[string]any{
+		"server": true, "bootstrap_expect": 1, "data_dir": p.data, "datacenter": cfg.Datacenter, "node_name": cfg.NodeName, "encrypt": gossip.NewKey().Base64(),
+		"tls": p.security(), "join": p.joins(),
+		"acl": map[string]any{
+			"enabled": true, "default_policy": "deny", "tokens": map[string]any{"initial_management": made.management, "agent": agent, "dns": agent},
+		},
+	}
+	return made, p.write(files, settings)
 }
 
 // newCA makes the CA for connections between agents.

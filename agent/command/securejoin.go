@@ -29,25 +29,36 @@ const (
 
 // joinSecured makes this machine an agent of the cluster that made the token.
 func joinSecured(ctx context.Context, c *call, p *place, text string) error {
-	token, err := server.ParseJoinText(text)
+	rep, node, err := p.enlist(ctx, text)
 	if err != nil {
 		return err
+	}
+	c.say("This machine, %s, is a %s of datacenter %s now. Its configuration is in %s.", node, rep.Role, rep.Datacenter, p.dir)
+	return p.begin(c)
+}
+
+// enlist writes what an agent of the cluster that made the token needs, and returns what the servers say and the node's
+// name.
+func (p *place) enlist(ctx context.Context, text string) (*api.JoinReply, string, error) {
+	token, err := server.ParseJoinText(text)
+	if err != nil {
+		return nil, "", err
 	}
 	cfg, err := p.open(map[string]any{"datacenter": token.Datacenter, "domain": token.Domain})
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	csr, key, err := newRequest(cfg.NodeName)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	keyPEM, err := connect.EncodeKey(key)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	rep, err := redeem(ctx, token, &api.JoinRequest{ID: token.ID, Secret: catalog.SecretID(token.Secret), Node: cfg.NodeName, CSR: csr})
 	if err != nil {
-		return fmt.Errorf("this machine has not joined: %w", err)
+		return nil, "", fmt.Errorf("this machine has not joined: %w", err)
 	}
 	files := map[string]string{secureCA: rep.CA, secureCert: rep.Certificate, secureKey: keyPEM}
 	settings := map[string]any{
@@ -70,11 +81,7 @@ func joinSecured(ctx context.Context, c *call, p *place, text string) error {
 		agent := rep.AgentToken.Reveal()
 		settings["acl"] = map[string]any{"enabled": true, "default_policy": rep.DefaultPolicy, "tokens": map[string]any{"agent": agent, "dns": agent}}
 	}
-	if err := p.write(files, settings); err != nil {
-		return err
-	}
-	c.say("This machine, %s, is a %s of datacenter %s now. Its configuration is in %s.", cfg.NodeName, rep.Role, rep.Datacenter, p.dir)
-	return p.begin(c)
+	return rep, cfg.NodeName, p.write(files, settings)
 }
 
 // redeem shows the token to one server after the other. It goes to servers only that the CA in the token has signed.

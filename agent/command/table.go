@@ -16,7 +16,7 @@ const (
 // table is every subcommand. A parent comes before its children.
 func table() []row {
 	var rows []row
-	for _, part := range [][]row{processRows(), agentRows(), catalogRows(), kvRows(), entryRows(), intentionRows(), connectRows(), peeringRows(), aclRows(), serverRows(), toolRows()} {
+	for _, part := range [][]row{processRows(), demoRows(), agentRows(), catalogRows(), kvRows(), entryRows(), intentionRows(), connectRows(), peeringRows(), aclRows(), serverRows(), toolRows()} {
 		rows = append(rows, part...)
 	}
 	return rows
