@@ -77,12 +77,13 @@ func demoDir(f *flag.FlagSet, help string) *string { return f.String("data-dir",
 
 func demoChaos(f *flag.FlagSet) action {
 	dir := demoDir(f, "The `directory` of the demo. The default is the one that runs in a temporary directory.")
+	watch := f.Duration("watch", 3*time.Second, "How `long` the traffic is watched after each thing that is broken.")
 	return func(ctx context.Context, c *call) error {
 		at, err := demoAt(*dir)
 		if err != nil {
 			return err
 		}
-		return demo.Chaos(ctx, at, func(line string) { c.say("%s", clean(line)) })
+		return demo.Chaos(ctx, at, *watch, func(line string) { c.say("%s", clean(line)) })
 	}
 }
 
@@ -128,7 +129,7 @@ type demoView struct {
 
 func (v *demoView) show(s *demo.Summary) {
 	if v.json {
-		_ = v.call.json(s, "  ") // who reads has gone
+		_ = v.call.json(s, "") // in one line: more does not come, and who reads may have gone
 		return
 	}
 	kind := "open: no tokens, no TLS between agents"

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -113,7 +114,7 @@ func call(ctx context.Context, c *http.Client, at string) (*answer, error) {
 		return nil, err
 	}
 	if r.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status %d: %.200s", r.StatusCode, text)
+		return nil, fmt.Errorf("status %d: %.200s", r.StatusCode, bytes.TrimSpace(text))
 	}
 	a := &answer{}
 	return a, json.Unmarshal(text, a)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -11,28 +12,31 @@ import (
 	"github.com/curia-mesh/curia/agent/client"
 )
 
-// teller tells those who watch.
-type teller func(format string, args ...any)
+// havoc breaks things, one after the other, tells what that does to the traffic, and heals them.
+type havoc struct {
+	*Demo
+	say   func(format string, args ...any)
+	watch time.Duration // how long the traffic is watched after something broke
+}
 
-// How long the traffic is watched after something broke, and after it was healed; and how long any of it may take.
+// maxWatch bounds how long the traffic is watched, and healTime how long anything that is waited for may take.
 const (
-	watchTime = 3 * time.Second
-	healTime  = 30 * time.Second
+	maxWatch = 10 * time.Minute
+	healTime = 30 * time.Second
 )
 
-// havoc breaks one thing after the other, says what it does to the traffic, and heals each. What is broken is healed too
-// when ctx ends.
-func (d *Demo) havoc(ctx context.Context, say teller) error {
-	steps := []func(context.Context, teller) error{d.killInstance, d.killInstances, d.killServer}
+// run does all of it. What is broken is healed too when ctx ends.
+func (d *havoc) run(ctx context.Context) error {
+	steps := []func(context.Context) error{d.killInstance, d.killInstances, d.killServer}
 	if d.Datacenters > 1 {
 		steps = append(steps, d.cutDatacenter)
 	}
 	before := d.mesh.stats()
 	for i, step := range steps {
 		if i > 0 {
-			say("")
+			d.say("")
 		}
-		if err := step(ctx, say); err != nil {
+		if err := step(ctx); err != nil {
 			return err
 		}
 	}
@@ -42,7 +46,7 @@ func (d *Demo) havoc(ctx context.Context, say teller) error {
 		of := f.since(before[i])
 		total, failed = total+of.Requests, failed+of.Failed
 	}
-	say("\nEverything is as it was. %s.", requests(total, failed))
+	d.say("\nEverything is as it was. %s.", requests(total, failed))
 	return nil
 }
 
@@ -57,32 +61,32 @@ func requests(total, failed int) string {
 }
 
 // killInstance kills one of the instances of api in the first datacenter.
-func (d *Demo) killInstance(ctx context.Context, say teller) error {
+func (d *havoc) killInstance(ctx context.Context) error {
 	flow, apis := d.mesh.flows[0], d.mesh.apis[d.datacenters()[0]]
-	say("1. One of %d instances of api in dc1 is killed.", len(apis))
+	d.say("1. One of %d instances of api in dc1 is killed. What its sidecar cannot hand to it, web's sidecar asks the other one.", len(apis))
 	before := flow.again()
 	apis[0].down()
-	err := pause(ctx, watchTime)
-	say("   %s: %s asks the other one at once.", outcome(flow, before), "the sidecar of web")
+	err := pause(ctx, d.watch)
+	d.say("   %s.", outcome(flow, before))
 	if up := apis[0].up(); err == nil {
 		err = up
 	}
 	if err == nil {
-		say("   It is back.")
+		d.say("   It is back.")
 	}
 	return err
 }
 
 // killInstances kills all instances of api in the first datacenter.
-func (d *Demo) killInstances(ctx context.Context, say teller) error {
+func (d *havoc) killInstances(ctx context.Context) error {
 	flow, apis := d.mesh.flows[0], d.mesh.apis[d.datacenters()[0]]
-	say("2. All %d instances of api in dc1 are killed.", len(apis))
+	d.say("2. All %d instances of api in dc1 are killed. %s", len(apis), d.standIn())
 	before := flow.again()
 	for _, a := range apis {
 		a.down()
 	}
-	err := pause(ctx, watchTime)
-	say("   %s.", outcome(flow, before))
+	err := pause(ctx, d.watch)
+	d.say("   %s.", outcome(flow, before))
 	before = flow.again()
 	for _, a := range apis {
 		if up := a.up(); up != nil {
@@ -90,21 +94,34 @@ func (d *Demo) killInstances(ctx context.Context, say teller) error {
 		}
 	}
 	began := time.Now()
-	say("   They are back.")
+	d.say("   They are back.")
 	if err == nil {
 		err = flow.until(ctx, func(f Flow) bool { return f.LastBy == "dc1" && f.since(before).AnsweredBy["dc1"] > 0 })
 	}
 	if err != nil {
 		return err
 	}
-	say("   dc1 answers again after %s.", short(time.Since(began)))
+	d.say("   dc1 answers again after %s.", short(time.Since(began)))
 	return nil
 }
 
+// standIn says who is asked when a datacenter has no instance of api.
+func (d *havoc) standIn() string {
+	if d.Datacenters == 1 {
+		return "There is nobody else: requests wait 3 s for one, and fail."
+	}
+	return "Other datacenters stand in."
+}
+
 // killServer kills the server that leads the first datacenter, and starts it again.
-func (d *Demo) killServer(ctx context.Context, say teller) error {
+func (d *havoc) killServer(ctx context.Context) error {
 	dc := d.datacenters()[0]
 	servers, flow := d.in(dc, true), d.mesh.flows[0]
+	if len(servers) >= 3 {
+		if err := d.tolerant(ctx, servers[0]); err != nil {
+			return err
+		}
+	}
 	leader, err := d.leader(ctx, servers[0], nil)
 	if err != nil {
 		return err
@@ -112,20 +129,20 @@ func (d *Demo) killServer(ctx context.Context, say teller) error {
 	before := flow.again()
 	began := time.Now()
 	if len(servers) < 3 {
-		say("3. The server %s is killed. There is no other that could lead, so nothing can be written; the mesh goes on with what it knows.", leader.Name)
+		d.say("3. The server %s is killed. There is no other that could lead, so nothing can be written; the mesh goes on with what it knows.", leader.Name)
 		d.crash(leader)
-		err = pause(ctx, watchTime)
+		err = pause(ctx, d.watch)
 	} else {
-		say("3. The server %s, which leads dc1, is killed.", leader.Name)
+		d.say("3. The server %s, which leads dc1, is killed.", leader.Name)
 		d.crash(leader)
 		i := slices.IndexFunc(servers, func(s *place) bool { return s != leader })
 		var next *place
 		if next, err = d.leader(ctx, servers[i], leader); err == nil {
-			say("   %s leads after %s.", next.Name, short(time.Since(began)))
-			err = pause(ctx, watchTime)
+			d.say("   %s leads after %s.", next.Name, short(time.Since(began)))
+			err = pause(ctx, d.watch)
 		}
 	}
-	say("   %s.", outcome(flow, before))
+	d.say("   %s.", outcome(flow, before))
 	began = time.Now()
 	if launched := d.launch(leader); launched != nil {
 		return launched
@@ -136,17 +153,17 @@ func (d *Demo) killServer(ctx context.Context, say teller) error {
 		err = awaited
 	}
 	if err == nil {
-		say("   %s is back after %s, with all it knew.", leader.Name, short(time.Since(began)))
+		d.say("   %s is back after %s, with all it knew.", leader.Name, short(time.Since(began)))
 	}
 	return err
 }
 
 // cutDatacenter freezes every agent of the second datacenter.
-func (d *Demo) cutDatacenter(ctx context.Context, say teller) (err error) {
+func (d *havoc) cutDatacenter(ctx context.Context) (err error) {
 	dc := d.datacenters()[1]
 	agents := append(d.in(dc, true), d.in(dc, false)...)
 	flow := d.mesh.flows[0]
-	say("4. %s is cut off: all its agents are frozen, so that nobody hears of them.", dc)
+	d.say("4. %s is cut off: all its agents are frozen, so that nobody hears of them.", dc)
 	before := flow.again()
 	for _, a := range agents {
 		if err = d.process(a).freeze(); err != nil {
@@ -154,8 +171,8 @@ func (d *Demo) cutDatacenter(ctx context.Context, say teller) (err error) {
 		}
 	}
 	if err == nil {
-		if err = pause(ctx, watchTime); err == nil {
-			err = d.cutOff(ctx, dc, say)
+		if err = pause(ctx, d.watch); err == nil {
+			err = d.cutOff(ctx, dc)
 		}
 	}
 	for _, a := range agents {
@@ -166,19 +183,19 @@ func (d *Demo) cutDatacenter(ctx context.Context, say teller) (err error) {
 	if err != nil {
 		return err
 	}
-	say("   dc1: %s.", outcome(flow, before))
+	d.say("   dc1: %s.", outcome(flow, before))
 	began := time.Now()
 	far := d.mesh.flows[1]
 	then := far.again()
 	if err := far.until(ctx, func(f Flow) bool { return f.since(then).Requests > f.since(then).Failed }); err != nil {
 		return err
 	}
-	say("   %s goes on; its web is answered after %s.", dc, short(time.Since(began)))
+	d.say("   %s goes on; its web is answered after %s.", dc, short(time.Since(began)))
 	return nil
 }
 
 // cutOff asks the first datacenter what it knows of one that cannot be reached.
-func (d *Demo) cutOff(ctx context.Context, dc string, say teller) error {
+func (d *havoc) cutOff(ctx context.Context, dc string) error {
 	api, err := d.ask(d.in(d.datacenters()[0], true)[0])
 	if err != nil {
 		return err
@@ -188,12 +205,12 @@ func (d *Demo) cutOff(ctx context.Context, dc string, say teller) error {
 	if _, _, err = api.Catalog().Nodes(ctx, client.Query{}); err != nil {
 		return err
 	}
-	say("   dc1 answers for itself in %s.", short(time.Since(began)))
+	d.say("   dc1 answers for itself in %s.", short(time.Since(began)))
 	return nil
 }
 
 // crash kills an agent.
-func (d *Demo) crash(a *place) {
+func (d *havoc) crash(a *place) {
 	d.mu.Lock()
 	p := d.running[a.Name]
 	delete(d.running, a.Name) // so that nobody takes it for a fault
@@ -201,31 +218,49 @@ func (d *Demo) crash(a *place) {
 	p.kill()
 }
 
+// tolerant waits until the servers of a datacenter can do without one.
+func (d *havoc) tolerant(ctx context.Context, ask *place) error {
+	return d.poll(ctx, ask, "the servers cannot do without one yet", func(ctx context.Context, api *client.Client) (bool, error) {
+		var health struct{ FailureTolerance int }
+		_, err := api.Do(ctx, http.MethodGet, "/v1/operator/autopilot/state", client.Query{}, nil, &health)
+		return health.FailureTolerance > 0, err
+	})
+}
+
 // leader waits until a server says that one leads who is not the one before, and returns that.
-func (d *Demo) leader(ctx context.Context, ask, before *place) (*place, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, healTime, fmt.Errorf("no server leads after %v", healTime))
+func (d *havoc) leader(ctx context.Context, ask, before *place) (leader *place, err error) {
+	err = d.poll(ctx, ask, "no server leads", func(ctx context.Context, api *client.Client) (bool, error) {
+		var at string
+		_, err := api.Do(ctx, http.MethodGet, "/v1/status/leader", client.Query{}, nil, &at)
+		for _, a := range d.in(ask.Datacenter, true) {
+			if a != before && a.address(serverPort) == at {
+				leader = a
+			}
+		}
+		return leader != nil, err
+	})
+	return leader, err
+}
+
+// poll asks an agent what it has no blocking query for, until that is as wanted.
+func (d *havoc) poll(ctx context.Context, ask *place, late string, wanted func(context.Context, *client.Client) (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, healTime, fmt.Errorf("%s after %v", late, healTime))
 	defer cancel()
 	api, err := d.ask(ask)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer api.Close()
 	tick := time.NewTicker(pace)
 	defer tick.Stop()
 	for {
-		var at string
-		if _, err := api.Do(ctx, "GET", "/v1/status/leader", client.Query{}, nil, &at); err != nil {
-			return nil, because(ctx, err)
-		}
-		for _, a := range d.in(ask.Datacenter, true) {
-			if a != before && a.address(serverPort) == at {
-				return a, nil
-			}
+		if is, err := wanted(ctx, api); is || err != nil {
+			return err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -112,7 +113,12 @@ func (d *Demo) control(ctx context.Context, socket net.Listener, s *Summary) err
 		both, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
-		if err := d.havoc(both, say); err != nil {
+		watch, err := time.ParseDuration(r.FormValue("watch"))
+		if err != nil || watch <= 0 || watch > maxWatch {
+			http.Error(w, fmt.Sprintf("the traffic cannot be watched for %q: want more than 0 and at most %v", r.FormValue("watch"), maxWatch), http.StatusBadRequest)
+			return
+		}
+		if err := (&havoc{d, say, watch}).run(both); err != nil {
 			say("%s%v", chaosError, err)
 		}
 	})
@@ -176,9 +182,10 @@ func Status(ctx context.Context, dir string) (s *Summary, traffic []Flow, err er
 	return st.Summary, st.Traffic, err
 }
 
-// Chaos has the demo in a directory break and heal itself, and passes on what it says.
-func Chaos(ctx context.Context, dir string, say func(line string)) error {
-	body, err := askControl(ctx, dir, http.MethodPost, "chaos")
+// Chaos has the demo in a directory break and heal itself, and passes on what it says. The traffic is watched for some time
+// after each thing that is broken.
+func Chaos(ctx context.Context, dir string, watch time.Duration, say func(line string)) error {
+	body, err := askControl(ctx, dir, http.MethodPost, "chaos?watch="+watch.String())
 	if err != nil {
 		return err
 	}
@@ -202,7 +209,7 @@ func askControl(ctx context.Context, dir, method, path string) (io.ReadCloser, e
 	if r.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(r.Body, maxAnswer))
 		r.Body.Close()
-		return nil, fmt.Errorf("the demo in %s: %s", dir, text)
+		return nil, fmt.Errorf("the demo in %s: %s", dir, bytes.TrimSpace(text))
 	}
 	return r.Body, nil
 }

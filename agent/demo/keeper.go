@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -86,10 +87,11 @@ func Keep(dir string, temporary bool) error {
 	}
 	_, err := others.Read(make([]byte, 1)) // ends when nobody has the other end, agents and what they have started
 	stuck := errors.Is(err, os.ErrDeadlineExceeded)
+	if err = os.Remove(filepath.Join(dir, controlSocket)); errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
 	if temporary {
 		err = os.RemoveAll(dir)
-	} else {
-		err = nil
 	}
 	if stuck {
 		return syscall.Kill(0, syscall.SIGKILL) // and this process with them

@@ -147,6 +147,10 @@ func (d *Demo) entries(dc string) []map[string]any {
 	all := []map[string]any{
 		{"Kind": "service-defaults", "Name": "api", "Protocol": "http"},
 		{"Kind": "service-defaults", "Name": "web", "Protocol": "http"},
+		{"Kind": "service-router", "Name": "api", "Routes": []map[string]any{{
+			"Match":       map[string]any{"HTTP": map[string]any{"PathPrefix": "/"}},
+			"Destination": map[string]any{"NumRetries": apiInstances, "RetryOn": []string{"connect-failure"}, "RetryOnStatusCodes": []int{503}},
+		}}},
 		{"Kind": "service-intentions", "Name": "api", "Sources": []map[string]any{{"Name": "web", "Action": "allow"}}},
 	}
 	return all
