@@ -136,7 +136,11 @@ func (v *demoView) show(s *demo.Summary) {
 	if s.Secure {
 		kind = "secured: tokens with default deny, TLS between agents, encrypted gossip"
 	}
-	v.say("==> Everything runs after %.1f s, the first call through the mesh was there after %.1f s\n    %s\n", s.AgentsReady, s.FirstCalls, kind)
+	far := ""
+	if s.FirstFarCalls > 0 {
+		far = fmt.Sprintf(", and from one datacenter to another within %.1f s", s.FirstFarCalls)
+	}
+	v.say("==> All agents are ready after %.1f s; web has reached api through the mesh within %.1f s%s\n    %s\n", s.AgentsReady, s.FirstCalls, far, kind)
 	rows := [][]string{{"Agent", "Datacenter", "Kind", "HTTP", "DNS"}}
 	for _, a := range s.Agents {
 		rows = append(rows, []string{a.Name, a.Datacenter, a.Kind, a.HTTP, a.DNS})
@@ -163,7 +167,10 @@ func (v *demoView) show(s *demo.Summary) {
 		v.say("    %s members -wan", program)
 	}
 	for _, w := range s.Services {
-		v.say("    curl %s        # web of %s asks api through the mesh", w.URL, w.Datacenter)
+		v.say("    curl %-29s # web of %s asks api through the mesh", w.URL, w.Datacenter)
+	}
+	if s.FirstFarCalls > 0 {
+		v.say("    curl %-29s # and that of %s", s.Services[0].URL+"far", s.Services[1].Datacenter)
 	}
 	host, port, _ := strings.Cut(first.DNS, ":")
 	v.say("    dig @%s -p %s +short api.service.consul SRV", host, port)
@@ -230,7 +237,11 @@ func flowLine(now []demo.Flow, over time.Duration, before []demo.Flow) string {
 		if by == "" {
 			by = "nobody"
 		}
-		parts = append(parts, f.Datacenter+" by "+by)
+		from := f.Datacenter
+		if f.Of != from {
+			from += "→" + f.Of
+		}
+		parts = append(parts, from+" by "+by)
 	}
 	pace := ""
 	if before != nil {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 )
@@ -69,19 +68,24 @@ func newAPI(id, dc string, port int) *app {
 	return &app{id: id, datacenter: dc, port: port, handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { tell(w, &who) })}
 }
 
-// newWeb makes the service web, which asks api by the port that its sidecar has for that, and says who answered.
-func newWeb(dc string, port, upstream int, api *http.Client) *app {
-	at := &url.URL{Scheme: "http", Host: loopback(upstream), Path: "/"}
+// newWeb makes the service web, which asks api by the port that its sidecar has for that, and says who answered. What is asked
+// at /far it asks api of another datacenter.
+func newWeb(dc string, port, upstream, far int, api *http.Client) *app {
+	ask := func(port int) http.HandlerFunc {
+		at := "http://" + loopback(port) + "/"
+		return func(w http.ResponseWriter, r *http.Request) {
+			said, err := call(r.Context(), api, at)
+			if err != nil {
+				http.Error(w, "api: "+err.Error(), http.StatusBadGateway)
+				return
+			}
+			tell(w, &answer{Service: "web", Instance: "web", Datacenter: dc, Upstream: said})
+		}
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		said, err := call(r.Context(), api, at.String())
-		if err != nil {
-			http.Error(w, "api: "+err.Error(), http.StatusBadGateway)
-			return
-		}
-		tell(w, &answer{Service: "web", Instance: "web", Datacenter: dc, Upstream: said})
-	})
+	mux.HandleFunc("/", ask(upstream))
+	mux.HandleFunc("/far", ask(far))
 	return &app{id: "web", datacenter: dc, port: port, handler: mux}
 }
 

@@ -23,9 +23,10 @@ type Summary struct {
 	Secure    bool
 	// TokenFile holds the management token of a secured demo.
 	TokenFile string `json:",omitempty"`
-	// AgentsReady and FirstCalls are how many seconds it took until all agents were ready, and until web had reached api
-	// through the mesh in every datacenter.
+	// AgentsReady is how many seconds it took until all agents were ready, FirstCalls until web had reached api through the
+	// mesh in every datacenter, and FirstFarCalls until it had from each datacenter to the next one, if there are several.
 	AgentsReady, FirstCalls float64
+	FirstFarCalls           float64 `json:",omitempty"`
 	Agents                  []AgentSummary
 	Services                []ServiceSummary
 }

@@ -158,15 +158,15 @@ func (d *Demo) run(ctx context.Context, began time.Time, socket net.Listener) er
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return d.mesh.run(ctx) })
 	first := func() error {
-		for _, f := range d.mesh.flows {
-			select {
-			case <-f.first:
-			case <-late.Done():
-				return because(late, late.Err())
-			}
-		}
 		s := d.summary()
-		s.AgentsReady, s.FirstCalls = seconds(agents), seconds(time.Since(began))
+		s.AgentsReady = seconds(agents)
+		var err error
+		if s.FirstCalls, err = firsts(late, began, d.mesh.flows); err == nil && d.Datacenters > 1 {
+			s.FirstFarCalls, err = firsts(late, began, d.mesh.far)
+		}
+		if err != nil {
+			return err
+		}
 		all.Go(func() error {
 			d.Show(ctx, s, d.mesh.stats)
 			return nil
@@ -176,6 +176,18 @@ func (d *Demo) run(ctx context.Context, began time.Time, socket net.Listener) er
 	}
 	all.Go(first)
 	return all.Wait()
+}
+
+// firsts waits for the first success of each flow, and returns how many seconds that took.
+func firsts(ctx context.Context, began time.Time, flows []*flow) (float64, error) {
+	for _, f := range flows {
+		select {
+		case <-f.first:
+		case <-ctx.Done():
+			return 0, because(ctx, ctx.Err())
+		}
+	}
+	return seconds(time.Since(began)), nil
 }
 
 // because is the cause of ctx's end, if that is why something failed.

@@ -14,9 +14,10 @@ const (
 	inFlight = int(callTime / pace)
 )
 
-// Flow is what the traffic of one datacenter's web came to since its first success.
+// Flow is what the traffic of one datacenter's web to the api of one datacenter came to since its first success.
 type Flow struct {
 	Datacenter string
+	Of         string // the datacenter whose api is asked for
 	Requests   int
 	Failed     int
 	AnsweredBy map[string]int // by datacenter
@@ -25,7 +26,7 @@ type Flow struct {
 	LastError  string         `json:",omitempty"`
 }
 
-// flow is the traffic of one datacenter.
+// flow is the traffic of one web to one api.
 type flow struct {
 	url    string
 	client *http.Client
@@ -36,8 +37,8 @@ type flow struct {
 	changed chan struct{} // closed when a request has ended
 }
 
-func newFlow(dc, url string, c *http.Client) *flow {
-	return &flow{url: url, client: c, first: make(chan struct{}), now: Flow{Datacenter: dc, AnsweredBy: map[string]int{}}, changed: make(chan struct{})}
+func newFlow(dc, of, url string, c *http.Client) *flow {
+	return &flow{url: url, client: c, first: make(chan struct{}), now: Flow{Datacenter: dc, Of: of, AnsweredBy: map[string]int{}}, changed: make(chan struct{})}
 }
 
 // run asks until ctx ends.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,7 +19,8 @@ const apiInstances = 2
 
 // mesh is the services and their traffic.
 type mesh struct {
-	flows []*flow           // one for each datacenter
+	flows []*flow           // one for each datacenter, in their order, to its own api
+	far   []*flow           // the same, to the next datacenter's
 	apis  map[string][]*app // by datacenter
 	webs  []*app
 	http  *http.Client
@@ -26,7 +28,7 @@ type mesh struct {
 
 func (m *mesh) run(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
-	for _, f := range m.flows {
+	for _, f := range m.all() {
 		all.Go(func() error { return f.run(ctx) })
 	}
 	return all.Wait()
@@ -48,8 +50,10 @@ func (m *mesh) close() {
 	m.http.CloseIdleConnections()
 }
 
+func (m *mesh) all() []*flow { return slices.Concat(m.flows, m.far) }
+
 func (m *mesh) stats() (all []Flow) {
-	for _, f := range m.flows {
+	for _, f := range m.all() {
 		now, _ := f.look()
 		all = append(all, now)
 	}
@@ -62,11 +66,15 @@ func (d *Demo) startMesh(ctx context.Context) error {
 	d.mesh = m
 	for _, dc := range d.datacenters() {
 		home := d.home(dc)
-		m.webs = append(m.webs, newWeb(dc, home.port(webPort), home.port(upstreamPort), m.http))
+		m.webs = append(m.webs, newWeb(dc, home.port(webPort), home.port(upstreamPort), home.port(farPort), m.http))
 		for i := range apiInstances {
 			m.apis[dc] = append(m.apis[dc], newAPI(fmt.Sprint("api-", i+1), dc, d.apiHost(dc, i).port(apiPort+i*2*slots)))
 		}
-		m.flows = append(m.flows, newFlow(dc, "http://"+home.address(webPort)+"/", m.http))
+		url := "http://" + home.address(webPort) + "/"
+		m.flows = append(m.flows, newFlow(dc, dc, url, m.http))
+		if far := d.next(dc); far != dc {
+			m.far = append(m.far, newFlow(dc, far, url+"far", m.http))
+		}
 	}
 	all, ctx := errgroup.WithContext(ctx)
 	for i, dc := range d.datacenters() {
@@ -78,6 +86,12 @@ func (d *Demo) startMesh(ctx context.Context) error {
 		all.Go(func() error { return d.register(ctx, dc) })
 	}
 	return all.Wait()
+}
+
+// next is the datacenter behind one, the first behind the last.
+func (d *Demo) next(dc string) string {
+	names := d.datacenters()
+	return names[(slices.Index(names, dc)+1)%len(names)]
 }
 
 // home is the agent whose node the service web of a datacenter is on; apiHost is that of an instance of api.
@@ -114,7 +128,11 @@ func (d *Demo) register(ctx context.Context, dc string) error {
 	}
 	home := d.home(dc)
 	web := sidecarred("web", "web", home.port(webPort), home.port(webSidecar), "/health")
-	web.Connect.SidecarService.Proxy = &catalog.Proxy{Upstreams: []catalog.Upstream{{DestinationName: "api", LocalBindPort: home.port(upstreamPort)}}}
+	upstreams := []catalog.Upstream{{DestinationName: "api", LocalBindPort: home.port(upstreamPort)}}
+	if far := d.next(dc); far != dc {
+		upstreams = append(upstreams, catalog.Upstream{DestinationName: "api", Datacenter: far, LocalBindPort: home.port(farPort)})
+	}
+	web.Connect.SidecarService.Proxy = &catalog.Proxy{Upstreams: upstreams}
 	web.Token = tokens["web"]
 	if err := d.announce(ctx, home, web); err != nil {
 		return err
@@ -152,6 +170,9 @@ func (d *Demo) entries(dc string) []map[string]any {
 			"Destination": map[string]any{"NumRetries": apiInstances, "RetryOn": []string{"connect-failure"}, "RetryOnStatusCodes": []int{503}},
 		}}},
 		{"Kind": "service-intentions", "Name": "api", "Sources": []map[string]any{{"Name": "web", "Action": "allow"}}},
+	}
+	if others := slices.DeleteFunc(d.datacenters(), func(name string) bool { return name == dc }); len(others) > 0 {
+		all = append(all, map[string]any{"Kind": "service-resolver", "Name": "api", "Failover": map[string]any{"*": map[string]any{"Datacenters": others}}})
 	}
 	return all
 }

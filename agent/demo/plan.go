@@ -53,11 +53,12 @@ const (
 	serfWANPort
 	webPort
 	webSidecar
-	upstreamPort
-	apiPort    // and with +2*slots the second one's
-	apiSidecar // and so too
-	endPort    = apiPort + 4*slots
-	slots      = 100
+	upstreamPort // of web, for api
+	farPort      // of web, for api of the next datacenter
+	apiPort      // and with +2*slots the second one's
+	apiSidecar   // and so too
+	endPort      = apiPort + 4*slots
+	slots        = 100
 )
 
 func (p *place) port(of int) int         { return of + p.Slot }
