@@ -25,7 +25,7 @@ func TestPeers(t *testing.T) {
 	a := n.Start(t)
 	at := onLoopback(n.Server)
 
-	const nobody, someone, agents, servers = 0, 1, 2, 3
+	const nobody, someone, agents, elsewhere, servers = 0, 1, 2, 3, 4
 	show := func(c ...tls.Certificate) rpc.Dialer {
 		return rpc.Dialer{TLS: func(string) (*tls.Config, error) {
 			return &tls.Config{RootCAs: ca.Pool, ServerName: "server.dc1.consul", GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -51,7 +51,7 @@ func TestPeers(t *testing.T) {
 		{"no TLS, to get one", rpc.Dialer{}, rpc.ProtocolIntro, nobody},
 		{"a service's certificate", show(ofService), rpc.ProtocolRPC, someone},
 		{"a client agent's", show(client), rpc.ProtocolRPC, agents},
-		{"a server's of another datacenter", show(ca.Issue(t, nil, "server.dc2.consul").Pair), rpc.ProtocolRPC, agents},
+		{"a server's of another datacenter", show(ca.Issue(t, nil, "server.dc2.consul").Pair), rpc.ProtocolRPC, elsewhere},
 		{"a server's", show(ca.Issue(t, nil, "server.dc1.consul").Pair), rpc.ProtocolRPC, servers},
 	} {
 		pool := rpc.NewPool(rpc.PoolOptions{Protocol: peer.protocol, Dialer: peer.dialer, Decode: server.DecodeError})
@@ -100,7 +100,9 @@ func may(f rpc.From, as int) bool {
 	case rpc.FromAnyone:
 		return as > 0
 	case rpc.FromServers:
-		return as == 3
+		return as == 4
+	case rpc.FromFederation:
+		return as >= 3
 	}
 	return as > 1
 }
