@@ -50,6 +50,8 @@ type ChainNode struct {
 type ChainRoute struct {
 	Definition *ServiceRoute
 	NextNode   string
+	// MirrorNode is where copies of the requests go to.
+	MirrorNode string `json:",omitempty"`
 }
 
 // ChainSplit is one share of a splitter. NextNode is a resolver.

@@ -88,6 +88,13 @@ func (c *checker) percent(field string, value *uint32) {
 	}
 }
 
+// share checks a percentage of what is to be done at all.
+func (c *checker) share(field string, percent float32) {
+	if !(percent > 0 && percent <= 100) {
+		c.fail(field, "%v is not above 0 and at most 100", percent)
+	}
+}
+
 func (c *checker) port(field string, port, least int) {
 	if port < least || port > 65535 {
 		c.fail(field, "%d is not between %d and 65535", port, least)

@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // ServiceRouter sends requests for a service to others, by what is in them. The first route that matches
@@ -67,6 +68,33 @@ type ServiceRouteDestination struct {
 	RetryOnStatusCodes    []uint32         `json:",omitempty"`
 	RequestHeaders        *HeaderModifiers `json:",omitempty"`
 	ResponseHeaders       *HeaderModifiers `json:",omitempty"`
+	Mirror                *RouteMirror     `json:",omitempty"`
+	FaultInjection        *FaultInjection  `json:",omitempty"`
+}
+
+// RouteMirror sends copies of requests to another service, whose answers nobody gets.
+type RouteMirror struct {
+	Service       string  `json:",omitempty"` // "" is the router's own
+	ServiceSubset string  `json:",omitempty"`
+	Percentage    float32 // of the requests
+}
+
+// FaultInjection has requests fail or take long, to see what becomes of those who make them.
+type FaultInjection struct {
+	Delay *FaultDelay `json:",omitempty"`
+	Abort *FaultAbort `json:",omitempty"`
+}
+
+// FaultDelay holds requests up.
+type FaultDelay struct {
+	Duration   Duration
+	Percentage float32 // of the requests
+}
+
+// FaultAbort answers requests in place of the service.
+type FaultAbort struct {
+	HTTPStatus int
+	Percentage float32 // of the requests
 }
 
 // HeaderModifiers change the headers of what passes.
@@ -150,4 +178,35 @@ func (d *ServiceRouteDestination) validate(c *checker, at string) {
 	c.statusCodes(at+".RetryOnStatusCodes", d.RetryOnStatusCodes)
 	c.modifiers(at+".RequestHeaders", d.RequestHeaders)
 	c.modifiers(at+".ResponseHeaders", d.ResponseHeaders)
+	if m := d.Mirror; m != nil {
+		c.target(at+".Mirror.Service", m.Service)
+		c.share(at+".Mirror.Percentage", m.Percentage)
+		if m.Service == "" && m.ServiceSubset == "" {
+			c.fail(at+".Mirror", "is empty: set Service or ServiceSubset")
+		}
+	}
+	if f := d.FaultInjection; f != nil {
+		f.validate(c, at+".FaultInjection")
+	}
+}
+
+// maxFaultDelay is how long a request may be held up.
+const maxFaultDelay = 5 * time.Minute
+
+func (f *FaultInjection) validate(c *checker, at string) {
+	if f.Delay == nil && f.Abort == nil {
+		c.fail(at, "is empty: set Delay or Abort")
+	}
+	if d := f.Delay; d != nil {
+		c.share(at+".Delay.Percentage", d.Percentage)
+		if d.Duration <= 0 || time.Duration(d.Duration) > maxFaultDelay {
+			c.fail(at+".Delay.Duration", "%v is not above 0 and at most %v", time.Duration(d.Duration), maxFaultDelay)
+		}
+	}
+	if a := f.Abort; a != nil {
+		c.share(at+".Abort.Percentage", a.Percentage)
+		if a.HTTPStatus < 400 || a.HTTPStatus > 599 {
+			c.fail(at+".Abort.HTTPStatus", "%d is no status of a failure: want 400 to 599", a.HTTPStatus)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -56,4 +57,29 @@ func TestNoMapsOfStructs(t *testing.T) {
 		}
 	}
 	look("AnyEntry", reflect.TypeFor[catalog.AnyEntry]())
+}
+
+// What a route does to requests has bounds, and says something.
+func TestMirrorsAndFaults(t *testing.T) {
+	for says, destination := range map[string]string{
+		"Mirror":                  `{"Mirror": {"Percentage": 10}}`,
+		"Mirror.Percentage":       `{"Mirror": {"Service": "b"}}`,
+		"Mirror.Percentage 100.5": `{"Mirror": {"Service": "b", "Percentage": 100.5}}`,
+		"Mirror.Service":          `{"Mirror": {"Service": "*", "Percentage": 1}}`,
+		"FaultInjection is empty": `{"FaultInjection": {}}`,
+		"Delay.Duration 0s":       `{"FaultInjection": {"Delay": {"Percentage": 1}}}`,
+		"Delay.Duration 1h0m0s":   `{"FaultInjection": {"Delay": {"Duration": "1h", "Percentage": 1}}}`,
+		"Abort.HTTPStatus 200":    `{"FaultInjection": {"Abort": {"HTTPStatus": 200, "Percentage": 1}}}`,
+		"Abort.Percentage -1":     `{"FaultInjection": {"Abort": {"HTTPStatus": 500, "Percentage": -1}}}`,
+		"":                        `{"Mirror": {"ServiceSubset": "v2", "Percentage": 0.5}, "FaultInjection": {"Delay": {"Duration": "3s", "Percentage": 100}, "Abort": {"HTTPStatus": 503, "Percentage": 1}}}`,
+	} {
+		e := &catalog.ServiceRouter{EntryHead: catalog.EntryHead{Kind: catalog.EntryServiceRouter, Name: "a"}}
+		if err := json.Unmarshal([]byte(`{"Routes": [{"Destination": `+destination+`}]}`), e); err != nil {
+			t.Fatal(err)
+		}
+		e.Normalize()
+		if err := e.Validate(); (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want %q", destination, err, says)
+		}
+	}
 }

@@ -156,6 +156,9 @@ func prune(chain *catalog.DiscoveryChain) {
 		nodes[name] = node
 		for _, r := range node.Routes {
 			walk = append(walk, r.NextNode)
+			if r.MirrorNode != "" {
+				walk = append(walk, r.MirrorNode)
+			}
 		}
 		for _, s := range node.Splits {
 			walk = append(walk, s.NextNode)

@@ -120,6 +120,9 @@ func (l *leadsTo) add(e catalog.ConfigEntry) {
 		for i := range e.Routes {
 			if d := e.Routes[i].Destination; d != nil {
 				lead(d.Service)
+				if d.Mirror != nil {
+					lead(d.Mirror.Service)
+				}
 			}
 		}
 	case *catalog.ServiceSplitter:

@@ -38,7 +38,11 @@ func (c *compiler) route(router *catalog.ServiceRouter) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		node.Routes = append(node.Routes, catalog.ChainRoute{Definition: &router.Routes[i], NextNode: next})
+		mirror, err := c.mirrored(router, i)
+		if err != nil {
+			return "", err
+		}
+		node.Routes = append(node.Routes, catalog.ChainRoute{Definition: &router.Routes[i], NextNode: next, MirrorNode: mirror})
 	}
 	next, err := c.split(c.start, "", ref{head: &router.EntryHead, field: "Name"})
 	if err != nil {
@@ -50,19 +54,33 @@ func (c *compiler) route(router *catalog.ServiceRouter) (string, error) {
 
 // routed makes what is behind one route.
 func (c *compiler) routed(router *catalog.ServiceRouter, i int) (string, error) {
-	via := ref{head: &router.EntryHead, list: "Routes", at: i, field: "Destination.Service"}
-	to, subset := c.start, ""
 	if d := router.Routes[i].Destination; d != nil {
-		subset = d.ServiceSubset
-		if d.Service != "" {
-			var err error
-			if to, err = c.reach(d.Service, via); err != nil {
-				return "", err
-			}
+		return c.led(router, i, "Destination.", d.Service, d.ServiceSubset)
+	}
+	return c.led(router, i, "Destination.", "", "")
+}
+
+// mirrored makes what copies of a route's requests go to, empty where there are none.
+func (c *compiler) mirrored(router *catalog.ServiceRouter, i int) (string, error) {
+	d := router.Routes[i].Destination
+	if d == nil || d.Mirror == nil {
+		return "", nil
+	}
+	return c.led(router, i, "Destination.Mirror.", d.Mirror.Service, d.Mirror.ServiceSubset)
+}
+
+// led makes what fields of a route lead to. Without a name that is the router's own service.
+func (c *compiler) led(router *catalog.ServiceRouter, i int, fields, service, subset string) (string, error) {
+	via := ref{head: &router.EntryHead, list: "Routes", at: i, field: fields + "Service"}
+	to := c.start
+	if service != "" {
+		var err error
+		if to, err = c.reach(service, via); err != nil {
+			return "", err
 		}
 	}
 	if subset != "" {
-		via.field = "Destination.ServiceSubset"
+		via.field = fields + "ServiceSubset"
 	}
 	return c.split(to, subset, via)
 }

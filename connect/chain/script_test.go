@@ -199,6 +199,10 @@ func drawNode(b *strings.Builder, c *catalog.DiscoveryChain, n *catalog.ChainNod
 	for _, r := range n.Routes {
 		next = append(next, r.NextNode)
 		fmt.Fprintf(b, "\n  %s → %s", text(r.Definition), short(r.NextNode))
+		if r.MirrorNode != "" {
+			next = append(next, r.MirrorNode)
+			fmt.Fprintf(b, ", copies → %s", short(r.MirrorNode))
+		}
 	}
 	for _, s := range n.Splits {
 		next = append(next, s.NextNode)
@@ -286,8 +290,13 @@ func unsound(c *catalog.DiscoveryChain) error {
 		switch n.Type {
 		case catalog.ChainRouter:
 			for _, r := range n.Routes {
-				if err := walk(r.NextNode, n.Type); err != nil {
-					return err
+				for _, to := range []string{r.NextNode, r.MirrorNode} {
+					if to == "" && to != r.NextNode {
+						continue
+					}
+					if err := walk(to, n.Type); err != nil {
+						return err
+					}
 				}
 			}
 			return catchesAll(n)

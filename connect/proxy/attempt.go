@@ -39,6 +39,9 @@ func (x *exchange) attempt(d near, hash uint64) {
 	if left, said := x.patience(); said {
 		x.callerBy = x.begun.Add(left)
 	}
+	if x.route.mirror != nil {
+		x.upload.copied = x.copying()
+	}
 	if t := x.client.listening.proxy.Tracer; t != nil {
 		x.trace(t.config.Load())
 	}
@@ -61,6 +64,9 @@ func (x *exchange) attempt(d near, hash uint64) {
 		err := error(errLate)
 		if x.limit.IsZero() || time.Now().Before(x.limit) {
 			err = x.up.send(&x.request, x.body, x.whole)
+		}
+		if x.upload.copied != nil {
+			x.mirrored(err)
 		}
 		if err == nil && x.waits {
 			x.upload.start(d, x.up)

@@ -132,6 +132,9 @@ func (x *exchange) carry(d near, conf *Listener) {
 	if len(x.route.hash) > 0 {
 		hash = x.route.hash64(&q, x.client)
 	}
+	if x.route.fault != nil && x.fails(d, x.route.fault) {
+		return
+	}
 	if err := x.rewrite(conf); err != nil {
 		x.reject(d, http.StatusBadRequest, flagMalformed, err.Error(), "")
 		return

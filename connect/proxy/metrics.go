@@ -38,6 +38,9 @@ func (p *Proxy) WriteMetrics(w io.Writer) error {
 	for _, name := range slices.Sorted(maps.Keys(audited)) {
 		m.sample("curia_proxy_audited_total", audited[name], "listener", name)
 	}
+	m.family("curia_proxy_mirrored_total", "counter", "Copies of requests that routes send to other services, by what became of them.")
+	m.sample("curia_proxy_mirrored_total", p.copies.sent.Load(), "result", "sent")
+	m.sample("curia_proxy_mirrored_total", p.copies.dropped.Load(), "result", "dropped")
 	if unnamed := p.unnamed(); len(unnamed) > 0 {
 		m.family("curia_proxy_names_refused_total", "counter", "Connections that a gateway did not pass on by the name in their ClientHello, by the reason.")
 		for _, name := range slices.Sorted(maps.Keys(unnamed)) {

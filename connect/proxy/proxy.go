@@ -44,7 +44,8 @@ type Proxy struct {
 	clusters  map[clusterKey]*cluster
 	ended     bool
 	served    sync.WaitGroup
-	carried   sync.WaitGroup // connections to endpoints that many exchanges share
+	carried   sync.WaitGroup // connections to endpoints that many exchanges share, and copies of requests
+	copies    copies
 }
 
 // maxHandshakes is how many handshakes may be under way at once, so that many callers who come back together leave time
@@ -360,6 +361,7 @@ func (p *Proxy) drain() {
 		p.cutAll(all)
 		<-done
 	}
+	p.copies.end()
 	p.mu.Lock()
 	for _, h := range p.hosts {
 		h.retire()

@@ -35,6 +35,8 @@ type route struct {
 	rewrite bool
 	hash    []hashPolicy
 	retries *retries // nil for none
+	fault   *fault   // nil for none
+	mirror  *mirror  // nil for none
 }
 
 // leg is one of those that what arrives is spread over by weight.
@@ -97,6 +99,13 @@ func (b *builder) route(from catalog.ChainRoute, at int) (*route, error) {
 		}
 		if d = from.Definition.Destination; d != nil {
 			r.retries = newRetries(d, from.Definition.Match)
+			r.fault = newFault(d.FaultInjection)
+			if d.Mirror != nil && from.MirrorNode != "" {
+				r.mirror = &mirror{share: shareOf(d.Mirror.Percentage), to: new(route)}
+				if err := b.spread(r.mirror.to, from.MirrorNode, nil); err != nil {
+					return nil, fmt.Errorf("mirror: %w", err)
+				}
+			}
 			r.timeout, r.idle = time.Duration(d.RequestTimeout), time.Duration(d.IdleTimeout)
 			if m := from.Definition.Match; d.PrefixRewrite != "" && m != nil && m.HTTP != nil {
 				r.from, r.to, r.rewrite = or(canon.Exact(m.HTTP.PathExact), canon.Prefix(m.HTTP.PathPrefix)), d.PrefixRewrite, true

@@ -12,6 +12,8 @@ type upload struct {
 	err    error // why it is not complete
 	client bool  // the client is why
 	over   atomic.Bool
+	copied *copied // that gets what is passed on; nil for none
+	proxy  *Proxy  // that sends it
 }
 
 // start passes on what is left of a body, in a goroutine that ends with it, or when stop is called.
@@ -33,7 +35,11 @@ func (u *upload) pass(d near, to far) error {
 	for {
 		part, err := d.next()
 		if err == io.EOF {
-			return to.finish(trailersOf(d.rear()))
+			err := to.finish(trailersOf(d.rear()))
+			if err == nil && u.copied != nil {
+				u.proxy.sendCopy(u.copied)
+			}
+			return err
 		}
 		if err != nil {
 			u.client = true
@@ -41,6 +47,9 @@ func (u *upload) pass(d near, to far) error {
 		}
 		if err := to.more(part); err != nil {
 			return err
+		}
+		if u.copied != nil && !u.copied.add(part) {
+			u.copied = nil
 		}
 	}
 }
