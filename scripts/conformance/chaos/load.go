@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	workers = 6
+	workers = 6 // in a group
 	// pace is the time between two calls of a worker.
 	pace = 20 * time.Millisecond
 	// wait is how long a client waits for an answer.
@@ -42,8 +42,8 @@ type load struct {
 	clients int
 }
 
-// startLoad runs the clients until stop is called.
-func startLoad(ctx context.Context, c *cluster, name string) (l *load, stop func(), err error) {
+// startLoad runs groups of clients until stop is called. Each group has objects of its own.
+func startLoad(ctx context.Context, c *cluster, name string, groups int) (l *load, stop func(), err error) {
 	l = &load{c: c, name: name, history: linear.NewHistory(), modes: []string{"consistent", "default"}, born: time.Now()}
 	// Their sessions belong to a node that no agent watches over, so that nothing but a release ends the hold of a lock.
 	node := map[string]string{"Node": "clients", "Address": "192.0.2.1"}
@@ -53,7 +53,7 @@ func startLoad(ctx context.Context, c *cluster, name string) (l *load, stop func
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	for i := range workers {
+	for i := range workers * groups {
 		var session struct{ ID string }
 		want := map[string]any{"Node": "clients", "Name": fmt.Sprint("worker-", i), "NodeChecks": []string{}, "LockDelay": "0s"}
 		if err := c.api.json(ctx, c.servers[0], "PUT", "/v1/session/create", want, &session); err != nil {
@@ -66,14 +66,14 @@ func startLoad(ctx context.Context, c *cluster, name string) (l *load, stop func
 }
 
 // objects are those in use now: one for each mode of reading.
-func (l *load) object(mode string) string {
+func (l *load) object(mode string, group int) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if time.Since(l.born) > lifetime {
 		l.round++
 		l.born = time.Now()
 	}
-	return fmt.Sprintf("%s/%s-%d", l.name, mode, l.round)
+	return fmt.Sprintf("%s/%s-%d-%d", l.name, mode, group, l.round)
 }
 
 // client numbers those that call one after another: whoever got no answer may still have a call under way.
@@ -98,7 +98,7 @@ func (l *load) work(ctx context.Context, i int, session string) {
 	w := &worker{load: l, id: l.client(), server: l.c.servers[i%len(l.c.servers)], session: session, seen: map[string]pair{}}
 	for ; ctx.Err() == nil; pause(ctx, pace) {
 		mode := l.modes[rand.IntN(len(l.modes))]
-		if err := w.call(ctx, l.object(mode), mode); err != nil {
+		if err := w.call(ctx, l.object(mode, i/workers), mode); err != nil {
 			if !errors.Is(err, errNotSent) {
 				w.id = l.client()
 			}

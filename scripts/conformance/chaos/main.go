@@ -88,7 +88,7 @@ func all(ctx context.Context, o options) (ok bool, err error) {
 		if !o.only.MatchString(s.name) || s.rounds == 0 && !o.long && o.only.String() == "" {
 			continue
 		}
-		if s.clock && c != nil {
+		if c != nil && (s.clock || s.alone != (len(c.servers) == 1)) {
 			if err := c.close(); err != nil {
 				progress("%v", err)
 			}
@@ -101,7 +101,11 @@ func all(ctx context.Context, o options) (ok bool, err error) {
 					return false, err
 				}
 			}
-			if c, err = newCluster(ctx, binary, dir, 3); err != nil {
+			size := 3
+			if s.alone {
+				size = 1
+			}
+			if c, err = newCluster(ctx, binary, dir, size); err != nil {
 				return false, fmt.Errorf("start a cluster: %w", err)
 			}
 			progress("a cluster runs")
@@ -142,7 +146,7 @@ func one(ctx context.Context, o options, c *cluster, s scenario, rows *[]row) (w
 	}
 	progress("%s, %d rounds", s.name, r.rounds)
 	start := time.Now()
-	l, stop, err := startLoad(ctx, c, fmt.Sprintf("%s-%d", s.name, start.Unix()))
+	l, stop, err := startLoad(ctx, c, fmt.Sprintf("%s-%d", s.name, start.Unix()), max(s.groups, 1))
 	if err != nil {
 		return false, err
 	}

@@ -26,26 +26,36 @@ type scenario struct {
 	// least is how many calls a second must be answered: with fewer the judge's verdict means nothing.
 	least int
 	run   func(context.Context, *run) error
-	// clock says that it needs servers whose clocks can be set. It comes last: no other runs on them.
-	clock bool
+	// own says what it needs that others do not have; a scenario with a cluster of its own comes last.
+	own
+}
+
+// own is what is particular about a scenario's cluster and its clients. The zero value is what most have.
+type own struct {
+	clock  bool // servers whose clocks can be set
+	alone  bool // one server
+	groups int  // how many groups of clients use it, 0 for one; each group has its objects
 }
 
 var scenarios = []scenario{
-	{"leader-kill", 4, 100, false, 40, leaderKill, false},
-	{"leader-exit", 4, 50, false, 40, leaderExit, false},
-	{"leader-cut", 2, 30, true, 40, leaderCut, false},
-	{"leader-deaf", 1, 15, true, 40, leaderDeaf, false},
-	{"leader-mute", 1, 15, true, 40, leaderMute, false},
-	{"leader-stop", 1, 15, false, 40, leaderStop, false},
-	{"bad-network", 1, 5, true, 10, badNetwork, false},
-	{"slow-disk", 1, 5, true, 10, slowDisk, false},
-	{"full-disk", 1, 5, true, 40, fullDisk, false},
-	{"failed-sync", 1, 5, true, 40, failedSync, false},
-	{"rolling-restart", 1, 30, false, 40, rollingRestart, false},
-	{"rolling-upgrade", 0, 5, false, 40, rollingUpgrade, false},
-	{"rolling-reboot", 1, 30, false, 20, rollingReboot, false},
-	{"no-quorum", 1, 1, false, 0, noQuorum, false},
-	{"clock-jump", 0, 10, false, 40, clockJump, true},
+	{"leader-kill", 4, 100, false, 40, leaderKill, own{}},
+	{"leader-exit", 4, 50, false, 40, leaderExit, own{}},
+	{"leader-cut", 2, 30, true, 40, leaderCut, own{}},
+	{"leader-deaf", 1, 15, true, 40, leaderDeaf, own{}},
+	{"leader-mute", 1, 15, true, 40, leaderMute, own{}},
+	{"leader-stop", 1, 15, false, 40, leaderStop, own{}},
+	{"bad-network", 1, 5, true, 10, badNetwork, own{}},
+	{"slow-disk", 1, 5, true, 10, slowDisk, own{}},
+	{"full-disk", 1, 5, true, 40, fullDisk, own{}},
+	{"failed-sync", 1, 5, true, 40, failedSync, own{}},
+	{"rolling-restart", 1, 30, false, 40, rollingRestart, own{}},
+	{"rolling-upgrade", 0, 5, false, 40, rollingUpgrade, own{}},
+	{"rolling-reboot", 1, 30, false, 20, rollingReboot, own{}},
+	{"no-quorum", 1, 1, false, 0, noQuorum, own{}},
+	{"mixed", 1, 1, false, 167, mixed, own{groups: 3}},
+	{"all-kill", 2, 300, false, 10, allKill, own{}},
+	{"lone-kill", 25, 1000, false, 20, loneKill, own{alone: true}},
+	{"clock-jump", 0, 10, false, 40, clockJump, own{clock: true}},
 }
 
 // run is one scenario on one cluster.
