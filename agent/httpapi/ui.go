@@ -22,6 +22,8 @@ func internalRoutes() []Route {
 		{Path: "/v1/internal/federation-states", Doc: "list what datacenters tell the others", ACL: "operator:read", Methods: get(federationList)},
 		{Path: "/v1/internal/federation-states/mesh-gateways", Doc: "list the mesh gateways of all datacenters", ACL: "operator:read", Methods: get(federationGateways)},
 		{Path: "/v1/internal/federation-state/{dc}", Doc: "show what a datacenter tells the others", ACL: "operator:read", Methods: get(federationRead)},
+		{Path: "/v1/internal/gateways/{kind}", Doc: "list the gateways of a kind, such as `mesh-gateway`, with their health", ACL: "node:read, service:read", Methods: get(gateways)},
+		{Path: "/v1/internal/mesh-services", Doc: "list the names of the services of the mesh", ACL: "service:read", Methods: get(meshServices)},
 		{Path: "/v1/internal/service-virtual-ip", Doc: "give a service of the mesh virtual addresses beside its own", ACL: "mesh:write", Methods: []Method{{Name: http.MethodPut, Handle: virtualAssign}}},
 	}
 }
@@ -114,6 +116,12 @@ func uiOverview(c *call) error {
 	}
 	return c.json(overview(*nodes, dump.Instances))
 }
+
+func gateways(c *call) error {
+	return query(c, api.Gateways, &api.KindQuery{Kind: catalog.Kind(c.r.PathValue("kind"))})
+}
+
+func meshServices(c *call) error { return query(c, api.MeshServices, nothing) }
 
 func federationList(c *call) error { return query(c, api.FederationList, nothing) }
 

@@ -36,13 +36,15 @@ func (s *State) Checks() map[string]*catalog.Check {
 	return s.checkView
 }
 
-// Sidecars returns the sidecars that were registered within their services, by id.
+// Sidecars returns the sidecars that were registered within their services, and the mesh gateways whose registrations
+// want the agent to run them, by id. Of gateways that has to be said: they are run by others, as a rule.
 func (s *State) Sidecars() map[string]*catalog.Service {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := map[string]*catalog.Service{}
 	for id, svc := range s.services {
-		if svc.parent != "" && svc.row.Kind == catalog.KindConnectProxy {
+		managed, _ := svc.row.Proxy.Config["managed"].(bool)
+		if svc.parent != "" && svc.row.Kind == catalog.KindConnectProxy || managed && svc.row.Kind == catalog.KindMeshGateway {
 			found[id] = svc.row
 		}
 	}

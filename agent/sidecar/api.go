@@ -155,6 +155,41 @@ func (a *API) Instances(ctx context.Context, t *catalog.ChainTarget, index uint6
 	return list, next, err
 }
 
+// Gateways implements Source.
+func (a *API) Gateways(ctx context.Context, datacenter string, index uint64) ([]*catalog.Instance, uint64, error) {
+	var list []*catalog.Instance
+	path := client.Path("internal", "gateways", string(catalog.KindMeshGateway))
+	next, err := a.ask(ctx, http.MethodGet, path, client.Query{Index: index, Datacenter: datacenter}, nil, &list)
+	for _, i := range list {
+		i.Service.Normalize()
+	}
+	return list, next, err
+}
+
+// Services implements Source.
+func (a *API) Services(ctx context.Context, index uint64) ([]string, uint64, error) {
+	var names []string
+	next, err := a.ask(ctx, http.MethodGet, "/v1/internal/mesh-services", client.Query{Index: index}, nil, &names)
+	return names, next, err
+}
+
+// Resolvers implements Source.
+func (a *API) Resolvers(ctx context.Context, index uint64) ([]*catalog.ServiceResolver, uint64, error) {
+	var list []*catalog.ServiceResolver
+	next, err := a.ask(ctx, http.MethodGet, client.Path("config", string(catalog.EntryServiceResolver)), client.Query{Index: index}, nil, &list)
+	return list, next, err
+}
+
+// Datacenters implements Source.
+func (a *API) Datacenters(ctx context.Context, index uint64) ([]string, uint64, error) {
+	if index > 0 {
+		pause(ctx, datacentersEvery)
+	}
+	var names []string
+	_, err := a.ask(ctx, http.MethodGet, "/v1/catalog/datacenters", client.Query{}, nil, &names)
+	return names, index + 1, err
+}
+
 // Query implements Source.
 func (a *API) Query(ctx context.Context, w Want, index uint64) (*Found, uint64, error) {
 	if index > 0 {
@@ -169,7 +204,7 @@ func (a *API) Query(ctx context.Context, w Want, index uint64) (*Found, uint64, 
 	for _, i := range rep.Nodes {
 		i.Service.Normalize()
 	}
-	return &Found{rep.Nodes, rep.Datacenter}, index + 1, err
+	return &Found{Instances: rep.Nodes, Datacenter: rep.Datacenter}, index + 1, err
 }
 
 // Registered is one sidecar, for a Manager of its own.

@@ -18,6 +18,7 @@ import (
 // the one before knew.
 type collector struct {
 	service *catalog.Service
+	parts   []string // that have to be known
 	source  Source
 	log     *slog.Logger
 	changed func() // is told of news; it does not block
@@ -44,7 +45,7 @@ var allParts = []string{partLeaf, partIntentions, partDefault, partService, part
 // newCollector returns one that knows what an earlier snapshot says, if there is one.
 func newCollector(service *catalog.Service, source Source, before *Sidecar, log *slog.Logger, changed func()) *collector {
 	c := &collector{
-		service: service, source: source, log: log.With("sidecar", service.ID), changed: changed,
+		service: service, parts: allParts, source: source, log: log.With("sidecar", service.ID), changed: changed,
 		has: map[string]bool{}, errs: map[string]string{}, upstreams: make(chan struct{}, 1), references: make(chan struct{}, 1),
 	}
 	c.known.Upstreams = map[string]*Upstream{}
@@ -60,6 +61,16 @@ func newCollector(service *catalog.Service, source Source, before *Sidecar, log 
 	}
 	c.known.Datacenter = source.Datacenter()
 	return c
+}
+
+// registration implements learner.
+func (c *collector) registration() *catalog.Service { return c.service }
+
+// addTo implements learner.
+func (c *collector) addTo(s *Snapshot, node, bind string) {
+	if known := c.snapshot(); known != nil {
+		s.Sidecars = append(s.Sidecars, &Sidecar{Service: c.service, Node: node, Bind: bind, Known: *known})
+	}
 }
 
 // snapshot is what is known, nil while too little is.
@@ -87,7 +98,7 @@ func (c *collector) wants() []Want {
 	var wants []Want
 	for i := range c.service.Proxy.Upstreams {
 		if u := &c.service.Proxy.Upstreams[i]; u.DestinationName != "" && !u.CentrallyConfigured {
-			wants = append(wants, wantOf(u, c.known.Defaults))
+			wants = append(wants, wantOf(c.service.Proxy, u, c.known.Defaults))
 		}
 	}
 	return wants
@@ -117,7 +128,7 @@ func (c *collector) waits() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var missing []string
-	for _, part := range allParts {
+	for _, part := range c.parts {
 		if !c.has[part] {
 			missing = append(missing, part+": "+cmp.Or(c.errs[part], "it is asked for"))
 		}
@@ -319,34 +330,46 @@ func askedAs(t *catalog.ChainTarget) string {
 	if t.Subset.OnlyPassing {
 		passing = "passing"
 	}
-	return t.ID + "\n" + passing + "\n" + t.Subset.Filter
+	return t.ID + "\n" + passing + "\n" + t.MeshGateway.Mode + "\n" + t.Subset.Filter
 }
 
-// followTarget learns of the instances of a target until ctx ends.
+// followTarget learns of the instances of a target, and of the gateways before them, until ctx ends.
 func (p *path) followTarget(ctx context.Context, t *catalog.ChainTarget) {
-	set := func(found *Target) {
+	var found Target
+	through, some := p.through(t.Datacenter, t.MeshGateway.Mode), false
+	set := func(change func()) {
 		p.mu.Lock()
-		if ctx.Err() == nil {
-			p.targets[t.ID] = found
+		change()
+		if ctx.Err() == nil && some && (through == "" || found.Gateways != nil) {
+			whole := found
+			p.targets[t.ID] = &whole
 			p.publish()
 		}
 		p.mu.Unlock()
 		p.changed()
 	}
 	if t.Peer != "" {
-		set(&Target{Error: "services of peers cannot be reached"})
+		set(func() { found.Error, some, through = "services of peers cannot be reached", true, "" })
 		return
+	}
+	if through != "" {
+		p.all.Go(func() { // ends with ctx
+			p.followGateways(ctx, through, func(g *Gateways) { set(func() { found.Gateways = g }) })
+		})
 	}
 	follow(ctx, p.log, "instances of "+t.ID, func(ctx context.Context, index uint64) ([]*catalog.Instance, uint64, error) {
 		return p.source.Instances(ctx, t, index)
 	}, func(list []*catalog.Instance) {
-		set(&Target{Identities: []connect.ID{{Kind: connect.KindService, Datacenter: t.Datacenter, Name: t.Service}}, Endpoints: p.endpointsOf(list, t.Datacenter)})
+		set(func() {
+			found.Identities = []connect.ID{{Kind: connect.KindService, Datacenter: t.Datacenter, Name: t.Service}}
+			found.Endpoints, found.Error, some = p.endpointsOf(list, t.Datacenter), "", true
+		})
 	}, func(err error) {
 		p.mu.Lock()
 		unknown := p.targets[t.ID] == nil
 		p.mu.Unlock()
 		if unknown { // else what is known stands
-			set(&Target{Error: err.Error()})
+			set(func() { found.Error, some = err.Error(), true })
 		}
 	})
 }
@@ -376,7 +399,17 @@ func (c *collector) followQuery(ctx context.Context, w Want) {
 		c.changed()
 	}
 	follow(ctx, c.log, "prepared query "+w.Name, func(ctx context.Context, index uint64) (*Found, uint64, error) {
-		return c.source.Query(ctx, w, index)
+		found, next, err := c.source.Query(ctx, w, index)
+		if err != nil {
+			return nil, 0, err
+		}
+		if through := c.through(found.Datacenter, c.queryMode(w)); through != "" {
+			if found.gateways, _, err = c.source.Gateways(ctx, through, 0); err != nil {
+				return nil, 0, err
+			}
+			found.through = through
+		}
+		return found, next, nil
 	}, func(found *Found) {
 		t := &Target{Endpoints: c.endpointsOf(found.Instances, found.Datacenter)}
 		for _, i := range found.Instances {
@@ -384,6 +417,9 @@ func (c *collector) followQuery(ctx context.Context, w Want) {
 			if !slices.Contains(t.Identities, id) {
 				t.Identities = append(t.Identities, id)
 			}
+		}
+		if found.through != "" {
+			t.Gateways = &Gateways{Datacenter: found.through, Endpoints: c.endpointsOf(found.gateways, found.through)}
 		}
 		set(t)
 	}, func(err error) {

@@ -156,12 +156,15 @@ const localTarget = "local"
 
 // address is where a sidecar listens.
 // Source: https://developer.hashicorp.com/consul/docs/reference/proxy/envoy (bind_address, bind_port)
-func (s *Sidecar) address() string {
-	host, port := cmp.Or(s.Service.Address, s.Bind), s.Service.Port
-	if bind, ok := s.Service.Proxy.Config["bind_address"].(string); ok && bind != "" {
+func (s *Sidecar) address() string { return boundAt(s.Service, s.Bind) }
+
+// boundAt is where a proxy listens, by its registration and else at an address.
+func boundAt(s *catalog.Service, bind string) string {
+	host, port := cmp.Or(s.Address, bind), s.Port
+	if bind, ok := s.Proxy.Config["bind_address"].(string); ok && bind != "" {
 		host = bind
 	}
-	if n := int(millis(s.Service.Proxy.Config["bind_port"]) / time.Millisecond); n > 0 {
+	if n := int(millis(s.Proxy.Config["bind_port"]) / time.Millisecond); n > 0 {
 		port = n
 	}
 	return net.JoinHostPort(host, strconv.Itoa(port))
@@ -190,7 +193,7 @@ func (c *compiler) upstream(s *Sidecar, u *catalog.Upstream, own *certs) (*proxy
 	if u.DestinationName == "" || u.CentrallyConfigured {
 		return nil, fmt.Errorf("it has no address to listen at")
 	}
-	w := wantOf(u, s.Defaults)
+	w := wantOf(s.Service.Proxy, u, s.Defaults)
 	known := s.Upstreams[w.Key()]
 	if known == nil {
 		return nil, errUnknown
@@ -208,7 +211,11 @@ func (c *compiler) upstream(s *Sidecar, u *catalog.Upstream, own *certs) (*proxy
 	var err error
 	if known.Chain == nil {
 		l.Protocol = protocolOf(cmp.Or(w.Protocol, chain.DefaultProtocol))
-		l.Routes = proxy.Direct(c.target(s, u, w.Name, known.Targets[""], false, own))
+		target := c.target(s, u, w.Name, known.Targets[""], false, own)
+		if len(target.Identities) > 0 {
+			target.ServerName = chain.ServerName("", target.Identities[0].Name, target.Identities[0].Datacenter, c.roots.TrustDomain)
+		}
+		l.Routes = proxy.Direct(target)
 		return l, nil
 	}
 	l.Protocol = protocolOf(known.Chain.Protocol)
@@ -224,7 +231,7 @@ func (c *compiler) upstream(s *Sidecar, u *catalog.Upstream, own *certs) (*proxy
 // target is one that is reached over TLS, with what the defaults of the service say of its upstreams.
 func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name string, t *Target, near bool, own *certs) *proxy.Target {
 	target := &proxy.Target{Name: name, Certs: own}
-	for _, e := range t.Endpoints {
+	for _, e := range t.Reached() {
 		to := proxy.Endpoint{Network: e.Network, Address: e.Address, Weight: uint32(e.Weight), Unhealthy: e.Weight == 0} // which warnings may mean
 		if at := s.Service.Locality; near && at != nil {
 			to.Level = balance.Level(at.Region, at.Zone, e.Region, e.Zone)
@@ -247,7 +254,7 @@ func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name string, t *Targe
 		tune(target, d.Config)
 	}
 	tune(target, u.Config)
-	target.ConnectTimeout = wantOf(u, s.Defaults).ConnectTimeout // else the chain's
+	target.ConnectTimeout = wantOf(s.Service.Proxy, u, s.Defaults).ConnectTimeout // else the chain's
 	return target
 }
 

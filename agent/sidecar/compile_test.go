@@ -65,6 +65,9 @@ func compiled(s *Snapshot) ([]*proxy.Listener, map[string]error) {
 	for _, side := range s.Sidecars {
 		c.sidecar(side)
 	}
+	for _, g := range s.Gateways {
+		c.gateway(g)
+	}
 	return c.out, c.problems
 }
 
@@ -88,9 +91,9 @@ func TestListeners(t *testing.T) {
 		return func(s *Sidecar) {
 			u.DestinationName = "api"
 			s.Service.Proxy.Upstreams = []catalog.Upstream{u}
-			w := wantOf(&u, s.Defaults)
+			w := wantOf(s.Service.Proxy, &u, s.Defaults)
 			w.Query = true
-			s.Upstreams[wantOf(&u, s.Defaults).Key()] = &Upstream{Targets: map[string]*Target{"": {}}}
+			s.Upstreams[wantOf(s.Service.Proxy, &u, s.Defaults).Key()] = &Upstream{Targets: map[string]*Target{"": {}}}
 		}
 	}
 	const all = "tcp :21000"
@@ -119,7 +122,7 @@ func TestWants(t *testing.T) {
 	}}}
 	f := func(u catalog.Upstream, want Want) {
 		t.Helper()
-		if got := wantOf(&u, d); got != want {
+		if got := wantOf(&catalog.Proxy{}, &u, d); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
@@ -159,7 +162,7 @@ func FuzzSnapshot(f *testing.F) {
 		u := catalog.Upstream{DestinationName: "api", LocalBindPort: 9191}
 		s.Service.Proxy.Upstreams = []catalog.Upstream{u}
 		s.Intentions = []*catalog.Intention{{SourceName: "web", DestinationName: "web", Action: catalog.IntentionDeny}}
-		s.Upstreams[wantOf(&u, s.Defaults).Key()] = &Upstream{
+		s.Upstreams[wantOf(s.Service.Proxy, &u, s.Defaults).Key()] = &Upstream{
 			Chain: &catalog.DiscoveryChain{StartNode: "r", Nodes: map[string]*catalog.ChainNode{"r": {Type: catalog.ChainResolver, Resolver: &catalog.ChainTerminal{Target: "t"}}},
 				Targets: map[string]*catalog.ChainTarget{"t": {ID: "t"}}},
 			Targets: map[string]*Target{"t": {Endpoints: []Endpoint{{Network: "tcp", Address: "10.0.0.1:1", Weight: 1}}}},

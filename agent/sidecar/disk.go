@@ -77,5 +77,21 @@ func decode(text []byte) (*Snapshot, error) {
 			}
 		}
 	}
+	for i, g := range s.Gateways {
+		if g == nil || g.Service == nil {
+			return nil, fmt.Errorf("the proxy's snapshot: gateway %d has no registration", i)
+		}
+		g.Service.Normalize()
+		for key, p := range g.Services {
+			if p == nil {
+				return nil, fmt.Errorf("the proxy's snapshot: gateway %q: service %q is empty", g.Service.ID, key)
+			}
+		}
+		for dc, a := range g.Abroad {
+			if a == nil {
+				return nil, fmt.Errorf("the proxy's snapshot: gateway %q: datacenter %q is empty", g.Service.ID, dc)
+			}
+		}
+	}
 	return s, nil
 }

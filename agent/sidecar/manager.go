@@ -14,7 +14,7 @@ import (
 
 // Registrations are what is registered on the agent.
 type Registrations interface {
-	// Sidecars are those that were registered within their services, by id.
+	// Sidecars are those that were registered within their services, and gateways that the agent is to run, by id.
 	Sidecars() map[string]*catalog.Service
 	// Changed returns a channel that is closed when, for "", any service changes. It is taken before looking.
 	Changed(id string) <-chan struct{}
@@ -44,9 +44,20 @@ type Manager struct {
 	collectors map[string]*running
 }
 
-// running is a collector at work.
+// learner learns what one proxy has to know. Its methods but run do not block.
+type learner interface {
+	registration() *catalog.Service
+	// run learns until ctx ends.
+	run(ctx context.Context)
+	// waits says what it lacks; nil when it does not.
+	waits() []string
+	// addTo adds what is known to a snapshot, unless that is too little.
+	addTo(s *Snapshot, node, bind string)
+}
+
+// running is a learner at work.
 type running struct {
-	*collector
+	learner
 	stop context.CancelFunc
 }
 
@@ -155,20 +166,26 @@ func (m *Manager) reconcile(ctx context.Context, now map[string]*catalog.Service
 	}
 	for id, service := range now {
 		old := m.collectors[id]
-		if old != nil && old.service == service {
+		if old != nil && old.registration() == service {
 			continue
 		}
-		before := m.latest.Load().find(id)
+		before := m.latest.Load()
 		if old != nil {
 			old.stop()
-			if known := old.snapshot(); known != nil {
-				before = &Sidecar{Service: old.service, Known: *known}
+			known := &Snapshot{}
+			if old.addTo(known, "", ""); len(known.Sidecars)+len(known.Gateways) > 0 {
+				before = known
 			}
 		}
 		own, stop := context.WithCancel(ctx)
-		c := newCollector(service, m.Source(id), before, m.Log, m.touch)
-		m.collectors[id] = &running{c, stop}
-		all.Go(func() { c.run(own) }) // ends with own
+		var l learner
+		if service.Kind == catalog.KindMeshGateway {
+			l = newGatherer(service, m.Source(id), before.gateway(id), m.Log, m.touch)
+		} else {
+			l = newCollector(service, m.Source(id), before.find(id), m.Log, m.touch)
+		}
+		m.collectors[id] = &running{l, stop}
+		all.Go(func() { l.run(own) }) // ends with own
 	}
 	m.touch()
 	ring(m.news) // whether any is wanted may be another now
@@ -184,7 +201,7 @@ func (m *Manager) compose(ctx context.Context) {
 		}
 		next := m.snapshot()
 		old := m.latest.Load()
-		if next == nil || old != nil && reflect.DeepEqual(old.Roots, next.Roots) && reflect.DeepEqual(old.Sidecars, next.Sidecars) {
+		if next == nil || old != nil && reflect.DeepEqual(old.Roots, next.Roots) && reflect.DeepEqual(old.Sidecars, next.Sidecars) && reflect.DeepEqual(old.Gateways, next.Gateways) {
 			continue
 		}
 		next.Version = 1
@@ -205,10 +222,7 @@ func (m *Manager) snapshot() *Snapshot {
 		return nil
 	}
 	for _, id := range slices.Sorted(maps.Keys(m.collectors)) {
-		c := m.collectors[id]
-		if known := c.snapshot(); known != nil {
-			s.Sidecars = append(s.Sidecars, &Sidecar{Service: c.service, Node: m.Node, Bind: m.Bind, Known: *known})
-		}
+		m.collectors[id].addTo(s, m.Node, m.Bind)
 	}
 	return s
 }

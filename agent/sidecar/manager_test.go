@@ -76,6 +76,19 @@ func (s *servers) Query(ctx context.Context, w Want, i uint64) (*Found, uint64, 
 	return tell(ctx, s, "query "+w.Name, i, &Found{})
 }
 
+func (s *servers) Gateways(ctx context.Context, datacenter string, i uint64) ([]*catalog.Instance, uint64, error) {
+	return tell(ctx, s, "gateways "+datacenter, i, []*catalog.Instance{})
+}
+func (s *servers) Services(ctx context.Context, i uint64) ([]string, uint64, error) {
+	return tell(ctx, s, "services", i, []string{"api"})
+}
+func (s *servers) Resolvers(ctx context.Context, i uint64) ([]*catalog.ServiceResolver, uint64, error) {
+	return tell(ctx, s, "resolvers", i, []*catalog.ServiceResolver(nil))
+}
+func (s *servers) Datacenters(ctx context.Context, i uint64) ([]string, uint64, error) {
+	return tell(ctx, s, "datacenters", i, []string{"dc1", "dc2"})
+}
+
 func newServers(t *testing.T) *servers {
 	roots, leaf := issued(t)
 	chain := func(ids ...string) *catalog.DiscoveryChain {

@@ -175,5 +175,5 @@ func (s *Snapshot) useful(now time.Time) bool {
 			return true
 		}
 	}
-	return false
+	return len(s.Gateways) > 0 // which have none
 }

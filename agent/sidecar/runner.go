@@ -88,6 +88,9 @@ func (r *Runner) apply(s *Snapshot) error {
 		ids[side.Service.ID] = true
 		c.sidecar(side)
 	}
+	for _, g := range s.Gateways {
+		c.gateway(g)
+	}
 	shut := map[string]bool{}
 	for {
 		err := r.proxy.Update(&proxy.Snapshot{Listeners: c.out})

@@ -15,6 +15,7 @@ type Snapshot struct {
 	Version  uint64
 	Roots    *catalog.Roots
 	Sidecars []*Sidecar // by id
+	Gateways []*Gateway `json:",omitempty"` // by id
 }
 
 // Sidecar is one proxy beside one service.
@@ -55,8 +56,25 @@ type Upstream struct {
 type Target struct {
 	Identities []connect.ID
 	Endpoints  []Endpoint
+	// Gateways are what the endpoints are reached through; nil where they are reached directly.
+	Gateways *Gateways `json:",omitempty"`
 	// Error is why nothing is known of the endpoints, as far as something is wrong.
 	Error string `json:",omitempty"`
+}
+
+// Gateways are the mesh gateways of a datacenter, its own for those who are in it.
+type Gateways struct {
+	Datacenter string
+	Endpoints  []Endpoint
+	Error      string `json:",omitempty"` // why nothing is known of them
+}
+
+// Reached are the endpoints that connections are made to: none while the target has none, whoever stands before it.
+func (t *Target) Reached() []Endpoint {
+	if t.Gateways == nil || len(t.Endpoints) == 0 {
+		return t.Endpoints
+	}
+	return t.Gateways.Endpoints
 }
 
 // Endpoint is one instance, as it is reached.
@@ -86,8 +104,8 @@ func (w Want) Key() string {
 	return string(key)
 }
 
-// wantOf is what an upstream asks for, with what the defaults of the service say about its upstreams.
-func wantOf(u *catalog.Upstream, d Defaults) Want {
+// wantOf is what an upstream of a proxy asks for, with what the defaults of the service say about its upstreams.
+func wantOf(p *catalog.Proxy, u *catalog.Upstream, d Defaults) Want {
 	w := Want{
 		Query: u.DestinationType == preparedQuery, Name: u.DestinationName, Datacenter: u.Datacenter, Peer: u.DestinationPeer,
 		MeshGateway: u.MeshGateway.Mode,
@@ -100,6 +118,10 @@ func wantOf(u *catalog.Upstream, d Defaults) Want {
 		w.Protocol = cmp.Or(w.Protocol, c.Protocol)
 		w.ConnectTimeout = cmp.Or(w.ConnectTimeout, time.Duration(c.ConnectTimeoutMs)*time.Millisecond)
 		w.MeshGateway = cmp.Or(w.MeshGateway, c.MeshGateway.Mode)
+	}
+	w.MeshGateway = cmp.Or(w.MeshGateway, p.MeshGateway.Mode)
+	if d.Service != nil {
+		w.MeshGateway = cmp.Or(w.MeshGateway, d.Service.MeshGateway.Mode)
 	}
 	return w
 }
@@ -167,6 +189,19 @@ func (s *Snapshot) find(id string) *Sidecar {
 	for _, side := range s.Sidecars {
 		if side.Service.ID == id {
 			return side
+		}
+	}
+	return nil
+}
+
+// gateway is the gateway with an id, nil when there is none.
+func (s *Snapshot) gateway(id string) *Gateway {
+	if s == nil {
+		return nil
+	}
+	for _, g := range s.Gateways {
+		if g.Service.ID == id {
+			return g
 		}
 	}
 	return nil

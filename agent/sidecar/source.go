@@ -31,6 +31,13 @@ type Source interface {
 	Instances(ctx context.Context, t *catalog.ChainTarget, index uint64) ([]*catalog.Instance, uint64, error)
 	// Query is what a prepared query finds, and in which datacenter.
 	Query(ctx context.Context, w Want, index uint64) (*Found, uint64, error)
+	// Gateways are the mesh gateways of a datacenter.
+	Gateways(ctx context.Context, datacenter string, index uint64) ([]*catalog.Instance, uint64, error)
+	// Services are the names of all services of the mesh, and Resolvers the config entries of that kind.
+	Services(ctx context.Context, index uint64) ([]string, uint64, error)
+	Resolvers(ctx context.Context, index uint64) ([]*catalog.ServiceResolver, uint64, error)
+	// Datacenters are those that are known, the own one among them.
+	Datacenters(ctx context.Context, index uint64) ([]string, uint64, error)
 	// Datacenter is that of the service.
 	Datacenter() string
 }
@@ -39,6 +46,9 @@ type Source interface {
 type Found struct {
 	Instances  []*catalog.Instance
 	Datacenter string
+
+	through  string // the datacenter of the gateways before them
+	gateways []*catalog.Instance
 }
 
 // How long to wait after errors: at first, and at most. An answer that comes sooner than calm and is no news has the

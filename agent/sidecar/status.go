@@ -149,8 +149,11 @@ func (r *Runner) status() *Status {
 }
 
 func protocolName(p proxy.Protocol) string {
-	if p == proxy.HTTP {
+	switch p {
+	case proxy.HTTP:
 		return "http"
+	case proxy.SNI:
+		return "sni"
 	}
 	return "tcp"
 }
@@ -164,7 +167,7 @@ func (r *Runner) known() map[[2]string]*Target {
 	for _, side := range r.snapshot.Sidecars {
 		for i := range side.Service.Proxy.Upstreams {
 			u := &side.Service.Proxy.Upstreams[i]
-			if known := side.Upstreams[wantOf(u, side.Defaults).Key()]; known != nil {
+			if known := side.Upstreams[wantOf(side.Service.Proxy, u, side.Defaults).Key()]; known != nil {
 				for id, t := range known.Targets {
 					all[[2]string{upstreamName(side, u), cmp.Or(id, u.DestinationName)}] = t
 				}
@@ -202,7 +205,9 @@ func (r *Runner) clusters() []ClusterStatus {
 			}
 		}
 		if t := known[[2]string{p.Listener, p.Name}]; t != nil {
-			c.Error = t.Error
+			if c.Error = t.Error; t.Gateways != nil {
+				c.Error = cmp.Or(c.Error, t.Gateways.Error)
+			}
 			for _, id := range t.Identities {
 				id.TrustDomain = r.snapshot.Roots.TrustDomain
 				c.Identities = append(c.Identities, id.String())
@@ -225,7 +230,7 @@ func (r *Runner) endpoints() []EndpointStatus {
 				Weight: s.Weight, Level: s.Level, Active: s.Active, Latency: catalog.Duration(s.Latency),
 			}
 			if t := known[[2]string{p.Listener, p.Name}]; t != nil {
-				for _, k := range t.Endpoints {
+				for _, k := range t.Reached() {
 					if k.Address == strings.TrimPrefix(s.Key, "unix:") {
 						e.Node, e.ID, e.Status = k.Node, k.ID, k.Status
 					}

@@ -128,6 +128,54 @@ func (v *Views) Instances(ctx context.Context, t *catalog.ChainTarget, index uin
 	return *rep, next, nil
 }
 
+// Gateways implements Source.
+func (v *Views) Gateways(ctx context.Context, datacenter string, index uint64) ([]*catalog.Instance, uint64, error) {
+	rep, next, err := read(ctx, v, api.Gateways, rpc.Header{Datacenter: datacenter}, index, &api.KindQuery{Kind: catalog.KindMeshGateway})
+	if err != nil {
+		return nil, 0, err
+	}
+	return *rep, next, nil
+}
+
+// Services implements Source.
+func (v *Views) Services(ctx context.Context, index uint64) ([]string, uint64, error) {
+	rep, next, err := read(ctx, v, api.MeshServices, rpc.Header{}, index, &api.Nothing{})
+	if err != nil {
+		return nil, 0, err
+	}
+	return *rep, next, nil
+}
+
+// Resolvers implements Source.
+func (v *Views) Resolvers(ctx context.Context, index uint64) ([]*catalog.ServiceResolver, uint64, error) {
+	rep, next, err := read(ctx, v, api.ConfigList, rpc.Header{}, index, &api.ConfigQuery{Kind: catalog.EntryServiceResolver})
+	if err != nil {
+		return nil, 0, err
+	}
+	var found []*catalog.ServiceResolver
+	for _, e := range *rep {
+		if e.ServiceResolver != nil {
+			found = append(found, e.ServiceResolver)
+		}
+	}
+	return found, next, nil
+}
+
+// datacentersEvery is how often it is asked which datacenters there are: nobody can wait for that.
+const datacentersEvery = 5 * time.Second
+
+// Datacenters implements Source.
+func (v *Views) Datacenters(ctx context.Context, index uint64) ([]string, uint64, error) {
+	if index > 0 {
+		pause(ctx, datacentersEvery)
+	}
+	rep, _, err := read(ctx, v, api.Datacenters, rpc.Header{}, 0, &api.Nothing{})
+	if err != nil {
+		return nil, 0, err
+	}
+	return *rep, index + 1, nil
+}
+
 // Query implements Source.
 func (v *Views) Query(ctx context.Context, w Want, index uint64) (*Found, uint64, error) {
 	if index > 0 {
@@ -140,5 +188,5 @@ func (v *Views) Query(ctx context.Context, w Want, index uint64) (*Found, uint64
 	case !rep.Found:
 		return nil, 0, catalog.Errorf(catalog.NotFound, "no prepared query %q", w.Name)
 	}
-	return &Found{rep.Nodes, rep.Datacenter}, index + 1, nil
+	return &Found{Instances: rep.Nodes, Datacenter: rep.Datacenter}, index + 1, nil
 }

@@ -30,6 +30,12 @@ var instances = &table[catalog.Instance]{
 			}
 			return joined(key, i.Service.Address, fold(i.Node.Node), i.Service.ID)
 		},
+		instanceByKind: func(key []byte, i *catalog.Instance) []byte {
+			if !i.Service.Kind.Gateway() {
+				return nil
+			}
+			return joined(key, string(i.Service.Kind), fold(i.Service.Service), fold(i.Node.Node), i.Service.ID)
+		},
 	},
 }
 
@@ -38,6 +44,7 @@ const (
 	instanceByNode        = iota + 1
 	instanceByDestination // of mesh connections
 	instanceByAddress     // of its own
+	instanceByKind        // of gateways
 )
 
 // instanceKey names an instance: the folded name of its node, and its id.
@@ -96,6 +103,18 @@ func InstancesAt(tx *Txn, w *Watch, address string) []*catalog.Instance {
 		found = append(found, i)
 	}
 	return found
+}
+
+// Gateways returns the gateways of a kind, in order of their names. The index counts changes of their checks too.
+func Gateways(tx *Txn, w *Watch, kind catalog.Kind) ([]*catalog.Instance, uint64) {
+	found, index := []*catalog.Instance{}, max(1, indexOf(tx, instancesIndex))
+	for i := range instances.scan(tx, w, instanceByKind, tx.key(string(kind))) {
+		found = append(found, i)
+	}
+	for _, i := range found {
+		index = max(index, newestInstance(i), newestHealth(i), buried(tx, graveCheck, fold(i.Service.Service)))
+	}
+	return found, index
 }
 
 // AllInstances yields every instance to keep, in order of service names. The index counts changes of

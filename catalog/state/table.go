@@ -11,7 +11,7 @@ import (
 const primary = 0
 
 // rows is one version of a table: a tree for each index.
-type rows[T any] [4]*node[T]
+type rows[T any] [5]*node[T]
 
 // table is a typed view of one table of a version. Every index is unique: its key ends with what tells
 // one row from another, so that a prefix of the key selects a group of rows and has one cell to watch.

@@ -35,6 +35,17 @@ func Virtual(tx *Txn, w *Watch, service string) (*catalog.VirtualAddress, uint64
 	return nil, buried(tx, graveVirtual, fold(service))
 }
 
+// MeshServices returns the names of the services of the mesh, sorted: those that instances lead to, or that entries are
+// about which make a service one of the mesh.
+func MeshServices(tx *Txn, w *Watch) ([]string, uint64) {
+	found, index := []string{}, buriedUnder(tx, graveVirtual, "")
+	for a := range virtuals.scan(tx, w, primary, nil) {
+		found = append(found, a.Service)
+		index = max(index, a.CreateIndex)
+	}
+	return found, index
+}
+
 // SetManual replaces the addresses that operators gave a service, and takes them from the services that had them.
 // It returns the names of these, and whether the service has virtual addresses at all: if not, nothing changes.
 func SetManual(tx *Txn, service string, addresses []string) (found bool, from []string) {

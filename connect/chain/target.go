@@ -46,6 +46,16 @@ func (p place) name(trustDomain string) string {
 	return b.String()
 }
 
+// ServerName is what TLS servers of a service in a datacenter are called; subset may be empty.
+func ServerName(subset, service, datacenter, trustDomain string) string {
+	return place{service: service, subset: subset, dc: datacenter}.name(trustDomain)
+}
+
+// Everywhere is the name of all TLS servers in a datacenter, beginning with a star.
+func Everywhere(datacenter, trustDomain string) string {
+	return "*." + datacenter + ".internal." + trustDomain
+}
+
 // moved is the place that an entry leads to from p: what it does not name stays, except for the subset when
 // the service is another.
 func (p place) moved(service, subset, dc, peer string) place {

@@ -23,6 +23,12 @@ type ServiceInfo struct {
 	Gateways  []*catalog.GatewayService
 }
 
+// KindQuery asks for the gateways of a kind.
+type KindQuery struct{ Kind catalog.Kind }
+
+// AppendKey implements endpoint.Keyed.
+func (q *KindQuery) AppendKey(key []byte) []byte { return appendString(key, string(q.Kind)) }
+
 // Federated is what a datacenter told the others; nil when it told nothing.
 type Federated struct{ State *catalog.FederationState }
 
@@ -68,6 +74,10 @@ type UnassignedName struct {
 var (
 	NodeDump    = rpc.Method[NodeQuery, []*NodeInfo]{Name: "Internal.NodeDump", From: rpc.FromAgents}
 	ServiceDump = rpc.Method[Nothing, ServiceInfo]{Name: "Internal.ServiceDump", From: rpc.FromAgents}
+
+	// Gateways are the instances of one kind of gateways, and MeshServices the names of all services of the mesh.
+	Gateways     = rpc.Method[KindQuery, []*catalog.Instance]{Name: "Internal.Gateways", From: rpc.FromAgents}
+	MeshServices = rpc.Method[Nothing, []string]{Name: "Internal.MeshServices", From: rpc.FromAgents}
 
 	VirtualRead   = rpc.Method[VirtualQuery, Virtual]{Name: "Internal.VirtualRead", From: rpc.FromAgents}
 	VirtualAssign = rpc.Method[VirtualWrite, VirtualWritten]{Name: "Internal.VirtualAssign", From: rpc.FromAgents}

@@ -66,6 +66,7 @@ func Register(r *endpoint.Registry, d Deps) {
 	registerExports(r, d)
 	registerJoins(r, d)
 	registerInternal(r)
+	registerMeshGateways(r)
 	registerVirtual(r)
 	registerFederation(r)
 	registerExternal(r)

@@ -31,6 +31,35 @@ func registerInternal(r *endpoint.Registry) {
 	})
 }
 
+// registerMeshGateways adds the verbs that mesh gateways, and those who go through them, learn by.
+func registerMeshGateways(r *endpoint.Registry) {
+	endpoint.AddQuery(r, endpoint.Query[api.KindQuery, []*catalog.Instance]{
+		Method: api.Gateways,
+		Check: func(q *api.KindQuery) error {
+			if !q.Kind.Gateway() {
+				return catalog.Errorf(catalog.Invalid, "kind %q is none of a gateway", q.Kind)
+			}
+			return nil
+		},
+		Read: func(tx *state.Txn, w *state.Watch, q *api.KindQuery) (*[]*catalog.Instance, uint64, error) {
+			found, index := state.Gateways(tx, w, q.Kind)
+			return &found, index, nil
+		},
+		Visible: visible(func(az acl.Authorizer, i *catalog.Instance) bool {
+			return seesNode(az, i.Node.Node) && seesService(az, i.Service.Service)
+		}),
+		Filter: filter.List[*catalog.Instance],
+	})
+	endpoint.AddQuery(r, endpoint.Query[api.Nothing, []string]{
+		Method: api.MeshServices,
+		Read: func(tx *state.Txn, w *state.Watch, _ *api.Nothing) (*[]string, uint64, error) {
+			found, index := state.MeshServices(tx, w)
+			return &found, index, nil
+		},
+		Visible: visible(seesService),
+	})
+}
+
 func readServiceDump(tx *state.Txn, w *state.Watch, _ *api.Nothing) (*api.ServiceInfo, uint64, error) {
 	info := &api.ServiceInfo{Instances: []*catalog.Instance{}}
 	index := state.AllInstances(tx, w, func(i *catalog.Instance) { info.Instances = append(info.Instances, i) })
