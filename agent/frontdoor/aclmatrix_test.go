@@ -131,6 +131,8 @@ var probes = map[string][]probe{
 	"GET /v1/internal/federation-states":                      {{path: "/v1/internal/federation-states"}},
 	"GET /v1/internal/federation-states/mesh-gateways":        {{path: "/v1/internal/federation-states/mesh-gateways"}},
 	"GET /v1/internal/federation-state/{dc}":                  {{path: "/v1/internal/federation-state/dc1"}},
+	"GET /v1/internal/gateways/{kind}":                        {{path: "/v1/internal/gateways/ingress-gateway"}},
+	"GET /v1/internal/mesh-services":                          {{path: "/v1/internal/mesh-services"}},
 	"PUT /v1/internal/service-virtual-ip":                     {{path: "/v1/internal/service-virtual-ip", body: `{"Service":"web","ManualVIPs":["10.9.9.9"]}`}},
 	"PUT /v1/event/fire/{name...}":                            {{path: "/v1/event/fire/deploy"}},
 	"GET /v1/event/list":                                      {{path: "/v1/event/list"}},

@@ -114,6 +114,51 @@ func TestFederationStates(t *testing.T) {
 	a.Do(t, "GET", "/v1/internal/federation-state/dc2", "").Want(t, http.StatusNotFound)
 }
 
+// Gateways of a kind are told of as they come, fail and go, and so are the names of the services of the mesh; other changes
+// wake nobody who waits for them.
+func TestGatewaysOfAKind(t *testing.T) {
+	a := testkit.NewDev(t, nil).Start(t)
+	const gateways, services = "/v1/internal/gateways/mesh-gateway", "/v1/internal/mesh-services"
+	register := func(text string) { a.Put(t, "/v1/catalog/register", `{"Node": "g1", "Address": "10.0.0.1", `+text+`}`) }
+	until := func(path, want string) {
+		t.Helper()
+		a.Until(t, path, func(r testkit.Reply) bool {
+			if path == services {
+				return strings.TrimSpace(r.Body) == want
+			}
+			var found []struct {
+				Service struct{ ID string }
+				Checks  []struct{ Status string }
+			}
+			r.JSON(t, &found)
+			return fmt.Sprint(found) == want
+		})
+	}
+	until(gateways, "[]")
+	until(services, "[]")
+	register(`"Service": {"Service": "web", "Port": 80}`)
+	register(`"Service": {"Service": "gw", "Port": 443}`)
+	index := a.Get(t, gateways).Index()
+	register(`"Service": {"Service": "gw", "Kind": "mesh-gateway", "Port": 443}`) // what it is changes, not its name
+	until(gateways, "[{{gw} []}]")
+	register(`"Check": {"Name": "c", "CheckID": "c", "ServiceID": "gw", "Status": "critical"}`)
+	until(gateways, "[{{gw} [{critical}]}]")
+	a.Put(t, "/v1/catalog/deregister", `{"Node": "g1", "CheckID": "c"}`)
+	until(gateways, "[{{gw} []}]")
+	before := a.Get(t, gateways).Index()
+	register(`"Service": {"Service": "web", "Port": 81}`)
+	if after := a.Get(t, gateways).Index(); index >= before || after != before {
+		t.Errorf("indexes %d, %d and %d", index, before, after)
+	}
+	register(`"Service": {"Service": "side", "Kind": "connect-proxy", "Port": 82, "Proxy": {"DestinationServiceName": "api"}}`)
+	until(services, `["api"]`)
+	a.Put(t, "/v1/catalog/deregister", `{"Node": "g1", "ServiceID": "side"}`)
+	until(services, "[]")
+	a.Put(t, "/v1/catalog/deregister", `{"Node": "g1", "ServiceID": "gw"}`)
+	until(gateways, "[]")
+	a.Do(t, "GET", "/v1/internal/gateways/plain", "").Want(t, http.StatusInternalServerError)
+}
+
 // What the web interface lists of gateways: to how many services each leads, and which services it leads to.
 func TestInternalUIGateways(t *testing.T) {
 	a := testkit.NewDev(t, nil).Start(t)
