@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/connect/balance"
 	"github.com/curia-mesh/curia/connect/proxy"
 )
@@ -320,6 +321,49 @@ func TestRingHash(t *testing.T) {
 		}
 		if len(places) < 3 {
 			t.Errorf("20 users are at %d of 5 endpoints", len(places))
+		}
+	}
+}
+
+// Who has no cookie gets one, and is sent where it leads from then on; who has one gets no other.
+func TestCookies(t *testing.T) {
+	var addrs []string
+	for i := range 5 {
+		addrs = append(addrs, answering(t, func(*http.Request, string) string { return ok(fmt.Sprint(i)) }).addr)
+	}
+	for _, c := range []struct {
+		config catalog.CookieConfig
+		want   string // behind the value; empty for no cookie
+	}{
+		{catalog.CookieConfig{Session: true}, "; Path=/; HttpOnly"},
+		{catalog.CookieConfig{TTL: 90 * time.Minute, Path: "/shop"}, "; Path=/shop; Max-Age=5400; HttpOnly"},
+		{catalog.CookieConfig{TTL: time.Millisecond}, "; Path=/; Max-Age=1; HttpOnly"},
+		{catalog.CookieConfig{Path: "/"}, ""},
+	} {
+		to := target("web", addrs...)
+		to.Balance.Method = balance.RingHash
+		addr := hashedBy(t, to, catalog.HashPolicy{Field: "cookie", FieldValue: "at", CookieConfig: &c.config, Terminal: true}, catalog.HashPolicy{SourceIP: true})
+		places := map[string]bool{}
+		for range 30 {
+			r, body := ask(t, addr, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nCookie: other=1\r\n\r\n")
+			places[body] = true
+			given, rest, _ := strings.Cut(r.Header.Get("Set-Cookie"), ";")
+			if c.want == "" {
+				if given != "" {
+					t.Errorf("%+v: %q is given", c.config, given)
+				}
+				continue
+			}
+			if len(given) != len("at=")+16 || !strings.HasPrefix(given, "at=") || ";"+rest != c.want {
+				t.Fatalf("%+v: %q is given, want at=… %q", c.config, r.Header.Get("Set-Cookie"), c.want)
+			}
+			again, at := ask(t, addr, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nCookie: other=1; "+given+"\r\n\r\n")
+			if at != body || again.Header.Get("Set-Cookie") != "" {
+				t.Errorf("%s is sent to %s, and then to %s with %q", given, body, at, again.Header)
+			}
+		}
+		if many := len(places) >= 3; many != (c.want != "") {
+			t.Errorf("%+v: 30 callers are at %d of 5 endpoints", c.config, len(places))
 		}
 	}
 }

@@ -75,7 +75,11 @@ func (x *exchange) appendResponse(b []byte, h *wire.Head, text []byte, drop uint
 	}
 	b = append(b, "\r\n"...)
 	b = appendFields(b, h, text, drop, x.named, &x.leg.response)
-	return append(b, x.leg.response.lines...), nil
+	b = append(b, x.leg.response.lines...)
+	if h.Status >= 200 {
+		b = append(b, x.given...)
+	}
+	return b, nil
 }
 
 // respond implements near.

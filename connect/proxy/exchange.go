@@ -25,6 +25,7 @@ type exchange struct {
 	bare    []byte
 	target  []byte // of an absolute form, rewritten and canonical paths
 	body    []byte // of the request, that came with its head
+	given   []byte // fields that the response gets beside what its leg says
 	whole   bool   // all of it did
 	waits   bool   // its body is passed on beside the response
 	upload  upload
@@ -49,7 +50,7 @@ func (x *exchange) clear() {
 	clear(x.header)
 	clear(x.tokens.looked)
 	*x = exchange{
-		header: x.header, values: x.values[:0], tokens: tokens{looked: x.tokens.looked[:0]}, bare: x.bare[:0], target: x.target[:0], body: x.body[:0],
+		header: x.header, values: x.values[:0], tokens: tokens{looked: x.tokens.looked[:0]}, bare: x.bare[:0], target: x.target[:0], body: x.body[:0], given: x.given[:0],
 		request: request{path: x.path[:0], named: x.named[:0], lines: x.lines[:0]},
 	}
 }
@@ -130,7 +131,7 @@ func (x *exchange) carry(d near, conf *Listener) {
 	x.edits = &x.leg.request
 	var hash uint64
 	if len(x.route.hash) > 0 {
-		hash = x.route.hash64(&q, x.client)
+		hash = x.hash64(&q)
 	}
 	if x.route.fault != nil && x.fails(d, x.route.fault) {
 		return

@@ -169,6 +169,9 @@ func (d *nearStream) Encode(e *http2.Encoder) {
 	}
 	encodeFields(e, d.out, d.from, d.omit, d.named, &d.leg.response)
 	e.Lines(d.leg.response.lines)
+	if d.code >= 200 && len(d.given) > 0 {
+		e.Lines(d.given)
+	}
 	if d.out.Declared >= 0 && d.code >= 200 && d.code != http.StatusNoContent {
 		e.Number("content-length", d.out.Declared)
 	}

@@ -128,7 +128,13 @@ func TestRoutesRefused(t *testing.T) {
 // hashed runs a hop whose requests are placed by a header.
 func hashed(t *testing.T, to *proxy.Target) string {
 	t.Helper()
-	r := &catalog.ServiceResolver{EntryHead: head(catalog.EntryServiceResolver, "web"), LoadBalancer: &catalog.LoadBalancer{HashPolicies: []catalog.HashPolicy{{Field: "header", FieldValue: "X-User"}}}}
+	return hashedBy(t, to, catalog.HashPolicy{Field: "header", FieldValue: "X-User"})
+}
+
+// hashedBy runs a hop whose requests are placed by parts of them.
+func hashedBy(t *testing.T, to *proxy.Target, by ...catalog.HashPolicy) string {
+	t.Helper()
+	r := &catalog.ServiceResolver{EntryHead: head(catalog.EntryServiceResolver, "web"), LoadBalancer: &catalog.LoadBalancer{HashPolicies: by}}
 	c, err := chain.Compile(chain.Request{Service: "web", Datacenter: "dc1", TrustDomain: domain}, chain.SetOf(
 		&catalog.ProxyDefaults{EntryHead: head(catalog.EntryProxyDefaults, catalog.GlobalName), Config: map[string]any{"protocol": "http"}}, r))
 	if err != nil {
