@@ -8,6 +8,7 @@ require (
 	github.com/hashicorp/consul/api v1.34.5
 	github.com/hashicorp/serf v0.10.4
 	github.com/miekg/dns v1.1.73
+	golang.org/x/sync v0.22.0
 	golang.org/x/sys v0.50.0
 )
 
