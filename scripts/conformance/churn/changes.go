@@ -144,18 +144,43 @@ func (c *changes) roll(ctx context.Context) error {
 			if err := c.put(ctx, c.client, "/v1/agent/service/deregister/"+a.id, nil); err != nil {
 				return err
 			}
-			pause(ctx, time.Second) // what every deployment waits before it ends a process
+			if err := c.listed(ctx, a, false); err != nil {
+				return err
+			}
+			pause(ctx, time.Second) // what a deployment waits before it ends a process
 			if err := a.stop(ctx); err != nil {
 				return fmt.Errorf("stop %s: %w", a.id, err)
 			}
 			if err := errors.Join(a.start(), c.put(ctx, c.client, "/v1/agent/service/register", a.registration())); err != nil {
 				return err
 			}
+			if err := c.listed(ctx, a, true); err != nil {
+				return err
+			}
 			c.joined++
-			pause(ctx, time.Second)
+			pause(ctx, 500*time.Millisecond)
 		}
 	}
 	return ctx.Err()
+}
+
+// listed waits until an instance is one of those that are found, or is not.
+func (c *changes) listed(ctx context.Context, a *app, wanted bool) error {
+	return until(ctx, fmt.Sprintf("%s is found: %t", a.id, wanted), func() error {
+		text, err := c.ask(ctx, "GET", c.server, "/v1/health/connect/api?passing", nil)
+		var found []struct{ Service struct{ ID string } }
+		if err == nil {
+			err = json.Unmarshal(text, &found)
+		}
+		there := false
+		for _, f := range found {
+			there = there || f.Service.ID == a.id+"-sidecar-proxy"
+		}
+		if err == nil && there != wanted {
+			err = fmt.Errorf("of %d instances", len(found))
+		}
+		return err
+	})
 }
 
 // restartAgent restarts the node's agent, half of the times without notice.
