@@ -13,7 +13,7 @@ import (
 // that tell for whom a caller acts, as bits by their kind.
 const (
 	framing uint32 = 1<<wire.Host | 1<<wire.Connection | 1<<wire.ContentLength | 1<<wire.TransferEncoding | 1<<wire.Expect |
-		1<<wire.KeepAlive | 1<<wire.ProxyConnection | 1<<wire.TE | 1<<wire.Trailer | 1<<wire.Upgrade | 1<<wire.HTTP2Settings
+		1<<wire.KeepAlive | 1<<wire.ProxyConnection | 1<<wire.TE | 1<<wire.Trailer | 1<<wire.Upgrade | 1<<wire.HTTP2Settings | 1<<wire.Unsent
 	hopByHop  = framing &^ (1<<wire.Host | 1<<wire.Trailer)
 	forwarded = 1<<wire.Forwarded | 1<<wire.ForwardedFor | 1<<wire.ForwardedHost | 1<<wire.ForwardedPort | 1<<wire.ForwardedProto | 1<<wire.ForwardedPrefix | 1<<wire.RealIP
 	// protected are fields that a Connection field cannot have taken out of a message on its way.

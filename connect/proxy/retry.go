@@ -132,7 +132,13 @@ func (x *exchange) more() bool {
 // unwanted reports whether a response is not passed on, as another attempt is made.
 func (x *exchange) unwanted(h *wire.Head, text []byte) bool {
 	r := x.route.retries
-	if r == nil || x.passed || x.waits {
+	if x.passed || x.waits {
+		return false
+	}
+	if x.unseen(h) {
+		return x.tries < maxAttempts && x.to.cluster.retry()
+	}
+	if r == nil {
 		return false
 	}
 	wanted := !(r.server && h.Status >= 500) && !slices.Contains(r.codes, h.Status)

@@ -32,6 +32,7 @@ const (
 	Timeout     // grpc-timeout, X-Curia-Timeout
 	TraceParent // W3C Trace Context
 	B3          // b3, X-B3-*
+	Unsent      // X-Curia-Unsent
 )
 
 // KindOf is the kind of a field with this name, in whatever case.
@@ -89,7 +90,10 @@ func KindOf(name []byte) Kind {
 		if k := either(name, "content-length", ContentLength); k != Other {
 			return k
 		}
-		return either(name, "http2-settings", HTTP2Settings)
+		if k := either(name, "http2-settings", HTTP2Settings); k != Other {
+			return k
+		}
+		return either(name, "x-curia-unsent", Unsent)
 	case 15:
 		if k := either(name, "x-forwarded-for", ForwardedFor); k != Other {
 			return k

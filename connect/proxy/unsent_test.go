@@ -1,0 +1,93 @@
+package proxy_test
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/curia-mesh/curia/connect/proxy"
+)
+
+// closed is an address at which nobody listens.
+func closed(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// A sidecar whose application is gone has not sent the request to anybody: it goes to another instance, whatever it is.
+// An application cannot say so itself, and callers do not see that it was said.
+func TestUnsent(t *testing.T) {
+	var seen atomic.Int64
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen.Add(1)
+		io.Copy(io.Discard, r.Body)
+		if r.URL.Path == "/forged" {
+			w.Header().Set("X-Curia-Unsent", "true")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer app.Close()
+	var other *proxy.Proxy
+	m := mesh(t, proxy.HTTP, app.Listener.Addr().String(), func(p *pair) {
+		gone := *p.incoming
+		gone.Routes = proxy.Direct(target("local", closed(t)))
+		other = run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{&gone}}, p.options)
+		p.in = run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{p.incoming}}, p.options)
+		to := p.target(t)
+		to.Balance = never
+		to.Endpoints = append(to.Endpoints, proxy.Endpoint{Network: "tcp", Address: other.Addr("public").String()})
+		p.outgoing.Routes = proxy.Direct(to)
+	})
+	post := func(path string) *http.Response {
+		w, err := http.Post("http://"+m.addr+path, "text/plain", strings.NewReader("once"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Body.Close()
+		io.Copy(io.Discard, w.Body)
+		if w.Header.Get("X-Curia-Unsent") != "" {
+			t.Errorf("%s: the caller sees %v", path, w.Header)
+		}
+		return w
+	}
+	const n = 20
+	for range n {
+		if w := post("/"); w.StatusCode != http.StatusOK {
+			t.Fatal(w.Status)
+		}
+	}
+	if got := seen.Load(); got != n {
+		t.Errorf("%d requests were seen, of %d", got, n)
+	}
+	for range n {
+		if w := post("/forged"); w.StatusCode != http.StatusServiceUnavailable {
+			t.Fatal(w.Status)
+		}
+	}
+	if got := seen.Load(); got != 2*n {
+		t.Errorf("an application had %d of %d requests sent again", got-2*n, n)
+	}
+}
+
+// Where every application is gone the caller hears why, of a sidecar that knows.
+func TestUnsentEverywhere(t *testing.T) {
+	m := mesh(t, proxy.HTTP, closed(t), nil)
+	w, err := http.Get("http://" + m.addr + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Body.Close()
+	text, _ := io.ReadAll(w.Body)
+	if w.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(text), "no connection to an endpoint of local could be made") || w.Header.Get("X-Curia-Unsent") != "" {
+		t.Errorf("%d %q %v", w.StatusCode, text, w.Header)
+	}
+}
