@@ -88,6 +88,10 @@ func sameSecret(a, b map[string]catalog.Secret) bool {
 	return len(a) == len(b) && maps.Equal(a, b)
 }
 
+// maxCross is how many roots before it lead to a new one. Each makes every handshake longer; who has not heard of the roots
+// for that many rotations has to hear of them first.
+const maxCross = 3
+
 // rotate lets another root sign from now on.
 func (c *Custody) rotate(ctx context.Context, present *opened, config *catalog.CAConfig, provider ca.Provider, root *catalog.Root) error {
 	cert, err := connect.ParseCertificate(root.RootCert)
@@ -98,7 +102,8 @@ func (c *Custody) rotate(ctx context.Context, present *opened, config *catalog.C
 	cross, err := present.CrossSign(ctx, cert)
 	switch {
 	case err == nil:
-		root.IntermediateCerts = append([]string{cross}, present.root.IntermediateCerts...)
+		before := present.root.IntermediateCerts
+		root.IntermediateCerts = append([]string{cross}, before[:min(len(before), maxCross-1)]...)
 	case config.ForceWithoutCrossSigning:
 		c.cfg.Log.Warn("the new root takes over without a word of the old one: connections fail until everybody knows it", "root", root.ID, "err", err)
 	default:
@@ -116,6 +121,7 @@ func (c *Custody) rotate(ctx context.Context, present *opened, config *catalog.C
 		if r.Active {
 			replaced := *r
 			replaced.Active, replaced.TrustedUntil = false, end(present.config, time.Now())
+			replaced.IntermediateCerts = nil // nothing is signed by it any more
 			r = &replaced
 		}
 		roots = append(roots, r)

@@ -355,6 +355,28 @@ func TestOldRootsGo(t *testing.T) {
 	})
 }
 
+// TestManyRotations: however often the root is replaced in a short time, leaves bring few certificates along, and roots that
+// sign no more none.
+func TestManyRotations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLeader(nil)
+		l.maintain(t)
+		const n = 10
+		for range n {
+			l.set(t, map[string]any{"PrivateKey": newKeyPEM(t)})
+		}
+		rep, _ := l.roots(t)
+		if len(rep.Roots) != n+1 {
+			t.Errorf("%d roots are trusted, want %d", len(rep.Roots), n+1)
+		}
+		for _, r := range rep.Roots {
+			if want := map[bool]int{true: 3, false: 0}[r.Active]; len(r.IntermediateCerts) != want {
+				t.Errorf("a root, active %t, leads to %d others, want %d", r.Active, len(r.IntermediateCerts), want)
+			}
+		}
+	})
+}
+
 // TestRootsEnd: a root that comes to its end is replaced in time.
 func TestRootsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
