@@ -29,16 +29,18 @@ type proxyOptions struct {
 	sidecarFor, proxyID                      string
 	service, serviceAddr, listen, registerID string
 	upstreams                                *list
+	gateway                                  gatewayOptions
 }
 
 func connectProxy(f *flag.FlagSet) action {
 	o := &proxyOptions{}
 	f.StringVar(&o.sidecarFor, "sidecar-for", "", "The `id` of the service whose sidecar is run, as it is registered with the agent.")
 	f.StringVar(&o.proxyID, "proxy-id", "", "The `id` of the proxy that is run, as it is registered with the agent.")
-	f.StringVar(&o.service, "service", "", "The `name` of the service that a proxy without registration acts for.")
+	f.StringVar(&o.service, "service", "", "The `name` of the service that a proxy without registration acts for; with -gateway, that of the gateway, mesh-gateway by default.")
 	f.StringVar(&o.serviceAddr, "service-addr", "", "The `address` of that service on this machine, host:port.")
 	f.StringVar(&o.listen, "listen", "", "The `address` at which connections of the mesh are taken for that service, host:port.")
 	o.upstreams = listVar(f, "upstream", "An upstream of that service, as `name:port` or name:address:port. May be given more than once.")
+	o.gateway.define(f)
 	f.BoolVar(&o.register, "register", false, "Register the proxy with the agent while it runs.")
 	f.StringVar(&o.registerID, "register-id", "", "The `id` to register it under. The default is the service's with -proxy behind it.")
 	f.StringVar(&o.level, "log-level", "info", "The least `level` of log lines: trace, debug, info, warn or error.")
@@ -52,6 +54,9 @@ func connectProxy(f *flag.FlagSet) action {
 		}
 		if o.node {
 			return nodeProxy(ctx, o, level)
+		}
+		if err := o.checkGateway(); err != nil {
+			return err
 		}
 		return o.run(ctx, c, level)
 	}
@@ -110,6 +115,14 @@ func (o *proxyOptions) run(ctx context.Context, c *call, level slog.Level) error
 func (o *proxyOptions) find(ctx context.Context, c *call) (*catalog.Service, bool, error) {
 	id := o.proxyID
 	switch {
+	case o.gateway.kind != "" && o.register:
+		s, err := o.madeGateway()
+		return s, false, err
+	case o.gateway.kind != "" && id == "":
+		var err error
+		if id, err = gatewayHere(ctx, c.api); err != nil {
+			return nil, false, err
+		}
 	case o.sidecarFor != "" && id != "":
 		return nil, false, usage("-sidecar-for and -proxy-id name the same: give one")
 	case (o.sidecarFor != "" || id != "") && o.service != "":
@@ -118,7 +131,7 @@ func (o *proxyOptions) find(ctx context.Context, c *call) (*catalog.Service, boo
 		s, err := o.made()
 		return s, false, err
 	case o.sidecarFor == "" && id == "":
-		return nil, false, usage("which proxy? give -sidecar-for, -proxy-id or -service")
+		return nil, false, usage("which proxy? give -sidecar-for, -proxy-id, -service or -gateway")
 	}
 	if id == "" {
 		var err error
@@ -130,8 +143,8 @@ func (o *proxyOptions) find(ctx context.Context, c *call) (*catalog.Service, boo
 	if _, err := c.api.Do(ctx, http.MethodGet, client.Path("agent", "service", id), client.Query{}, nil, s); err != nil {
 		return nil, false, err
 	}
-	if s.Kind != catalog.KindConnectProxy {
-		return nil, false, fmt.Errorf("service %q is no proxy: its kind is %q", id, s.Kind)
+	if s.Kind != catalog.KindConnectProxy && s.Kind != catalog.KindMeshGateway {
+		return nil, false, fmt.Errorf("service %q is no proxy and no mesh gateway: its kind is %q", id, s.Kind)
 	}
 	return s, true, nil
 }
@@ -200,13 +213,16 @@ func hostPort(option, text string) (host string, port int, err error) {
 
 // announce registers the proxy, until done is called.
 func (o *proxyOptions) announce(ctx context.Context, c *call, s *catalog.Service) (done func(), err error) {
-	if o.service == "" {
+	if o.service == "" && o.gateway.kind == "" {
 		return nil, usage("-register is for a proxy without registration, which -service describes")
 	}
 	check := &catalog.AgentCheck{Name: "Connect Proxy Listening"}
+	if s.Kind == catalog.KindMeshGateway {
+		check.Name = "Mesh Gateway Listening"
+	}
 	check.TCP = net.JoinHostPort(cmp.Or(s.Address, "127.0.0.1"), strconv.Itoa(s.Port))
 	check.Interval = catalog.Duration(10 * time.Second)
-	def := &catalog.ServiceDefinition{Kind: s.Kind, ID: s.ID, Name: s.Service, Address: s.Address, Port: s.Port, Proxy: s.Proxy, Check: check}
+	def := &catalog.ServiceDefinition{Kind: s.Kind, ID: s.ID, Name: s.Service, Address: s.Address, TaggedAddresses: s.TaggedAddresses, Port: s.Port, Proxy: s.Proxy, Check: check}
 	if err := c.api.Agent().RegisterService(ctx, def); err != nil {
 		return nil, err
 	}
