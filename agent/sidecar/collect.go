@@ -312,6 +312,7 @@ func (p *path) setChain(ctx context.Context, chain *catalog.DiscoveryChain) {
 	}
 	p.mu.Lock()
 	p.chain = chain
+	maps.DeleteFunc(p.targets, func(id string, _ *Target) bool { return chain.Targets[id] == nil }) // it is not followed, and gets old
 	p.publish()
 	p.mu.Unlock()
 	p.changed()

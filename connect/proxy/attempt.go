@@ -201,7 +201,7 @@ func (x *exchange) reach(t *Target, hash uint64) error {
 	}
 	var last error
 	for n := 0; n < most; n++ {
-		if n > 0 && !c.retry() {
+		if n > 0 && !c.retryAfter(last) {
 			break
 		}
 		end, err := t.pick(hash, x.failed...)

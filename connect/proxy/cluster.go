@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/curia-mesh/curia/connect/balance"
@@ -166,6 +168,12 @@ func (c *cluster) retry() bool {
 	}
 	c.unbudgeted.Add(1)
 	return false
+}
+
+// retryAfter is retry after a connection that could not be made. The budget keeps attempts from adding to the load of those
+// who bear it: who refuses a connection has been burdened with nothing.
+func (c *cluster) retryAfter(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || c.retry()
 }
 
 // kept is what is kept of an endpoint.

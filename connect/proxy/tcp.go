@@ -70,7 +70,7 @@ func (c *client) reach(t *Target, hash uint64) (*balance.Endpoint, net.Conn, err
 	var failed [maxAttempts]*balance.Endpoint
 	var last error
 	for n := range maxAttempts {
-		if n > 0 && !t.cluster.retry() {
+		if n > 0 && !t.cluster.retryAfter(last) {
 			break
 		}
 		end, err := t.pick(hash, failed[:n]...)

@@ -91,3 +91,21 @@ func TestUnsentEverywhere(t *testing.T) {
 		t.Errorf("%d %q %v", w.StatusCode, text, w.Header)
 	}
 }
+
+// Of instances that refuse connections no request fails while there are others, however many would have to be tried again.
+func TestRefusedCostsNoBudget(t *testing.T) {
+	app := answering(t, func(*http.Request, string) string { return ok("") })
+	to := target("app", app.addr, closed(t), closed(t), closed(t))
+	to.Balance = never
+	p := hop(t, "", func(l *proxy.Listener, _ *proxy.Target) { l.Routes = proxy.Direct(to) })
+	c := dial(t, p.Addr("l").String())
+	for i := range 500 {
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+		if head, err := readHead(c); err != nil || !strings.HasPrefix(head, "HTTP/1.1 200") {
+			t.Fatalf("request %d: %v %s", i, err, head)
+		}
+	}
+	if n := p.Clusters()[0].Unbudgeted; n > 0 {
+		t.Errorf("the budget forbade %d", n)
+	}
+}

@@ -147,7 +147,7 @@ func (c *changes) roll(ctx context.Context) error {
 			if err := c.listed(ctx, a, false); err != nil {
 				return err
 			}
-			pause(ctx, time.Second) // what a deployment waits before it ends a process
+			pause(ctx, 3*time.Second) // what a deployment waits before it ends a process
 			if err := a.stop(ctx); err != nil {
 				return fmt.Errorf("stop %s: %w", a.id, err)
 			}
