@@ -164,7 +164,7 @@ func (d *havoc) cutDatacenter(ctx context.Context) (err error) {
 	agents := append(d.in(dc, true), d.in(dc, false)...)
 	flow := d.mesh.flows[0]
 	d.say("4. %s is cut off: all its agents are frozen, so that nobody hears of them.", dc)
-	before := flow.again()
+	before, farBefore := flow.again(), d.mesh.far[0].again()
 	for _, a := range agents {
 		if err = d.process(a).freeze(); err != nil {
 			break
@@ -183,7 +183,8 @@ func (d *havoc) cutDatacenter(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.say("   dc1: %s.", outcome(flow, before))
+	d.say("   From dc1 to its own api: %s.", outcome(flow, before))
+	d.say("   From dc1 to api of %s: %s.", dc, outcome(d.mesh.far[0], farBefore))
 	began := time.Now()
 	far := d.mesh.flows[1]
 	then := far.again()
@@ -286,6 +287,9 @@ func (f *flow) until(ctx context.Context, wanted func(Flow) bool) error {
 func outcome(f *flow, before Flow) string {
 	now, _ := f.look()
 	of := now.since(before)
+	if of.Requests == 0 {
+		return "no request has come to its end meanwhile"
+	}
 	by := "nobody"
 	if len(of.AnsweredBy) > 0 {
 		var parts []string

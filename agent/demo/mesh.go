@@ -167,7 +167,7 @@ func (d *Demo) entries(dc string) []map[string]any {
 		{"Kind": "service-defaults", "Name": "web", "Protocol": "http"},
 		{"Kind": "service-router", "Name": "api", "Routes": []map[string]any{{
 			"Match":       map[string]any{"HTTP": map[string]any{"PathPrefix": "/"}},
-			"Destination": map[string]any{"NumRetries": apiInstances, "RetryOn": []string{"connect-failure"}, "RetryOnStatusCodes": []int{503}},
+			"Destination": map[string]any{"NumRetries": apiInstances + 1, "RetryOn": []string{"connect-failure"}, "RetryOnStatusCodes": []int{503}},
 		}}},
 		{"Kind": "service-intentions", "Name": "api", "Sources": []map[string]any{{"Name": "web", "Action": "allow"}}},
 	}

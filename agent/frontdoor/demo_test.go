@@ -157,11 +157,23 @@ func TestDemoSecured(t *testing.T) {
 	d.gone(t)
 }
 
-// TestDemoKilled: nothing is left of a demo that was killed, and of its temporary directory.
-func TestDemoKilled(t *testing.T) {
+// TestDemoDatacenters: services reach those of another datacenter, and those stand in for their own when these are killed,
+// without a failed request. Nothing is left of a demo that was killed, and of its temporary directory.
+func TestDemoDatacenters(t *testing.T) {
 	tmp := t.TempDir()
-	d := demonstrate(t, tmp)
-	if out, err := command(t, tmp, "demo", "status"); err != nil || !strings.Contains(out, "web → api") { // finds it
+	d := demonstrate(t, tmp, "-dcs=2")
+	t.Logf("agents ready after %.2f s, first call through the mesh after %.2f s, between datacenters after %.2f s", d.AgentsReady, d.FirstCalls, d.FirstFarCalls)
+	out, err := command(t, tmp, "demo", "chaos", "-watch=500ms") // finds it
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Log(out)
+	_, second, _ := strings.Cut(out, "2. ")
+	second, _, _ = strings.Cut(second, "3. ")
+	if !strings.Contains(second, "none failed; answered by dc2 ") || !strings.Contains(out, "dc2 goes on") {
+		t.Errorf("chaos says:\n%s", out)
+	}
+	if out, err := command(t, tmp, "demo", "status"); err != nil || !strings.Contains(out, "dc1→dc2 by dc2") {
 		t.Errorf("%v %s", err, out)
 	}
 	d.Kill(t)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/connect/balance"
-	"github.com/curia-mesh/curia/rpc/http1/wire"
 )
 
 // try is what an exchange has of a target.
@@ -25,7 +24,6 @@ type try struct {
 	answer  balance.Outcome
 	last    string // endpoint that was tried
 	spent   bool   // the route allows no more attempts
-	sent    bool   // some endpoint may have seen the request
 
 	callerBy time.Time // the caller waits until then; zero where it does not say
 	limit    time.Time // of the whole exchange; zero for none
@@ -66,7 +64,6 @@ func (x *exchange) attempt(d near, hash uint64) {
 		}
 		err := error(errLate)
 		if x.limit.IsZero() || time.Now().Before(x.limit) {
-			x.sent = true
 			err = x.up.send(&x.request, x.body, x.whole)
 		}
 		if x.upload.copied != nil {
@@ -142,11 +139,7 @@ func (x *exchange) open(d near, hash uint64, fresh bool) error {
 			x.done(balance.LocalError)
 		}
 	} else {
-		for t := range x.leg.inOrder {
-			if err = x.reach(t, hash); err == nil || errors.As(err, new(overflow)) {
-				break
-			}
-		}
+		err = x.choose(hash)
 	}
 	if err == nil {
 		return nil
@@ -160,26 +153,33 @@ func (x *exchange) open(d near, hash uint64, fresh bool) error {
 		flag = flagNoTarget
 	}
 	x.to.cluster.warn("no endpoint for a request", err)
-	fields := ""
-	if !x.sent && x.client.listening.config.Load().Certs != nil {
-		fields = unsent
-	}
-	x.reject(d, http.StatusServiceUnavailable, flag, err.Error(), fields)
+	x.reject(d, http.StatusServiceUnavailable, flag, err.Error(), "")
 	return err
 }
 
-// unsent tells the sidecar of a caller that the application has not seen the request, so that it can be sent to another
-// instance, whatever it is. It goes from one sidecar to the other and no further.
-const unsent = "X-Curia-Unsent: true\r\n"
-
-// unseen reports whether a response says so. Only sidecars are believed: an application of theirs cannot say it.
-func (x *exchange) unseen(h *wire.Head) bool {
-	return x.to.Certs != nil && (h.Status == http.StatusServiceUnavailable || x.grpc) &&
-		slices.ContainsFunc(h.Fields, func(f wire.Field) bool { return f.Kind == wire.Unsent })
+// choose gets a connection to an endpoint of the targets in their order. Endpoints that have failed are asked again only when
+// no target has another.
+func (x *exchange) choose(hash uint64) (err error) {
+	for _, again := range []bool{len(x.leg.targets) == 1, true} {
+		failed := false
+		for t := range x.leg.inOrder {
+			if err = x.reach(t, hash, again); err == nil || errors.As(err, new(overflow)) {
+				return err
+			}
+			failed = failed || errors.Is(err, errFailed)
+		}
+		if !failed {
+			break
+		}
+	}
+	return err
 }
 
-// reach gets a connection to one of the endpoints of a target.
-func (x *exchange) reach(t *Target, hash uint64) error {
+// errFailed is what a target has whose endpoints have all failed.
+var errFailed = errors.New("all endpoints have failed")
+
+// reach gets a connection to one of the endpoints of a target, if again is set also to one that has failed.
+func (x *exchange) reach(t *Target, hash uint64, again bool) error {
 	x.leave()
 	x.to = t
 	c := t.cluster
@@ -208,7 +208,12 @@ func (x *exchange) reach(t *Target, hash uint64) error {
 		if err != nil {
 			return or(last, err)
 		}
-		x.end, x.last, x.since = end, end.Key(), time.Now()
+		x.end, x.since = end, time.Now()
+		if !again && slices.Contains(x.failed, end) {
+			x.done(balance.Canceled)
+			return fmt.Errorf("%s: %w", t.Name, errFailed)
+		}
+		x.last = end.Key()
 		x.tries++
 		if len(x.failed) > 0 {
 			x.pause()

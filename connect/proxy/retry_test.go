@@ -256,7 +256,7 @@ func TestImpatientCallers(t *testing.T) {
 }
 
 // Failover: targets stand in for one another in their order, when one has too few endpoints in service and when none of
-// them can be reached.
+// them can be reached, and for a request that is made again when all of them have failed it.
 func TestFailover(t *testing.T) {
 	name := func(n string) string {
 		return answering(t, func(*http.Request, string) string { return ok(n) }).addr
@@ -265,7 +265,8 @@ func TestFailover(t *testing.T) {
 		t.Helper()
 		c, err := chain.Compile(chain.Request{Service: "web", Datacenter: "dc1", TrustDomain: domain}, chain.SetOf(
 			&catalog.ProxyDefaults{EntryHead: head(catalog.EntryProxyDefaults, catalog.GlobalName), Config: map[string]any{"protocol": "http"}},
-			&catalog.ServiceResolver{EntryHead: head(catalog.EntryServiceResolver, "web"), Failover: map[string]*catalog.ServiceFailover{"*": {Targets: []catalog.FailoverTarget{{Service: "second"}, {Service: "third"}}}}}))
+			&catalog.ServiceResolver{EntryHead: head(catalog.EntryServiceResolver, "web"), Failover: map[string]*catalog.ServiceFailover{"*": {Targets: []catalog.FailoverTarget{{Service: "second"}, {Service: "third"}}}}},
+			&catalog.ServiceRouter{EntryHead: head(catalog.EntryServiceRouter, "web"), Routes: []catalog.ServiceRoute{{Destination: &catalog.ServiceRouteDestination{NumRetries: 2, RetryOnStatusCodes: []uint32{503}}}}}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -291,10 +292,16 @@ func TestFailover(t *testing.T) {
 	for i := range sick.Endpoints {
 		sick.Endpoints[i].Unhealthy = true
 	}
+	down := func() string {
+		return answering(t, func(*http.Request, string) string { return "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n" }).addr
+	}
 	for what, to := range map[string]struct {
 		first *proxy.Target
 		want  string
 	}{
+		"all of it fail":   {target("", down(), down()), "second"},
+		"one of it fails":  {target("", down(), name("web")), "web"},
+		"none can be had":  {target("", nowhere(t), nowhere(t)), "second"},
 		"it is there":      {target("", name("web")), "web"},
 		"it cannot be had": {target("", nowhere(t)), "second"},
 		"it has nobody":    {target(""), "second"},
