@@ -27,7 +27,7 @@ func demoRows() []row {
 func runDemo(f *flag.FlagSet) action {
 	o := demo.Options{Found: foundDemo, Join: joinDemo}
 	f.IntVar(&o.Said.Datacenters, "dcs", 0, "How `many` datacenters there are. The default is 1.")
-	f.IntVar(&o.Said.Servers, "servers", 0, "How `many` servers each datacenter has. The default is 1, and 3 for a single secured datacenter.")
+	f.IntVar(&o.Said.Servers, "servers", 0, "How `many` servers each datacenter has. The default is 1, and 3 with -secure.")
 	f.IntVar(&o.Said.Clients, "clients", 0, "How `many` client agents each datacenter has. The default is 1.")
 	f.BoolVar(&o.Said.Secure, "secure", false, "Have agents know one another by certificates, encrypt gossip, and allow nothing without a token, as curia init and curia join do.")
 	dir := demoDir(f, "The `directory` for everything, which is kept: the next demo with it goes on with what is there. The default is a temporary one.")

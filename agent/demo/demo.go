@@ -149,11 +149,11 @@ func (d *Demo) run(ctx context.Context, began time.Time, socket net.Listener) er
 	late, cancel := context.WithTimeoutCause(ctx, startTime, fmt.Errorf("the demo was not there within %v; its logs are in %s", startTime, d.Dir))
 	defer cancel()
 	if err := d.start(late); err != nil {
-		return because(late, err)
+		return because(ctx, late, err)
 	}
 	agents := time.Since(began)
 	if err := d.startMesh(late); err != nil {
-		return because(late, err)
+		return because(ctx, late, err)
 	}
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return d.mesh.run(ctx) })
@@ -165,7 +165,7 @@ func (d *Demo) run(ctx context.Context, began time.Time, socket net.Listener) er
 			s.FirstFarCalls, err = firsts(late, began, d.mesh.far)
 		}
 		if err != nil {
-			return err
+			return because(ctx, late, err)
 		}
 		all.Go(func() error {
 			d.Show(ctx, s, d.mesh.stats)
@@ -184,18 +184,18 @@ func firsts(ctx context.Context, began time.Time, flows []*flow) (float64, error
 		select {
 		case <-f.first:
 		case <-ctx.Done():
-			return 0, because(ctx, ctx.Err())
+			return 0, ctx.Err()
 		}
 	}
 	return seconds(time.Since(began)), nil
 }
 
-// because is the cause of ctx's end, if that is why something failed.
-func because(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		if errors.Is(cause, context.Canceled) {
-			return nil // somebody ended the demo before it began
-		}
+// because says why something failed that late bounds: nil when ctx has ended, as then others know.
+func because(ctx, late context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	if cause := context.Cause(late); cause != nil {
 		return cause
 	}
 	return err

@@ -77,12 +77,15 @@ func (s *Shape) fill() error {
 	}
 	if s.Servers == 0 {
 		s.Servers = 1
-		if s.Secure && s.Datacenters == 1 {
+		if s.Secure {
 			s.Servers = 3
 		}
 	}
 	if s.Clients == 0 {
 		s.Clients = 1
+	}
+	if s.Secure && s.Datacenters > 1 {
+		return errors.New("a secured demo has one datacenter: leave out -secure, or -dcs")
 	}
 	f := func(what string, n, most int) error {
 		if n < 1 || n > most {

@@ -19,7 +19,7 @@ func TestShape(t *testing.T) {
 	f(Shape{Secure: true}, Shape{1, 3, 1, true})
 	f(Shape{Datacenters: 3}, Shape{3, 1, 1, false})
 	f(Shape{Servers: 5, Clients: 2}, Shape{1, 5, 2, false})
-	for _, s := range []Shape{{Datacenters: 6}, {Datacenters: -1}, {Servers: 8}, {Servers: -1}, {Clients: 21}, {Clients: -1}, {Datacenters: 5, Servers: 7, Clients: 2}} {
+	for _, s := range []Shape{{Datacenters: 6}, {Datacenters: -1}, {Servers: 8}, {Servers: -1}, {Clients: 21}, {Clients: -1}, {Secure: true, Datacenters: 2}, {Datacenters: 5, Servers: 7, Clients: 2}} {
 		if err := s.fill(); err == nil {
 			t.Errorf("%+v is taken", s)
 		}
