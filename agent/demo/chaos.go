@@ -243,29 +243,6 @@ func (d *havoc) leader(ctx context.Context, ask, before *place) (leader *place, 
 	return leader, err
 }
 
-// poll asks an agent what it has no blocking query for, until that is as wanted.
-func (d *havoc) poll(ctx context.Context, ask *place, late string, wanted func(context.Context, *client.Client) (bool, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, healTime, fmt.Errorf("%s after %v", late, healTime))
-	defer cancel()
-	api, err := d.ask(ask)
-	if err != nil {
-		return err
-	}
-	defer api.Close()
-	tick := time.NewTicker(pace)
-	defer tick.Stop()
-	for {
-		if is, err := wanted(ctx, api); is || err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
 // until waits until the traffic is as wanted.
 func (f *flow) until(ctx context.Context, wanted func(Flow) bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, healTime, fmt.Errorf("the traffic is not well after %v", healTime))

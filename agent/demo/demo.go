@@ -146,14 +146,14 @@ func (d *Demo) close(socket net.Listener) {
 
 // run starts everything, and then takes what the control socket asks for.
 func (d *Demo) run(ctx context.Context, began time.Time, socket net.Listener) error {
-	late, cancel := context.WithTimeoutCause(ctx, startTime, fmt.Errorf("the demo was not there within %v; its logs are in %s", startTime, d.Dir))
+	late, cancel := context.WithTimeoutCause(ctx, startTime, errLate)
 	defer cancel()
 	if err := d.start(late); err != nil {
-		return because(ctx, late, err)
+		return d.because(ctx, late, err)
 	}
 	agents := time.Since(began)
 	if err := d.startMesh(late); err != nil {
-		return because(ctx, late, err)
+		return d.because(ctx, late, err)
 	}
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return d.mesh.run(ctx) })
@@ -165,7 +165,7 @@ func (d *Demo) run(ctx context.Context, began time.Time, socket net.Listener) er
 			s.FirstFarCalls, err = firsts(late, began, d.mesh.far)
 		}
 		if err != nil {
-			return because(ctx, late, err)
+			return d.because(ctx, late, err)
 		}
 		all.Go(func() error {
 			d.Show(ctx, s, d.mesh.stats)
@@ -190,15 +190,28 @@ func firsts(ctx context.Context, began time.Time, flows []*flow) (float64, error
 	return seconds(time.Since(began)), nil
 }
 
+var errLate = errors.New("late")
+
 // because says why something failed that late bounds: nil when ctx has ended, as then others know.
-func because(ctx, late context.Context, err error) error {
-	if ctx.Err() != nil {
+func (d *Demo) because(ctx, late context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
 		return nil
+	case late.Err() == nil:
+		return err
 	}
-	if cause := context.Cause(late); cause != nil {
-		return cause
+	for _, a := range d.Agents {
+		p := d.process(a)
+		if p == nil {
+			return fmt.Errorf("agent %s does not run after %v: %w", a.Name, startTime, err)
+		}
+		select {
+		case <-p.ready:
+		default:
+			return fmt.Errorf("agent %s is not ready after %v; the end of its log:\n%s", a.Name, startTime, p.tail())
+		}
 	}
-	return err
+	return fmt.Errorf("web does not reach api after %v: %w", startTime, err)
 }
 
 func seconds(d time.Duration) float64 {
@@ -364,6 +377,14 @@ func (d *Demo) complete(ctx context.Context, agents []*place) error {
 	}
 }
 
+// federated waits until a server knows of all datacenters.
+func (d *Demo) federated(ctx context.Context, server *place) error {
+	return d.poll(ctx, server, "the datacenters do not know one another", func(ctx context.Context, api *client.Client) (bool, error) {
+		known, err := api.Catalog().Datacenters(ctx)
+		return len(known) == d.Datacenters, err
+	})
+}
+
 // ask is a client of an agent, with the management token where there is one.
 func (d *Demo) ask(a *place) (*client.Client, error) {
 	return client.New(client.Config{Address: a.address(httpPort), TokenFile: d.tokenFile()})
@@ -409,4 +430,27 @@ func (d *Demo) configure(a *place) error {
 		err = os.WriteFile(filepath.Join(a.config(), "demo.json"), append(text, '\n'), 0o600)
 	}
 	return err
+}
+
+// poll asks an agent what it has no blocking query for, until that is as wanted.
+func (d *Demo) poll(ctx context.Context, ask *place, late string, wanted func(context.Context, *client.Client) (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, healTime, fmt.Errorf("%s after %v", late, healTime))
+	defer cancel()
+	api, err := d.ask(ask)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	tick := time.NewTicker(pace)
+	defer tick.Stop()
+	for {
+		if is, err := wanted(ctx, api); is || err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }

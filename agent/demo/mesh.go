@@ -104,12 +104,16 @@ func (d *Demo) apiHost(dc string, i int) *place {
 
 // register makes the services of a datacenter known, and what is to be known of them.
 func (d *Demo) register(ctx context.Context, dc string) error {
-	api, err := d.ask(d.in(dc, true)[0])
+	server := d.in(dc, true)[0]
+	if err := d.federated(ctx, server); err != nil {
+		return err
+	}
+	api, err := d.ask(server)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	for _, e := range d.entries(dc) {
+	for _, e := range d.entries() {
 		text, err := json.Marshal(e)
 		if err != nil {
 			return err
@@ -160,19 +164,16 @@ func (d *Demo) announce(ctx context.Context, host *place, def *catalog.ServiceDe
 	return nil
 }
 
-// entries are the config entries of a datacenter: what api speaks, who may call it, and who stands in for it.
-func (d *Demo) entries(dc string) []map[string]any {
+// entries are the config entries, the same in all datacenters: what the services speak, who may call api, and who stands in for
+// it.
+func (d *Demo) entries() []map[string]any {
 	all := []map[string]any{
 		{"Kind": "service-defaults", "Name": "api", "Protocol": "http"},
 		{"Kind": "service-defaults", "Name": "web", "Protocol": "http"},
-		{"Kind": "service-router", "Name": "api", "Routes": []map[string]any{{
-			"Match":       map[string]any{"HTTP": map[string]any{"PathPrefix": "/"}},
-			"Destination": map[string]any{"NumRetries": apiInstances + 1, "RetryOn": []string{"connect-failure"}, "RetryOnStatusCodes": []int{503}},
-		}}},
 		{"Kind": "service-intentions", "Name": "api", "Sources": []map[string]any{{"Name": "web", "Action": "allow"}}},
 	}
-	if others := slices.DeleteFunc(d.datacenters(), func(name string) bool { return name == dc }); len(others) > 0 {
-		all = append(all, map[string]any{"Kind": "service-resolver", "Name": "api", "Failover": map[string]any{"*": map[string]any{"Datacenters": others}}})
+	if d.Datacenters > 1 {
+		all = append(all, map[string]any{"Kind": "service-resolver", "Name": "api", "Failover": map[string]any{"*": map[string]any{"Datacenters": d.datacenters()}}})
 	}
 	return all
 }

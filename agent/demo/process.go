@@ -20,7 +20,7 @@ type process struct {
 	cmd   *exec.Cmd
 	ready chan struct{} // closed when it says so
 	ended chan struct{} // closed when it has
-	tail  func() string // the end of its log, to be called when it has ended
+	tail  func() string // the end of its log
 }
 
 // start runs the agent of a place in the keeper's group.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/connect/balance"
+	"github.com/curia-mesh/curia/rpc/http1/wire"
 )
 
 // try is what an exchange has of a target.
@@ -24,6 +25,7 @@ type try struct {
 	answer  balance.Outcome
 	last    string // endpoint that was tried
 	spent   bool   // the route allows no more attempts
+	sent    bool   // some endpoint may have seen the request
 
 	callerBy time.Time // the caller waits until then; zero where it does not say
 	limit    time.Time // of the whole exchange; zero for none
@@ -64,6 +66,7 @@ func (x *exchange) attempt(d near, hash uint64) {
 		}
 		err := error(errLate)
 		if x.limit.IsZero() || time.Now().Before(x.limit) {
+			x.sent = true
 			err = x.up.send(&x.request, x.body, x.whole)
 		}
 		if x.upload.copied != nil {
@@ -153,8 +156,22 @@ func (x *exchange) open(d near, hash uint64, fresh bool) error {
 		flag = flagNoTarget
 	}
 	x.to.cluster.warn("no endpoint for a request", err)
-	x.reject(d, http.StatusServiceUnavailable, flag, err.Error(), "")
+	fields := ""
+	if !x.sent && x.client.listening.config.Load().Certs != nil {
+		fields = unsent
+	}
+	x.reject(d, http.StatusServiceUnavailable, flag, err.Error(), fields)
 	return err
+}
+
+// unsent tells the sidecar of a caller that the application has not seen the request, so that it can be sent to another
+// instance, whatever it is. It goes from one sidecar to the other and no further.
+const unsent = "X-Curia-Unsent: true\r\n"
+
+// unseen reports whether a response says so. Only sidecars are believed: an application of theirs cannot say it.
+func (x *exchange) unseen(h *wire.Head) bool {
+	return x.to.Certs != nil && (h.Status == http.StatusServiceUnavailable || x.grpc) &&
+		slices.ContainsFunc(h.Fields, func(f wire.Field) bool { return f.Kind == wire.Unsent })
 }
 
 // choose gets a connection to an endpoint of the targets in their order. Endpoints that have failed are asked again only when
