@@ -111,8 +111,11 @@ func (h *host) Remote(datacenter string) (rpc.Caller, error) {
 
 // Confirm implements endpoint.Host.
 func (h *host) Confirm(context.Context) error {
-	return raftError(h.server.raft.VerifyLeader().Error())
+	return raftError(h.server.raft.confirm())
 }
+
+// Leased implements endpoint.Host.
+func (h *host) Leased() bool { return h.server.raft.lease.holds() }
 
 // proposeTimeout bounds how long an entry may wait for its turn.
 const proposeTimeout = 30 * time.Second

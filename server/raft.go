@@ -34,6 +34,7 @@ type raftNode struct {
 	ending    atomic.Bool
 	port      *raftPort
 	saving    sync.Mutex // held while a snapshot is taken to be sent
+	lease     *lease
 	writes    *gate      // entered by those under way, and shut by a transfer of the leadership
 }
 
@@ -67,10 +68,11 @@ const (
 func openRaft(cfg Config, machine *fsm.FSM, spare func() *fsm.FSM, port net.Listener, roster *roster) (*raftNode, error) {
 	n := &raftNode{cfg: cfg, elected: make(chan bool, 8), roster: roster, writes: newGate()}
 	n.port = newRaftPort(port, cfg)
+	n.lease = newLease(time.Duration(max(cfg.RaftMultiplier, 1))*leaseBase, n.otherVoters)
 	n.transport = &raftTransport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: n.port, MaxPool: 3, Timeout: 10 * time.Second, Logger: quiet{cfg.RaftLog, &n.ending},
 		ServerAddressProvider: addresses{roster, n.configured},
-	}), n.port.dialing}
+	}), n.port.dialing, n.lease}
 	if err := n.start(machine, spare); err != nil {
 		return nil, errors.Join(err, n.transport.Close(), n.closeDisk())
 	}
@@ -180,13 +182,18 @@ func (n *raftNode) appoint(id raft.ServerID, addr raft.ServerAddress) {
 	}
 }
 
+// transferTime is for how long after a transfer of the leadership the one that it was offered to may yet be elected.
+const transferTime = 10 * time.Second
+
 // transfer runs a transfer of the leadership when no write is under way: a new leader may be elected before the old
 // one knows that the last entries are committed, and whoever wrote them would hear that nobody knows.
 func (n *raftNode) transfer(begin func() raft.Future) raft.Future {
 	n.writes.shut()
 	defer n.writes.open()
+	n.lease.bar(transferTime)
 	done := begin()
 	_ = done.Error() // which the caller asks for again
+	n.lease.bar(transferTime)
 	return done
 }
 
@@ -229,6 +236,27 @@ func (n *raftNode) voters() int {
 		}
 	}
 	return voters
+}
+
+// otherVoters are those without this server.
+func (n *raftNode) otherVoters() []raft.ServerID {
+	var others []raft.ServerID
+	for _, s := range n.servers() {
+		if s.Suffrage == raft.Voter && s.ID != raft.ServerID(n.cfg.NodeID) {
+			others = append(others, s.ID)
+		}
+	}
+	return others
+}
+
+// confirm blocks until a quorum has agreed that this server leads.
+func (n *raftNode) confirm() error {
+	at := n.lease.now()
+	err := n.VerifyLeader().Error()
+	if err == nil {
+		n.lease.confirmed(at)
+	}
+	return err
 }
 
 // configured is where Raft's configuration says that a server is.

@@ -9,12 +9,13 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// raftTransport is Raft's own with two changes. A leader that cannot connect to a follower tries again and again, and so
+// raftTransport is Raft's own with three changes. Followers that answer extend the leader's lease. A leader that cannot connect to a follower tries again and again, and so
 // meets it as soon as it is back: Raft would pause after each failure, in the end for 10 s. And a pipeline ends
 // with the first answer that ends it for Raft, see pipeline.
 type raftTransport struct {
 	*raft.NetworkTransport
 	dialing context.Context
+	lease   *lease
 }
 
 const (
@@ -29,7 +30,11 @@ func (t *raftTransport) AppendEntries(id raft.ServerID, target raft.ServerAddres
 	again := time.NewTicker(redial)
 	defer again.Stop()
 	for {
+		at := t.lease.now()
 		err := t.NetworkTransport.AppendEntries(id, target, args, resp)
+		if err == nil && resp.Term == args.Term {
+			t.lease.answered(id, args.Term, at)
+		}
 		if !errors.Is(err, errDial) {
 			return err
 		}

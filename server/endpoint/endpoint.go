@@ -35,6 +35,8 @@ type Host interface {
 	Remote(datacenter string) (rpc.Caller, error)
 	// Confirm blocks until a quorum has agreed that this server still leads.
 	Confirm(ctx context.Context) error
+	// Leased reports whether no other server can lead yet, if this one does. It does not block.
+	Leased() bool
 	// Propose blocks until the log entry is committed and applied here, and returns what apply returned.
 	Propose(ctx context.Context, entry []byte) (any, error)
 	// Contact is how long ago the leader was last heard of, and whether one is known.

@@ -62,7 +62,7 @@ func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error)
 }
 
 // here answers a call on this server. A read that is not stale counts only if this server still leads after
-// it: it may have waited long.
+// it: it may have waited long, and the process may have been stopped meanwhile. A quorum is asked when the lease is over.
 func (r *Registry) here(ctx context.Context, v *verb, call *rpc.Call) (rpc.Answer, error) {
 	answer, err := r.answer(ctx, v, call)
 	h := call.Header
@@ -72,8 +72,8 @@ func (r *Registry) here(ctx context.Context, v *verb, call *rpc.Call) (rpc.Answe
 	if !r.host.Leading() {
 		return rpc.Answer{}, catalog.Errorf(catalog.NoLeader, "no cluster leader: this server has lost the leadership")
 	}
-	if h.MinIndex > 0 {
-		err = r.consistency(ctx, h)
+	if h.MinIndex > 0 && h.Consistency == rpc.Consistent || h.Consistency == rpc.Default && !r.host.Leased() {
+		err = r.host.Confirm(ctx)
 	}
 	return answer, err
 }

@@ -28,6 +28,7 @@ type host struct {
 	contact  time.Duration
 	known    bool
 	confirms int
+	expired  bool // its lease
 	// elsewhere are the other servers: the leader, and those of datacenters.
 	elsewhere map[string]rpc.Caller
 }
@@ -120,6 +121,8 @@ func (h *host) way(to string, code catalog.Code) (rpc.Caller, error) {
 	}
 	return nil, catalog.Errorf(code, "no way to %s", to)
 }
+
+func (h *host) Leased() bool { return !h.expired }
 
 func (h *host) Confirm(context.Context) error {
 	h.confirms++

@@ -112,6 +112,14 @@ func TestConsistent(t *testing.T) {
 	if h.confirms != 1 {
 		t.Error("a default read was confirmed")
 	}
+	h.expired = true
+	if _, _, err := h.call(t.Context(), "k", rpc.Header{}); err != nil || h.confirms != 2 {
+		t.Errorf("a default read after the lease: confirmed %d times, %v", h.confirms-1, err)
+	}
+	h.call(t.Context(), "k", rpc.Header{Consistency: rpc.Stale})
+	if h.confirms != 2 {
+		t.Error("a stale read was confirmed")
+	}
 }
 
 // TestDenied: a token that may not read learns nothing, and those that see different things share no
