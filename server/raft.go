@@ -35,7 +35,7 @@ type raftNode struct {
 	port      *raftPort
 	saving    sync.Mutex // held while a snapshot is taken to be sent
 	lease     *lease
-	writes    *gate      // entered by those under way, and shut by a transfer of the leadership
+	writes    *gate // entered by those under way, and shut by a transfer of the leadership
 }
 
 // quiet keeps to itself that connections break while the server ends.
