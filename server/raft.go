@@ -174,6 +174,9 @@ func (n *raftNode) standForElection() {
 
 // appoint makes a server a candidate at once, by the message that a leader hands over by.
 func (n *raftNode) appoint(id raft.ServerID, addr raft.ServerAddress) {
+	if id != raft.ServerID(n.cfg.NodeID) {
+		n.lease.bar(transferTime)
+	}
 	args := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
 		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.cfg.NodeID), Addr: []byte(n.transport.LocalAddr()),
 	}}
