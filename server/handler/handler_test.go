@@ -60,6 +60,7 @@ func (s *server) Propose(_ context.Context, entry []byte) (any, error) {
 
 func (s *server) Datacenter() string                                       { return "dc1" }
 func (s *server) Leading() bool                                            { return true }
+func (s *server) Leased() bool                                             { return true }
 func (s *server) Leader() (rpc.Caller, error)                              { return nil, nil }
 func (s *server) AwaitLeader(context.Context, rpc.Caller, time.Time) error { return nil }
 func (s *server) Remote(string) (rpc.Caller, error)                        { return nil, nil }
