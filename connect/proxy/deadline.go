@@ -98,6 +98,7 @@ func (x *exchange) due() {
 			x.tryBy = by
 		}
 	}
+	x.leaveBy = x.tryBy
 	x.lines = x.lines[:x.ownLines]
 	if x.limit.IsZero() {
 		return

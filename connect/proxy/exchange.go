@@ -77,6 +77,12 @@ func (x *exchange) run(d near, c *client, conf *Listener, head *wire.Head, text 
 	x.client, x.near, x.conf, x.begun = c, d, conf, time.Now()
 	x.head, x.text = head, text
 	x.close = head.Close || c.listening.stopping.Load()
+	carried := false
+	defer func() {
+		if !carried {
+			x.abort(d)
+		}
+	}()
 	x.carry(d, conf)
 	now := time.Now()
 	if x.up != nil {
@@ -87,6 +93,22 @@ func (x *exchange) run(d near, c *client, conf *Listener, head *wire.Head, text 
 		x.close = !d.drain()
 	}
 	x.account(d, conf, now.Sub(x.begun))
+	carried = true
+}
+
+// abort gives back what the exchange has when carrying it out has panicked: others share it.
+func (x *exchange) abort(d near) {
+	if up := x.up; up != nil {
+		x.up = nil
+		d.passOn(nil)
+		up.Close()
+		if x.uploading() {
+			x.upload.stop(d, up)
+		}
+		up.release(false, time.Now())
+	}
+	x.done(balance.Canceled)
+	x.leave()
 }
 
 // carry does what comes between reading the head and accounting for what became of it.

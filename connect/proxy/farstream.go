@@ -48,6 +48,8 @@ func (u *farStream) send(q *request, part []byte, whole bool) error {
 		whole = false
 	}
 	trailers := whole && len(q.trailers) > 0
+	u.SendBy(q.leaveBy) // who waits for the response waits no longer for the request to leave
+	defer u.SendBy(time.Time{})
 	u.err = u.Send(q, part, whole && !trailers, !trailers)
 	if u.err == nil && trailers {
 		u.err = u.End(q.trailers)

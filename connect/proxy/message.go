@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/curia-mesh/curia/rpc/http1/wire"
 )
@@ -33,9 +34,10 @@ type request struct {
 	lines    []byte // fields that are added
 	length   int64
 	trailers []byte
-	upgrade  []byte // to another protocol; nil for none
-	te       bool   // the caller takes trailers
-	secure   bool   // it goes over TLS
+	upgrade  []byte    // to another protocol; nil for none
+	te       bool      // the caller takes trailers
+	leaveBy  time.Time // nobody waits for it after that
+	secure   bool      // it goes over TLS
 }
 
 // append renders the head.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -169,6 +170,7 @@ func (m *copies) end() {
 type nobody struct{ near }
 
 func (nobody) gone() bool                                  { return false }
+func (nobody) passOn(io.Closer) bool                       { return true }
 func (nobody) over() bool                                  { return true }
 func (nobody) answer(int, string, string, bool, bool) bool { return true }
 
@@ -177,12 +179,19 @@ func (c *copied) send() {
 	x := &exchange{client: c.client, near: nobody{}, conf: c.conf, request: c.request, begun: time.Now(), route: c.to, leg: c.to.pick(), whole: true}
 	x.edits = &x.leg.request
 	by := x.begun.Add(min(copyTime, or(or(c.to.timeout, x.leg.timeout), copyTime)))
+	defer func() {
+		if v := recover(); v != nil { // what goes wrong with a copy is nobody's business
+			x.abort(x.near)
+			c.client.listening.proxy.Log.Error("sending a copy of a request panicked", "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
 	defer x.leave()
 	if x.open(x.near, 0, false) != nil {
 		return
 	}
 	if !c.client.passOn(x.up, nil) {
 		x.up.release(false, time.Now())
+		x.up = nil
 		x.done(balance.Canceled)
 		return
 	}
@@ -190,6 +199,7 @@ func (c *copied) send() {
 	c.client.passOn(nil, nil)
 	now := time.Now()
 	x.up.release(fit, now)
+	x.up = nil
 	x.to.stats.of(c.client.shard).exchanged(x.status, now.Sub(x.begun), int64(len(c.body)), 0)
 }
 

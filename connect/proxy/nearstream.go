@@ -69,6 +69,7 @@ func (n *shared) serve(s *http2.Stream) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.Reset(http2.InternalError)
+			n.leave(d)
 			n.client.listening.proxy.Log.Error("serving a request panicked", "panic", v, "stack", string(debug.Stack()))
 		}
 	}()

@@ -2,10 +2,12 @@ package http2_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -246,4 +248,24 @@ func unencrypted() *http.Protocols {
 	p := new(http.Protocols)
 	p.SetUnencryptedHTTP2(true)
 	return p
+}
+
+// Who waits for a peer to take what is sent waits no longer than was said, however patient the connection is.
+func TestSendBy(t *testing.T) {
+	over := make(chan struct{})
+	addr := serving(t, http2.Options{Serve: func(*http2.Stream) { <-over }})
+	defer close(over)
+	s, err := client(t, addr).Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Release()
+	begun := time.Now()
+	s.SendBy(begun.Add(200 * time.Millisecond))
+	if err := s.Send(get("/"), make([]byte, 1<<20), true, true); !errors.Is(err, os.ErrDeadlineExceeded) { // more than a window
+		t.Errorf("sending ended with %v", err)
+	}
+	if took := time.Since(begun); took < 200*time.Millisecond || took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
 }

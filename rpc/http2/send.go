@@ -72,6 +72,10 @@ func (s *Stream) Patient() {
 	s.patient = true
 }
 
+// SendBy says until when what is sent may wait for the peer, where that is sooner than the peer's patience; zero takes it
+// back.
+func (s *Stream) SendBy(by time.Time) { s.sendBy = by } // only who sends looks at it
+
 func (s *Stream) sendable() error {
 	switch {
 	case s.err != nil:
@@ -174,6 +178,9 @@ func (s *Stream) waitOut(began time.Time, data bool) error {
 	by := began.Add(c.o.Patience)
 	if s.patient {
 		by = began.AddDate(1, 0, 0)
+	}
+	if !s.sendBy.IsZero() && s.sendBy.Before(by) {
+		by = s.sendBy
 	}
 	if !time.Now().Before(by) {
 		return os.ErrDeadlineExceeded

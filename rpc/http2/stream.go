@@ -39,6 +39,7 @@ type Stream struct {
 	sends    bool // waits until it can
 	queued   bool // for room among what is written
 	patient  bool
+	sendBy   time.Time // from then on nothing is waited for; zero is never
 	outBy    time.Time
 
 	err   error // why it has ended
