@@ -18,6 +18,19 @@ type SamenessMember struct {
 	Peer string `json:",omitempty"` // "" is this one
 }
 
+// Clusters are the peers of the group in order of preference, "" for this cluster.
+// Source: https://developer.hashicorp.com/consul/docs/reference/config-entry/sameness-group
+func (e *SamenessGroup) Clusters() []string {
+	found := make([]string, 0, len(e.Members)+1)
+	if e.IncludeLocal {
+		found = append(found, "")
+	}
+	for _, m := range e.Members {
+		found = append(found, m.Peer)
+	}
+	return found
+}
+
 // Normalize implements ConfigEntry.
 func (e *SamenessGroup) Normalize() { e.Hash = EntryHash(e) }
 

@@ -119,6 +119,16 @@ func (a *API) JWTProvider(ctx context.Context, name string, index uint64) (*cata
 	return e, next, err
 }
 
+// SamenessGroup implements Source.
+func (a *API) SamenessGroup(ctx context.Context, name string, index uint64) (*catalog.SamenessGroup, uint64, error) {
+	e := &catalog.SamenessGroup{}
+	some, next, err := a.entry(ctx, catalog.EntrySamenessGroup, name, index, e)
+	if !some {
+		e = nil
+	}
+	return e, next, err
+}
+
 // Chain implements Source.
 func (a *API) Chain(ctx context.Context, w Want, index uint64) (*catalog.DiscoveryChain, uint64, error) {
 	var rep struct{ Chain *catalog.DiscoveryChain }

@@ -87,9 +87,12 @@ func (c *collector) snapshot() *Known {
 			known.Upstreams[w.Key()] = u
 		}
 	}
-	asked := c.providers()
-	known.Providers = maps.Clone(c.known.Providers)
-	maps.DeleteFunc(known.Providers, func(name string, _ *catalog.JWTProvider) bool { return !asked[name] })
+	asked := c.named()
+	known.Providers, known.Groups = maps.Clone(c.known.Providers), maps.Clone(c.known.Groups)
+	maps.DeleteFunc(known.Providers, func(name string, _ *catalog.JWTProvider) bool {
+		return !asked[reference{catalog.EntryJWTProvider, name}]
+	})
+	maps.DeleteFunc(known.Groups, func(name string, _ []string) bool { return !asked[reference{catalog.EntrySamenessGroup, name}] })
 	return &known
 }
 
@@ -155,11 +158,11 @@ func (c *collector) run(ctx context.Context) {
 		}, c.failed(partIntentions))
 	})
 	all.Go(func() {
-		followEach(ctx, c.references, func() map[string]bool {
+		followEach(ctx, c.references, func() map[reference]bool {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			return c.providers()
-		}, c.followProvider)
+			return c.named()
+		}, c.followReference)
 	})
 	all.Go(func() {
 		follow(ctx, c.log, partDefault, c.source.DefaultAllow, func(allow bool) {
@@ -231,17 +234,26 @@ func followEach[K comparable](ctx context.Context, again <-chan struct{}, wanted
 	}
 }
 
-// providers are the providers whose tokens intentions ask for. The lock is held.
-func (c *collector) providers() map[string]bool {
-	names := map[string]bool{}
+// reference is an entry that intentions name: a provider of tokens, or a sameness group.
+type reference struct {
+	kind catalog.EntryKind
+	name string
+}
+
+// named are the entries that intentions name. The lock is held.
+func (c *collector) named() map[reference]bool {
+	names := map[reference]bool{}
 	add := func(need *catalog.JWTRequirement) {
 		if need != nil {
 			for _, p := range need.Providers {
-				names[p.Name] = true
+				names[reference{catalog.EntryJWTProvider, p.Name}] = true
 			}
 		}
 	}
 	for _, i := range c.known.Intentions {
+		if i.SourceSamenessGroup != "" {
+			names[reference{catalog.EntrySamenessGroup, i.SourceSamenessGroup}] = true
+		}
 		add(i.JWT)
 		for _, p := range i.Permissions {
 			add(p.JWT)
@@ -250,24 +262,46 @@ func (c *collector) providers() map[string]bool {
 	return names
 }
 
-// followProvider learns about a provider of tokens until ctx ends.
-func (c *collector) followProvider(ctx context.Context, name string) {
-	set := func(e *catalog.JWTProvider) {
-		c.mu.Lock()
-		known := maps.Clone(c.known.Providers)
-		if known == nil {
-			known = map[string]*catalog.JWTProvider{}
-		}
-		if known[name] = e; e == nil {
-			delete(known, name)
-		}
-		c.known.Providers = known
-		c.mu.Unlock()
-		c.changed()
+// followReference learns about an entry that intentions name until ctx ends.
+func (c *collector) followReference(ctx context.Context, r reference) {
+	if r.kind == catalog.EntrySamenessGroup {
+		follow(ctx, c.log, "sameness group "+r.name, func(ctx context.Context, index uint64) (*catalog.SamenessGroup, uint64, error) {
+			return c.source.SamenessGroup(ctx, r.name, index)
+		}, func(g *catalog.SamenessGroup) {
+			clusters := []string{}
+			if g != nil {
+				clusters = g.Clusters()
+			}
+			c.refer(func(k *Known) { k.Groups = with(k.Groups, r.name, clusters) })
+		}, nil)
+		return
 	}
-	follow(ctx, c.log, "provider of tokens "+name, func(ctx context.Context, index uint64) (*catalog.JWTProvider, uint64, error) {
-		return c.source.JWTProvider(ctx, name, index)
-	}, set, nil)
+	follow(ctx, c.log, "provider of tokens "+r.name, func(ctx context.Context, index uint64) (*catalog.JWTProvider, uint64, error) {
+		return c.source.JWTProvider(ctx, r.name, index)
+	}, func(e *catalog.JWTProvider) {
+		c.refer(func(k *Known) {
+			k.Providers = with(k.Providers, r.name, e)
+			if e == nil {
+				delete(k.Providers, r.name)
+			}
+		})
+	}, nil)
+}
+
+// refer takes up an entry that intentions name.
+func (c *collector) refer(take func(k *Known)) {
+	c.mu.Lock()
+	take(&c.known)
+	c.mu.Unlock()
+	c.changed()
+}
+
+// with is a map with one more value: those of snapshots are not changed.
+func with[V any](m map[string]V, name string, value V) map[string]V {
+	more := make(map[string]V, len(m)+1)
+	maps.Copy(more, m)
+	more[name] = value
+	return more
 }
 
 // followUpstream learns where one upstream leads until ctx ends.

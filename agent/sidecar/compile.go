@@ -107,7 +107,7 @@ func (s *Sidecar) Protocol() string {
 
 // inbound takes connections of the mesh for the application.
 func (c *compiler) inbound(s *Sidecar, own *certs) (*proxy.Listener, error) {
-	policy, err := policyOf(s.Intentions, s.DefaultAllow)
+	policy, err := policyOf(s.Intentions, s.Groups, s.DefaultAllow)
 	if err != nil {
 		return nil, err
 	}
@@ -170,8 +170,9 @@ func boundAt(s *catalog.Service, bind string) string {
 	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
-// policyOf compiles intentions.
-func policyOf(list []*catalog.Intention, allow bool) (*connect.Policy, error) {
+// policyOf compiles intentions. While the clusters of a sameness group are not known, what it is allowed is allowed to
+// nobody, and all else is asked of this cluster's services.
+func policyOf(list []*catalog.Intention, groups map[string][]string, allow bool) (*connect.Policy, error) {
 	entries := map[bool]*catalog.ServiceIntentions{}
 	for _, i := range list {
 		all := i.DestinationName == catalog.Wildcard
@@ -180,12 +181,19 @@ func policyOf(list []*catalog.Intention, allow bool) (*connect.Policy, error) {
 			e = &catalog.ServiceIntentions{EntryHead: catalog.EntryHead{Kind: catalog.EntryServiceIntentions, Name: i.DestinationName}, JWT: i.JWT}
 			entries[all] = e
 		}
-		e.Sources = append(e.Sources, i.Source())
+		source := i.Source()
+		if group := source.SamenessGroup; group != "" && groups[group] == nil {
+			if source.Action == catalog.IntentionAllow {
+				continue
+			}
+			source.SamenessGroup = ""
+		}
+		e.Sources = append(e.Sources, source)
 	}
 	for _, e := range entries {
 		e.Normalize()
 	}
-	return connect.NewPolicy(entries[false], entries[true], allow, nil)
+	return connect.NewPolicy(entries[false], entries[true], allow, func(group string) []string { return groups[group] })
 }
 
 // upstream takes plain connections of the application for another service.

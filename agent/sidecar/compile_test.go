@@ -185,3 +185,27 @@ func FuzzSnapshot(f *testing.F) {
 		}
 	})
 }
+
+// An intention of a sameness group is about the services of its clusters. While these are not known it lets nobody in.
+func TestIntentionsOfGroups(t *testing.T) {
+	local, east := connect.Caller{Service: "api"}, connect.Caller{Service: "api", Peer: "east"}
+	f := func(action catalog.IntentionAction, groups map[string][]string, open bool, who connect.Caller, want connect.Verdict) {
+		t.Helper()
+		p, err := policyOf([]*catalog.Intention{{SourceName: "api", DestinationName: "web", SourceSamenessGroup: "g", Action: action}}, groups, open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Connection(who).Verdict; got != want {
+			t.Errorf("%s of %v: %v is told %s, want %s", action, groups, who, got, want)
+		}
+	}
+	both := map[string][]string{"g": {"", "east"}}
+	f("allow", both, false, local, connect.Allow)
+	f("allow", both, false, east, connect.Allow)
+	f("deny", both, true, east, connect.Deny)
+	f("allow", map[string][]string{"g": {"east"}}, false, local, connect.Deny)
+	f("allow", map[string][]string{"g": {}}, false, local, connect.Deny) // it is gone
+	f("deny", map[string][]string{"g": {}}, true, local, connect.Allow)
+	f("allow", nil, false, local, connect.Deny)
+	f("deny", nil, true, local, connect.Deny)
+}

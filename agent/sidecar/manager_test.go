@@ -21,6 +21,7 @@ type servers struct {
 	chain      map[string]*catalog.DiscoveryChain
 	intentions []*catalog.Intention
 	providers  map[string]*catalog.JWTProvider
+	groups     map[string]*catalog.SamenessGroup
 	down       map[string]bool // targets that cannot be asked about
 
 	mu    sync.Mutex
@@ -62,6 +63,9 @@ func (s *servers) ProxyDefaults(ctx context.Context, i uint64) (*catalog.ProxyDe
 }
 func (s *servers) JWTProvider(ctx context.Context, name string, i uint64) (*catalog.JWTProvider, uint64, error) {
 	return tell(ctx, s, "provider "+name, i, s.providers[name])
+}
+func (s *servers) SamenessGroup(ctx context.Context, name string, i uint64) (*catalog.SamenessGroup, uint64, error) {
+	return tell(ctx, s, "group "+name, i, s.groups[name])
 }
 func (s *servers) Chain(ctx context.Context, w Want, i uint64) (*catalog.DiscoveryChain, uint64, error) {
 	return tell(ctx, s, "chain "+w.Name, i, s.chain[w.Name])
@@ -154,8 +158,8 @@ func TestOnlyWhatIsDeclared(t *testing.T) {
 	})
 }
 
-// A sidecar learns about the providers of the tokens that its intentions ask for, and no others.
-func TestProvidersOfTokens(t *testing.T) {
+// A sidecar learns about what its intentions name, providers of tokens and sameness groups, and no others.
+func TestWhatIntentionsName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServers(t)
 		need := func(name string) *catalog.JWTRequirement {
@@ -163,8 +167,14 @@ func TestProvidersOfTokens(t *testing.T) {
 		}
 		s.intentions = []*catalog.Intention{{SourceName: "a", DestinationName: "web", JWT: need("okta"), Permissions: []*catalog.IntentionPermission{{Action: "allow", JWT: need("gone")}}}}
 		s.providers = map[string]*catalog.JWTProvider{"okta": {Issuer: "okta"}, "other": {}}
+		s.intentions = append(s.intentions, &catalog.Intention{SourceName: "b", DestinationName: "web", SourceSamenessGroup: "both", Action: "allow"},
+			&catalog.Intention{SourceName: "c", DestinationName: "web", SourceSamenessGroup: "none", Action: "allow"})
+		s.groups = map[string]*catalog.SamenessGroup{"both": {IncludeLocal: true, Members: []catalog.SamenessMember{{Peer: "east"}}}}
 		m, _ := manage(t, s, nil)
 		synctest.Wait()
+		if got := m.Latest().Sidecars[0].Groups; !slices.Equal(got["both"], []string{"", "east"}) || got["none"] == nil || len(got["none"]) != 0 || len(got) != 2 {
+			t.Errorf("groups %v", got)
+		}
 		if got := m.Latest().Sidecars[0].Providers; len(got) != 1 || got["okta"].Issuer != "okta" || s.asked["provider gone"] == 0 || s.asked["provider other"] != 0 {
 			t.Errorf("providers %v after questions %v", got, s.asked)
 		}
@@ -243,6 +253,9 @@ func (away) ProxyDefaults(context.Context, uint64) (*catalog.ProxyDefaults, uint
 	return nil, 0, errAway
 }
 func (away) JWTProvider(context.Context, string, uint64) (*catalog.JWTProvider, uint64, error) {
+	return nil, 0, errAway
+}
+func (away) SamenessGroup(context.Context, string, uint64) (*catalog.SamenessGroup, uint64, error) {
 	return nil, 0, errAway
 }
 func (away) Chain(context.Context, Want, uint64) (*catalog.DiscoveryChain, uint64, error) {

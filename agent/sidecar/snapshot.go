@@ -36,6 +36,9 @@ type Known struct {
 	Defaults     Defaults
 	// Providers are those of the tokens that intentions ask for, as far as they are there, by their name.
 	Providers map[string]*catalog.JWTProvider `json:",omitempty"`
+	// Groups are the clusters of the sameness groups that intentions name as sources, by the group's name, as far as they
+	// were asked for: none for one that is not there.
+	Groups map[string][]string `json:",omitempty"`
 	// Upstreams are what is known of those that the registration declares, by Want.Key.
 	Upstreams map[string]*Upstream
 }

@@ -25,6 +25,8 @@ type Source interface {
 	ProxyDefaults(ctx context.Context, index uint64) (*catalog.ProxyDefaults, uint64, error)
 	// JWTProvider is a provider of tokens that an intention names, nil where there is none.
 	JWTProvider(ctx context.Context, name string, index uint64) (*catalog.JWTProvider, uint64, error)
+	// SamenessGroup is a group that an intention names as its source, nil where there is none.
+	SamenessGroup(ctx context.Context, name string, index uint64) (*catalog.SamenessGroup, uint64, error)
 	// Chain is the discovery chain of an upstream.
 	Chain(ctx context.Context, w Want, index uint64) (*catalog.DiscoveryChain, uint64, error)
 	// Instances are those that a target of a chain is made of, without those that are critical.

@@ -105,6 +105,15 @@ func (v *Views) JWTProvider(ctx context.Context, name string, index uint64) (*ca
 	return rep.JWTProvider, next, nil
 }
 
+// SamenessGroup implements Source.
+func (v *Views) SamenessGroup(ctx context.Context, name string, index uint64) (*catalog.SamenessGroup, uint64, error) {
+	rep, next, err := read(ctx, v, api.ConfigGet, rpc.Header{}, index, &api.ConfigQuery{Kind: catalog.EntrySamenessGroup, Name: name})
+	if err != nil {
+		return nil, 0, err
+	}
+	return rep.SamenessGroup, next, nil
+}
+
 // Chain implements Source.
 func (v *Views) Chain(ctx context.Context, w Want, index uint64) (*catalog.DiscoveryChain, uint64, error) {
 	rep, next, err := read(ctx, v, api.ChainGet, rpc.Header{}, index, &api.ChainQuery{

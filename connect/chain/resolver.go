@@ -99,7 +99,7 @@ func (c *compiler) redirected(e end, r *catalog.ServiceRedirect, via ref) (end, 
 		return e, err
 	}
 	e.group = group
-	if m := members(group); len(m) > 0 && m[0] != "" {
+	if m := group.Clusters(); len(m) > 0 && m[0] != "" {
 		e.place = e.moved("", "", "", m[0])
 		e.elsewhere = true
 	}

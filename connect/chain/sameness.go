@@ -23,23 +23,10 @@ func (c *compiler) defaultGroup() *catalog.SamenessGroup {
 	return nil
 }
 
-// members are the peers of a group in order of preference, "" for this cluster.
-// Source: https://developer.hashicorp.com/consul/docs/reference/config-entry/sameness-group
-func members(g *catalog.SamenessGroup) []string {
-	found := make([]string, 0, len(g.Members)+1)
-	if g.IncludeLocal {
-		found = append(found, "")
-	}
-	for _, m := range g.Members {
-		found = append(found, m.Peer)
-	}
-	return found
-}
-
 // ofGroup lists the instances of a service in all clusters of a group.
 func ofGroup(p place, g *catalog.SamenessGroup) []standIn {
 	var found []standIn
-	for _, peer := range members(g) {
+	for _, peer := range g.Clusters() {
 		found = append(found, standIn{p.moved("", "", "", peer), ref{head: &g.EntryHead, field: "Members"}, true})
 	}
 	return found

@@ -122,11 +122,7 @@ func samenessPeers(tx *state.Txn, w *state.Watch, group string) ([]string, uint6
 	if !ok {
 		return nil, index
 	}
-	peers := make([]string, len(g.Members))
-	for i, m := range g.Members {
-		peers[i] = m.Peer
-	}
-	return peers, index
+	return g.Clusters(), index
 }
 
 // seesIntention is true for those who may see either end.
