@@ -70,6 +70,9 @@ func (c *call) contact(m rpc.Meta) {
 // answer writes a server's answer. Its encoding is shared with all who asked the same.
 func (c *call) answer(a rpc.Answer) error {
 	c.meta(a.Meta)
+	if v, other := c.translated(a.Value()); other {
+		return c.json(v)
+	}
 	body, err := a.JSON(encodeJSON)
 	if err != nil {
 		return err

@@ -150,6 +150,11 @@ func queryExecute(c *call) error {
 		return noQuery(c)
 	}
 	c.meta(meta)
+	if nodes, other := c.translated(&rep.Nodes); other {
+		out := *rep
+		out.Nodes = nodes.([]*catalog.Instance)
+		rep = &out
+	}
 	about := answeredBy(meta)
 	about.ConsistencyLevel = effective[meta.Consistency][0]
 	return c.json(struct {
