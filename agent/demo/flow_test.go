@@ -11,6 +11,17 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// TestKeep: who calls the keeper by hand loses nothing.
+func TestKeep(t *testing.T) {
+	dir := t.TempDir()
+	if err := Keep(dir, true); err == nil {
+		t.Error("the keeper takes a directory that is no demo's")
+	}
+	if err := empty(dir); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestFlow: what fails counts from the first success on, and so does who answered.
 func TestFlow(t *testing.T) {
 	said := func(dc string) *answer { return &answer{Upstream: &answer{Datacenter: dc}} }

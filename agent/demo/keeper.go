@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -71,6 +72,9 @@ func (k *keeper) end() {
 // Keep is the keeper: it waits until the demo that started it has ended, ends the agents of its group, and removes dir if that is
 // temporary.
 func Keep(dir string, temporary bool) error {
+	if syscall.Getpgrp() != os.Getpid() || temporary && !(strings.HasPrefix(filepath.Base(dir), temporaryPrefix) && own(dir)) {
+		return errors.New("only a demo starts this: nothing is ended or removed") // what is of others is not to go
+	}
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP) // the first one comes from here
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGCONT} { // the second for those that are frozen
