@@ -264,6 +264,7 @@ type lone struct{ endpoint.Host }
 
 func (lone) Datacenter() string                                        { return "dc1" }
 func (lone) Leading() bool                                             { return true }
+func (lone) Leased() bool                                              { return true }
 func (lone) Contact() (time.Duration, bool)                            { return 0, true }
 func (lone) CaughtUp() bool                                            { return true }
 func (lone) Applied() uint64                                           { return 1 << 40 }

@@ -34,6 +34,7 @@ type alone struct {
 
 func (alone) Datacenter() string                                        { return "dc1" }
 func (alone) Leading() bool                                             { return true }
+func (alone) Leased() bool                                              { return true }
 func (alone) Contact() (time.Duration, bool)                            { return 0, true }
 func (alone) CaughtUp() bool                                            { return true }
 func (alone) Applied() uint64                                           { return 1 << 40 }

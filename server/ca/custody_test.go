@@ -95,6 +95,7 @@ func (l *leader) Leading() bool                     { return true }
 func (l *leader) Leader() (rpc.Caller, error)       { return nil, nil }
 func (l *leader) Remote(string) (rpc.Caller, error) { return nil, nil }
 func (l *leader) Confirm(context.Context) error     { return nil }
+func (l *leader) Leased() bool                      { return true }
 func (l *leader) Contact() (time.Duration, bool)    { return 0, true }
 func (l *leader) CaughtUp() bool                    { return true }
 func (l *leader) Applied() uint64                   { return l.index }

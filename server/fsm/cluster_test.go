@@ -95,6 +95,7 @@ func (c *cluster) Leader() (rpc.Caller, error)                              { re
 func (c *cluster) AwaitLeader(context.Context, rpc.Caller, time.Time) error { return nil }
 func (c *cluster) Remote(string) (rpc.Caller, error)                        { return nil, nil }
 func (c *cluster) Confirm(context.Context) error                            { return nil }
+func (c *cluster) Leased() bool                                             { return true }
 func (c *cluster) Contact() (time.Duration, bool)                           { return 0, true }
 func (c *cluster) CaughtUp() bool                                           { return true }
 func (c *cluster) Applied() uint64                                          { return c.fsm.Applied() }
