@@ -64,6 +64,9 @@ func requests(total, failed int) string {
 func (d *havoc) killInstance(ctx context.Context) error {
 	flow, apis := d.mesh.flows[0], d.mesh.apis[d.datacenters()[0]]
 	d.say("1. One of %d instances of api in dc1 is killed. What its sidecar cannot hand to it, web's sidecar asks the other one.", len(apis))
+	if err := d.settled(ctx, d.datacenters()[0]); err != nil {
+		return err
+	}
 	before := flow.again()
 	apis[0].down()
 	err := pause(ctx, d.watch)
@@ -75,6 +78,32 @@ func (d *havoc) killInstance(ctx context.Context) error {
 		d.say("   It is back.")
 	}
 	return err
+}
+
+// settled blocks until web's sidecar in a datacenter has all instances of api there in service.
+func (d *havoc) settled(ctx context.Context, dc string) error {
+	api, err := d.ask(d.home(dc))
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	for index := uint64(0); ; {
+		var known []struct{ Target, ID, State string }
+		meta, err := api.Do(ctx, http.MethodGet, "/v1/agent/connect/proxy/endpoints", client.Query{Index: index}, nil, &known)
+		if err != nil {
+			return err
+		}
+		ready := map[string]bool{}
+		for _, e := range known {
+			if strings.HasPrefix(e.Target, "api.default.default."+dc) && e.State == "in service" {
+				ready[e.ID] = true
+			}
+		}
+		if len(ready) >= apiInstances {
+			return nil
+		}
+		index = meta.Index
+	}
 }
 
 // killInstances kills all instances of api in the first datacenter.
