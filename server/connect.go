@@ -82,12 +82,13 @@ func (s *leadership) keepCA(ctx context.Context) {
 				s.log.Error("the mesh's CA could not be looked after; it is tried again", "err", err)
 			}
 		}
-		s.pauseCA(ctx, pause)
+		s.pauseCA(ctx, pause, err == nil)
 	}
 }
 
-// pauseCA blocks until something may be due with the CA, for no longer than a while.
-func (s *leadership) pauseCA(ctx context.Context, pause time.Duration) {
+// pauseCA blocks until something may be due with the CA, for no longer than a while. News of the primary datacenter count
+// only after all went well: else there would be no pause.
+func (s *leadership) pauseCA(ctx context.Context, pause time.Duration, await bool) {
 	ctx, cancel := context.WithTimeout(ctx, pause)
 	news := make(chan struct{})
 	defer func() {
@@ -96,7 +97,11 @@ func (s *leadership) pauseCA(ctx context.Context, pause time.Duration) {
 	}()
 	go func() { // ends with ctx
 		defer close(news)
-		s.custody.Await(ctx)
+		if await {
+			s.custody.Await(ctx)
+			return
+		}
+		<-ctx.Done()
 	}()
 	select {
 	case <-news:
