@@ -53,7 +53,7 @@ var scenarios = []scenario{
 	{"rolling-reboot", 1, 30, false, 20, rollingReboot, own{}},
 	{"no-quorum", 1, 1, false, 0, noQuorum, own{}},
 	{"mixed", 1, 1, false, 167, mixed, own{groups: 3}},
-	{"all-kill", 2, 300, false, 10, allKill, own{}},
+	{"all-kill", 2, 300, false, 3, allKill, own{}},
 	{"lone-kill", 25, 1000, false, 20, loneKill, own{alone: true}},
 	{"clock-jump", 0, 10, false, 40, clockJump, own{clock: true}},
 }
