@@ -95,7 +95,7 @@ func TestFollower(t *testing.T) {
 		if err != nil || one.trusts(t, chain) != nil || two.trusts(t, chain) != nil {
 			t.Fatalf("%v %v", err, one.trusts(t, chain))
 		}
-		if life := chain[0].NotAfter.Sub(time.Now()); life.Round(time.Minute) != 2*time.Hour {
+		if life := time.Until(chain[0].NotAfter); life.Round(time.Minute) != 2*time.Hour {
 			t.Errorf("a leaf lives %v: the settings of its own datacenter count", life)
 		}
 		index, first := two.index, two.intermediate(t)
