@@ -280,9 +280,10 @@ func TestRemoteKeysAreAskedForOnce(t *testing.T) {
 // when others cannot be had.
 func TestKeysAtHandAreNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		asked, down := 0, false
+		var asked atomic.Int32
+		var down atomic.Bool
 		k := jwt.NewKeys(func(ctx context.Context) (*jwt.Set, error) {
-			if asked++; down {
+			if asked.Add(1); down.Load() {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
@@ -292,7 +293,7 @@ func TestKeysAtHandAreNotWaitedFor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		down = true
+		down.Store(true)
 		time.Sleep(6 * time.Minute)
 		for range 10 {
 			begun := time.Now()
@@ -302,14 +303,14 @@ func TestKeysAtHandAreNotWaitedFor(t *testing.T) {
 			}
 			time.Sleep(3 * time.Second)
 		}
-		if asked != 4 { // each is given up after 10 s
-			t.Errorf("asked %d times in half a minute, want 4", asked)
+		if n := asked.Load(); n != 4 { // each is given up after 10 s
+			t.Errorf("asked %d times in half a minute, want 4", n)
 		}
 		time.Sleep(time.Hour)
 		if got, err := k.Get(t.Context(), false); catalog.CodeOf(err) != catalog.Unavailable {
 			t.Errorf("an hour later: %v, %v", got, err)
 		}
-		down = false
+		down.Store(false)
 		time.Sleep(time.Minute)
 		if got, err := k.Get(t.Context(), false); err != nil || got == first {
 			t.Errorf("when the signer is back: %v, %v", got, err)
