@@ -138,6 +138,9 @@ func oneLine(s string) string {
 	return strings.ReplaceAll(s[:min(len(s), 300)], "|", "¦")
 }
 
+// aftermath is how long clients go on when all is healed, and see what became of it.
+const aftermath = 2 * time.Second
+
 // one runs a scenario under load, and judges what the clients saw and what the servers hold afterwards.
 func one(ctx context.Context, o options, c *cluster, s scenario, rows *[]row) (well bool, err error) {
 	r := &run{cluster: c, rounds: max(s.rounds, 1), long: o.long, rows: rows, name: s.name, older: cmp.Or(o.older, c.binary)}
@@ -152,6 +155,7 @@ func one(ctx context.Context, o options, c *cluster, s scenario, rows *[]row) (w
 	}
 	r.load = l
 	err = s.run(ctx, r)
+	pause(ctx, aftermath)
 	stop()
 	length := time.Since(start)
 	answered := l.history.Answered()
