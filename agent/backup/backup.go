@@ -11,6 +11,7 @@ import (
 
 	"github.com/curia-mesh/curia/agent/client"
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc/pause"
 )
 
 // Config says when snapshots are saved and where. Defaults are those of Consul's snapshot agent.
@@ -83,7 +84,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		}
 		alive.lead(ctx, false)
 		r.log.Warn("this runner saves no snapshots now: another one may", "err", err)
-		if !pause(ctx, min(r.cfg.Interval, time.Minute)) {
+		if !pause.For(ctx, min(r.cfg.Interval, time.Minute)) {
 			return nil
 		}
 	}
@@ -110,7 +111,7 @@ func (r *Runner) save(ctx context.Context, alive *presence) error {
 				return fmt.Errorf("%d snapshots in a row could not be saved, the last one because: %w", failures, err)
 			}
 		}
-		if !pause(ctx, r.cfg.Interval) {
+		if !pause.For(ctx, r.cfg.Interval) {
 			return context.Cause(ctx)
 		}
 	}
@@ -148,18 +149,6 @@ func (r *Runner) Once(ctx context.Context) (*Saved, error) {
 	return saved, nil
 }
 
-// pause reports whether it was not cut short.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // presence is the runner's service in the catalog.
 type presence struct{ *Runner }
 
@@ -194,7 +183,7 @@ func (p *presence) keep(ctx context.Context) (stop func()) {
 			if err != nil && ctx.Err() == nil {
 				p.log.Warn("the agent does not know that this runner is alive", "err", err)
 			}
-			if !pause(ctx, aliveEvery) {
+			if !pause.For(ctx, aliveEvery) {
 				return
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc/pause"
 )
 
 // The marks by which clients of all languages tell a lock's key and a semaphore's from other keys.
@@ -133,7 +134,7 @@ func (h *holder) monitor(ctx context.Context, p place) bool {
 		if err == nil || failures >= h.lock.Retries {
 			return true
 		}
-		if !sleep(ctx, h.lock.RetryWait) {
+		if !pause.For(ctx, h.lock.RetryWait) {
 			return false
 		}
 	}
@@ -143,7 +144,7 @@ func (h *holder) monitor(ctx context.Context, p place) bool {
 func (h *holder) renew(ctx context.Context) error {
 	alive := time.Now()
 	wait := lockTTL / 2
-	for sleep(ctx, wait) {
+	for pause.For(ctx, wait) {
 		tried := time.Now()
 		limited, stop := context.WithTimeout(ctx, lockTTL/3)
 		err := h.c.Session().Renew(limited, h.session, Query{})
@@ -206,7 +207,7 @@ func (m *mutex) take(ctx context.Context) error {
 		if pair, _, err = m.c.KV().Get(ctx, m.key, q); err == nil && pair != nil && pair.Session != "" {
 			continue
 		}
-		if !sleep(ctx, lockRetry) {
+		if !pause.For(ctx, lockRetry) {
 			return context.Cause(ctx)
 		}
 	}
@@ -250,16 +251,4 @@ func next(index, last uint64) uint64 {
 		return 0
 	}
 	return max(index, 1)
-}
-
-// sleep waits for d and reports whether ctx still lasts.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

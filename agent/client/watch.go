@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc/pause"
 )
 
 // Watch is a view of the cluster that is looked at again whenever it changes.
@@ -113,14 +114,14 @@ func (w *Watch) Run(ctx context.Context, c *Client, deliver func(context.Context
 			}
 			missed(err)
 			last = Result{} // the next look answers at once
-			sleep(ctx, min(time.Second<<min(failures, 6), time.Minute))
+			pause.For(ctx, min(time.Second<<min(failures, 6), time.Minute))
 			failures++
 			continue
 		}
 		failures, last = 0, r
 		if seen != nil && bytes.Equal(seen, r.JSON) {
 			if time.Since(started) < calm { // an agent that does not block must not be asked in a storm
-				sleep(ctx, calm)
+				pause.For(ctx, calm)
 			}
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/agent/client"
+	"github.com/curia-mesh/curia/rpc/pause"
 )
 
 // havoc breaks things, one after the other, tells what that does to the traffic, and heals them.
@@ -69,7 +70,7 @@ func (d *havoc) killInstance(ctx context.Context) error {
 	}
 	before := flow.again()
 	apis[0].down()
-	err := pause(ctx, d.watch)
+	err := d.observe(ctx)
 	d.say("   %s.", outcome(flow, before))
 	if up := apis[0].up(); err == nil {
 		err = up
@@ -114,7 +115,7 @@ func (d *havoc) killInstances(ctx context.Context) error {
 	for _, a := range apis {
 		a.down()
 	}
-	err := pause(ctx, d.watch)
+	err := d.observe(ctx)
 	d.say("   %s.", outcome(flow, before))
 	before = flow.again()
 	for _, a := range apis {
@@ -160,7 +161,7 @@ func (d *havoc) killServer(ctx context.Context) error {
 	if len(servers) < 3 {
 		d.say("3. The server %s is killed. There is no other that could lead, so nothing can be written; the mesh goes on with what it knows.", leader.Name)
 		d.crash(leader)
-		err = pause(ctx, d.watch)
+		err = d.observe(ctx)
 	} else {
 		d.say("3. The server %s, which leads dc1, is killed.", leader.Name)
 		d.crash(leader)
@@ -168,7 +169,7 @@ func (d *havoc) killServer(ctx context.Context) error {
 		var next *place
 		if next, err = d.leader(ctx, servers[i], leader); err == nil {
 			d.say("   %s leads after %s.", next.Name, short(time.Since(began)))
-			err = pause(ctx, d.watch)
+			err = d.observe(ctx)
 		}
 	}
 	d.say("   %s.", outcome(flow, before))
@@ -200,7 +201,7 @@ func (d *havoc) cutDatacenter(ctx context.Context) (err error) {
 		}
 	}
 	if err == nil {
-		if err = pause(ctx, d.watch); err == nil {
+		if err = d.observe(ctx); err == nil {
 			err = d.cutOff(ctx, dc)
 		}
 	}
@@ -318,11 +319,8 @@ func short(d time.Duration) string {
 	return d.Round(100 * time.Millisecond).String()
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+// observe lets the traffic go on while something is broken.
+func (d *havoc) observe(ctx context.Context) error {
+	pause.For(ctx, d.watch)
+	return ctx.Err()
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/curia-mesh/curia/agent/check"
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/pause"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -98,23 +99,14 @@ func (m *Monitor) follow(ctx context.Context) {
 		case err == nil:
 			m.settle(ctx, found)
 			index, failing = meta.Index, false
-			pause(ctx, lookPause)
+			pause.For(ctx, lookPause)
 		case ctx.Err() == nil:
 			if !failing && catalog.CodeOf(err) != catalog.NoLeader {
 				m.Log.Warn("external nodes cannot be read from the catalog; their checks go on as they were", "err", err)
 			}
 			index, failing = 0, true
-			pause(ctx, lookRetry)
+			pause.For(ctx, lookRetry)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }
 

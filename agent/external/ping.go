@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/ipv6"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc/pause"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -58,7 +59,7 @@ func (m *Monitor) settlePings(ctx context.Context, nodes map[string]*catalog.Nod
 
 func (m *Monitor) keepPinging(ctx context.Context, n *catalog.Node) {
 	failures := 0
-	for pause(ctx, rand.N(lookPause)); ctx.Err() == nil; pause(ctx, pingEvery) {
+	for pause.For(ctx, rand.N(lookPause)); ctx.Err() == nil; pause.For(ctx, pingEvery) {
 		limited, cancel := context.WithTimeout(ctx, pingTimeout)
 		there := m.Ping(limited, n.Address)
 		cancel()

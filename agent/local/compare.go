@@ -14,6 +14,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/pause"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -63,19 +64,10 @@ func (s *State) compareAll(ctx context.Context) {
 		case <-ctx.Done():
 		case <-timer.C:
 		case <-s.kicked:
-			pause(ctx, rand.N(min(kickSpread*time.Duration(s.clusterSize()), kickMost)))
+			pause.For(ctx, rand.N(min(kickSpread*time.Duration(s.clusterSize()), kickMost)))
 			retry = compareRetry
 		}
 		timer.Stop()
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }
 

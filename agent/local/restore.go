@@ -13,6 +13,7 @@ import (
 
 	"github.com/curia-mesh/curia/agent/check"
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc/pause"
 )
 
 // The records on disk. They hold tokens: they are never logged.
@@ -159,7 +160,7 @@ func (s *State) expireResumed(ctx context.Context) {
 	due := maps.Clone(s.resumed)
 	s.mu.Unlock()
 	for _, id := range slices.SortedFunc(maps.Keys(due), func(a, b string) int { return due[a].Compare(due[b]) }) {
-		pause(ctx, time.Until(due[id]))
+		pause.For(ctx, time.Until(due[id]))
 		if ctx.Err() != nil {
 			return
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/curia-mesh/curia/agent/client"
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc/pause"
 )
 
 // API is the Source of a sidecar by itself, which asks an agent over its HTTP API: this product's, or another's with the
@@ -64,7 +65,7 @@ const nobody = "7d1c0c52-9c56-4a0e-8d3b-2f0f4f7d0a11"
 // denied.
 func (a *API) DefaultAllow(ctx context.Context, index uint64) (bool, uint64, error) {
 	if index > 0 {
-		pause(ctx, defaultEvery)
+		pause.For(ctx, defaultEvery)
 	}
 	all, _, err := a.Intentions(ctx, nobody, 0)
 	if err != nil {
@@ -193,7 +194,7 @@ func (a *API) Resolvers(ctx context.Context, index uint64) ([]*catalog.ServiceRe
 // Datacenters implements Source.
 func (a *API) Datacenters(ctx context.Context, index uint64) ([]string, uint64, error) {
 	if index > 0 {
-		pause(ctx, datacentersEvery)
+		pause.For(ctx, datacentersEvery)
 	}
 	var names []string
 	_, err := a.ask(ctx, http.MethodGet, "/v1/catalog/datacenters", client.Query{}, nil, &names)
@@ -203,7 +204,7 @@ func (a *API) Datacenters(ctx context.Context, index uint64) ([]string, uint64, 
 // Query implements Source.
 func (a *API) Query(ctx context.Context, w Want, index uint64) (*Found, uint64, error) {
 	if index > 0 {
-		pause(ctx, queryEvery)
+		pause.For(ctx, queryEvery)
 	}
 	var rep struct {
 		Nodes      []*catalog.Instance
@@ -264,7 +265,7 @@ func (r *Registered) Follow(ctx context.Context, c *client.Client, id string) er
 		m, err := c.Do(ctx, http.MethodGet, client.Path("agent", "service", id), client.Query{Hash: hash}, nil, s)
 		if err != nil || m.Hash == hash && time.Since(begun) < calm {
 			failures++
-			pause(ctx, backoff(failures))
+			pause.For(ctx, backoff(failures))
 			continue
 		}
 		failures = 0

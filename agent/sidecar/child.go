@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/curia-mesh/curia/rpc/pause"
 )
 
 // Child is the agent's end of a node's proxy in a process of its own: it starts the process when there are sidecars, hands
@@ -85,7 +87,7 @@ func (c *Child) Run(ctx context.Context, m *Manager) error {
 			continue
 		default:
 			if failures > 0 {
-				pause(ctx, backoff(failures))
+				pause.For(ctx, backoff(failures))
 			}
 			if ctx.Err() != nil {
 				return nil

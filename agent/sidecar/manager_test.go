@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc/pause"
 )
 
 // servers are a Source that notes what it is asked. Nothing ever changes but by change.
@@ -34,7 +35,7 @@ func tell[T any](ctx context.Context, s *servers, what string, index uint64, val
 	s.asked[what]++
 	s.mu.Unlock()
 	if index > 0 {
-		pause(ctx, 5*time.Minute)
+		pause.For(ctx, 5*time.Minute)
 	}
 	return value, 1, ctx.Err()
 }

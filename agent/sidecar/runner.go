@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/connect/proxy"
+	"github.com/curia-mesh/curia/rpc/pause"
 )
 
 // RunnerOptions are what a Runner is made with.
@@ -172,7 +173,7 @@ func (r *Runner) reopen(ctx context.Context) {
 			return
 		}
 		failures++
-		pause(ctx, backoff(failures))
+		pause.For(ctx, backoff(failures))
 		r.mu.Lock()
 		if s := r.snapshot; ctx.Err() == nil && len(r.shut) > 0 {
 			if err := r.apply(s); err != nil {

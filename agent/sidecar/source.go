@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc/pause"
 )
 
 // Source is where a sidecar learns what it has to know. Each method answers at once with index 0; else it blocks until
@@ -67,16 +68,6 @@ func backoff(failures int) time.Duration {
 	return d/2 + rand.N(d)
 }
 
-// pause waits, no longer than ctx.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
 // follow tells put of a result and of each that takes its place, until ctx ends. Errors go to failed, which may be nil;
 // the first of a row is logged.
 func follow[T any](ctx context.Context, log *slog.Logger, what string, get func(ctx context.Context, index uint64) (T, uint64, error), put func(T), failed func(error)) {
@@ -94,11 +85,11 @@ func follow[T any](ctx context.Context, log *slog.Logger, what string, get func(
 			if failed != nil {
 				failed(err)
 			}
-			pause(ctx, backoff(failures))
+			pause.For(ctx, backoff(failures))
 			continue
 		case next == index && time.Since(begun) < calm:
 			failures++
-			pause(ctx, backoff(failures))
+			pause.For(ctx, backoff(failures))
 			continue
 		}
 		if failures = 0; next != index || index == 0 {

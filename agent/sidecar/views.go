@@ -8,6 +8,7 @@ import (
 	"github.com/curia-mesh/curia/agent/watch"
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/pause"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -176,7 +177,7 @@ const datacentersEvery = 5 * time.Second
 // Datacenters implements Source.
 func (v *Views) Datacenters(ctx context.Context, index uint64) ([]string, uint64, error) {
 	if index > 0 {
-		pause(ctx, datacentersEvery)
+		pause.For(ctx, datacentersEvery)
 	}
 	rep, _, err := read(ctx, v, api.Datacenters, rpc.Header{}, 0, &api.Nothing{})
 	if err != nil {
@@ -188,7 +189,7 @@ func (v *Views) Datacenters(ctx context.Context, index uint64) ([]string, uint64
 // Query implements Source.
 func (v *Views) Query(ctx context.Context, w Want, index uint64) (*Found, uint64, error) {
 	if index > 0 {
-		pause(ctx, queryEvery)
+		pause.For(ctx, queryEvery)
 	}
 	rep, _, err := read(ctx, v, api.QueryExecute, rpc.Header{Datacenter: w.Datacenter}, 0, &api.QueryRun{Name: w.Name, Connect: true, Agent: v.Node})
 	switch {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/connect/fetch"
+	"github.com/curia-mesh/curia/rpc/pause"
 )
 
 // How keys are kept where an entry does not say.
@@ -157,31 +158,19 @@ func remoteKeys(r *catalog.RemoteJWKS) *Keys {
 		if err != nil {
 			return nil, err
 		}
-		pause := wait
+		between := wait
 		for n := 1; ; n++ {
 			one, cancel := context.WithTimeout(ctx, once)
 			set := &Set{}
 			err = fetch.JSON(one, fetch.Client(roots), r.URI, set)
 			cancel()
-			if err == nil || n == tries || !sleep(ctx, pause) {
+			if err == nil || n == tries || !pause.For(ctx, between) {
 				return set, err
 			}
-			pause = min(2*pause, most)
+			between = min(2*between, most)
 		}
 	}
 	return NewKeys(ask, time.Duration(tries)*once+time.Duration(tries-1)*most, kept, keptStale)
-}
-
-// sleep waits. It reports whether ctx has not ended before.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // trusted are the authorities that the server of keys is checked against, nil for the machine's own.
