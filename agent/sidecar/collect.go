@@ -202,38 +202,6 @@ func (c *collector) followUpstreams(ctx context.Context) {
 	}, c.followUpstream)
 }
 
-// followEach has each that is wanted followed, until ctx ends or it is not wanted any more. again has a value when others
-// may be wanted.
-func followEach[K comparable](ctx context.Context, again <-chan struct{}, wanted func() map[K]bool, follow func(context.Context, K)) {
-	var all sync.WaitGroup
-	defer all.Wait()
-	running := map[K]context.CancelFunc{}
-	for {
-		now := wanted()
-		for k, stop := range running {
-			if !now[k] {
-				stop()
-				delete(running, k)
-			}
-		}
-		for k := range now {
-			if running[k] == nil {
-				own, stop := context.WithCancel(ctx)
-				running[k] = stop
-				all.Go(func() { follow(own, k) }) // ends with own
-			}
-		}
-		select {
-		case <-again:
-		case <-ctx.Done():
-			for _, stop := range running {
-				stop()
-			}
-			return
-		}
-	}
-}
-
 // reference is an entry that intentions name: a provider of tokens, or a sameness group.
 type reference struct {
 	kind catalog.EntryKind
@@ -310,13 +278,13 @@ func (c *collector) followUpstream(ctx context.Context, w Want) {
 		c.followQuery(ctx, w)
 		return
 	}
-	p := &path{collector: c, want: w, following: map[string]context.CancelFunc{}, targets: map[string]*Target{}}
+	p := &path{collector: c, want: w, targets: map[string]*Target{}}
 	c.mu.Lock()
 	if u := c.known.Upstreams[w.Key()]; u != nil {
 		maps.Copy(p.targets, u.Targets)
 	}
 	c.mu.Unlock()
-	defer p.all.Wait()
+	defer p.following.end()
 	follow(ctx, c.log, "chain of "+w.Name, func(ctx context.Context, index uint64) (*catalog.DiscoveryChain, uint64, error) {
 		return c.source.Chain(ctx, w, index)
 	}, func(chain *catalog.DiscoveryChain) { p.setChain(ctx, chain) }, nil)
@@ -327,10 +295,9 @@ func (c *collector) followUpstream(ctx context.Context, w Want) {
 type path struct {
 	*collector
 	want      Want
-	all       sync.WaitGroup
-	following map[string]context.CancelFunc // by the target as it is asked for
-	chain     *catalog.DiscoveryChain       // the newest; guarded by the collector's lock, like targets
-	targets   map[string]*Target            // by id
+	following followers[string]       // by the target as it is asked for
+	chain     *catalog.DiscoveryChain // the newest; guarded by the collector's lock, like targets
+	targets   map[string]*Target      // by id
 }
 
 func (p *path) setChain(ctx context.Context, chain *catalog.DiscoveryChain) {
@@ -338,12 +305,7 @@ func (p *path) setChain(ctx context.Context, chain *catalog.DiscoveryChain) {
 	for _, t := range chain.Targets {
 		asked[askedAs(t)] = t
 	}
-	for as, stop := range p.following {
-		if asked[as] == nil {
-			stop()
-			delete(p.following, as)
-		}
-	}
+	p.following.keep(func(as string) bool { return asked[as] != nil })
 	p.mu.Lock()
 	p.chain = chain
 	maps.DeleteFunc(p.targets, func(id string, _ *Target) bool { return chain.Targets[id] == nil }) // it is not followed, and gets old
@@ -351,11 +313,7 @@ func (p *path) setChain(ctx context.Context, chain *catalog.DiscoveryChain) {
 	p.mu.Unlock()
 	p.changed()
 	for as, t := range asked {
-		if p.following[as] == nil {
-			own, stop := context.WithCancel(ctx)
-			p.following[as] = stop
-			p.all.Go(func() { p.followTarget(own, t) }) // ends with own
-		}
+		p.following.begin(ctx, as, func(ctx context.Context) { p.followTarget(ctx, t) })
 	}
 }
 
@@ -387,8 +345,10 @@ func (p *path) followTarget(ctx context.Context, t *catalog.ChainTarget) {
 		set(func() { found.Error, some, through = "services of peers cannot be reached", true, "" })
 		return
 	}
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	if through != "" {
-		p.all.Go(func() { // ends with ctx
+		beside.Go(func() { // ends with ctx
 			p.followGateways(ctx, through, func(g *Gateways) { set(func() { found.Gateways = g }) })
 		})
 	}

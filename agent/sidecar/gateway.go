@@ -162,9 +162,8 @@ func (g *gatherer) targets() map[string]*catalog.ChainTarget {
 
 // followAll learns of the endpoints of all services and of the gateways of all datacenters until ctx ends.
 func (g *gatherer) followAll(ctx context.Context) {
-	var all sync.WaitGroup
-	defer all.Wait()
-	running := map[string]context.CancelFunc{}
+	var f followers[string]
+	defer f.end()
 	for {
 		begin := map[string]func(ctx context.Context){}
 		g.mu.Lock()
@@ -180,28 +179,16 @@ func (g *gatherer) followAll(ctx context.Context) {
 			}
 			maps.DeleteFunc(g.known.Services, func(key string, _ *Part) bool { return wanted[key] == nil })
 			maps.DeleteFunc(g.known.Abroad, func(dc string, _ *Gateways) bool { return !slices.Contains(g.dcs, dc) })
-			for what, stop := range running {
-				if begin[what] == nil {
-					stop()
-					delete(running, what)
-				}
-			}
+			f.keep(func(what string) bool { return begin[what] != nil })
 		}
 		g.mu.Unlock()
 		g.changed()
 		for what, do := range begin {
-			if running[what] == nil {
-				own, stop := context.WithCancel(ctx)
-				running[what] = stop
-				all.Go(func() { do(own) }) // ends with own
-			}
+			f.begin(ctx, what, do)
 		}
 		select {
 		case <-g.another:
 		case <-ctx.Done():
-			for _, stop := range running {
-				stop()
-			}
 			return
 		}
 	}
