@@ -36,10 +36,21 @@ func (i *Instance) Address() string {
 // address, or its node's, the first that there is.
 // Source: https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/general (translate_wan_addrs)
 func (i *Instance) Abroad() (address string, port int) {
-	if wan := i.Service.TaggedAddresses["wan"]; wan.Address != "" {
-		return wan.Address, cmp.Or(wan.Port, i.Service.Port)
+	if at, some := AtWAN(i.Service.TaggedAddresses, i.Service.Port); some {
+		return at.Address, at.Port
 	}
-	return cmp.Or(i.Service.Address, i.Node.TaggedAddresses["wan"], i.Node.Address), i.Service.Port
+	return cmp.Or(i.Service.Address, i.Node.TaggedAddresses[WANTag], i.Node.Address), i.Service.Port
+}
+
+// WANTag is the tag of the address that other datacenters use, of nodes and of services.
+const WANTag = "wan"
+
+// AtWAN is a service's address for other datacenters, among those that have tags. It has the given port where it says none.
+// It reports whether there is one.
+func AtWAN(tagged map[string]ServiceAddress, port int) (at ServiceAddress, some bool) {
+	at = tagged[WANTag]
+	at.Port = cmp.Or(at.Port, port)
+	return at, at.Address != ""
 }
 
 // Weight is the instance's share by its health; one that is critical has none.

@@ -22,11 +22,8 @@ func (r *resolver) instanceAddress(i *catalog.Instance, qtype uint16) endpointAd
 	s := i.Service
 	at := endpointAddress{port: s.Port}
 	base := s.Address
-	if w, ok := s.TaggedAddresses["wan"]; ok && r.remote(i.Node) && w.Address != "" {
-		base = w.Address
-		if w.Port != 0 {
-			at.port = w.Port
-		}
+	if w, some := catalog.AtWAN(s.TaggedAddresses, s.Port); some && r.remote(i.Node) {
+		base, at.port = w.Address, w.Port
 	}
 	if base == "" {
 		at.addr, at.host = r.nodeAddress(i.Node, qtype)
@@ -40,7 +37,7 @@ func (r *resolver) instanceAddress(i *catalog.Instance, qtype uint16) endpointAd
 // nodeAddress finds the address of a node, or the host name it has instead.
 func (r *resolver) nodeAddress(n *catalog.Node, qtype uint16) (netip.Addr, string) {
 	base := n.Address
-	if wan := n.TaggedAddresses["wan"]; wan != "" && r.remote(n) {
+	if wan := n.TaggedAddresses[catalog.WANTag]; wan != "" && r.remote(n) {
 		base = wan
 	}
 	return choose(base, r.remote(n), qtype, func(tag string) string { return n.TaggedAddresses[tag] })
@@ -66,7 +63,7 @@ func choose(base string, remote bool, qtype uint16, tagged func(string) string) 
 	}
 	tag := "lan"
 	if remote {
-		tag = "wan"
+		tag = catalog.WANTag
 	}
 	if qtype == dns.TypeA {
 		tag += "_ipv4"

@@ -12,9 +12,6 @@ import (
 // Source: https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/general#translate_wan_addrs
 type translator struct{ own string }
 
-// wan is the tag of the address that other datacenters use.
-const wan = "wan"
-
 // answer is what a verb answered, translated where it is a list of nodes or instances; else as it is.
 func (t translator) answer(v any) any {
 	switch v := v.(type) {
@@ -55,11 +52,11 @@ func (t translator) abroad(n *catalog.Node) bool {
 }
 
 func (t translator) node(n *catalog.Node) *catalog.Node {
-	if !t.abroad(n) || n.TaggedAddresses[wan] == "" {
+	if !t.abroad(n) || n.TaggedAddresses[catalog.WANTag] == "" {
 		return n
 	}
 	out := *n
-	out.Address = n.TaggedAddresses[wan]
+	out.Address = n.TaggedAddresses[catalog.WANTag]
 	return &out
 }
 
@@ -77,21 +74,21 @@ func (t translator) flat(s *catalog.CatalogService) *catalog.CatalogService {
 		return s
 	}
 	out := *s
-	out.Address = cmp.Or(s.TaggedAddresses[wan], s.Address)
-	if at := s.ServiceTaggedAddresses[wan]; at.Address != "" {
-		out.ServiceAddress, out.ServicePort = at.Address, cmp.Or(at.Port, s.ServicePort)
+	out.Address = cmp.Or(s.TaggedAddresses[catalog.WANTag], s.Address)
+	if at, some := catalog.AtWAN(s.ServiceTaggedAddresses, s.ServicePort); some {
+		out.ServiceAddress, out.ServicePort = at.Address, at.Port
 	}
 	return &out
 }
 
 // atWAN is a service at its WAN address, where it has one.
 func atWAN(s *catalog.Service) *catalog.Service {
-	at := s.TaggedAddresses[wan]
-	if at.Address == "" {
+	at, some := catalog.AtWAN(s.TaggedAddresses, s.Port)
+	if !some {
 		return s
 	}
 	out := *s
-	out.Address, out.Port = at.Address, cmp.Or(at.Port, s.Port)
+	out.Address, out.Port = at.Address, at.Port
 	return &out
 }
 
