@@ -68,7 +68,7 @@ const (
 func openRaft(cfg Config, machine *fsm.FSM, spare func() *fsm.FSM, port net.Listener, roster *roster) (*raftNode, error) {
 	n := &raftNode{cfg: cfg, elected: make(chan bool, 8), roster: roster, writes: newGate()}
 	n.port = newRaftPort(port, cfg)
-	n.lease = newLease(time.Duration(max(cfg.RaftMultiplier, 1))*leaseBase, n.otherVoters)
+	n.lease = newLease(cfg.stretched(leaseBase), n.otherVoters)
 	n.transport = &raftTransport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: n.port, MaxPool: 3, Timeout: 10 * time.Second, Logger: quiet{cfg.RaftLog, &n.ending},
 		ServerAddressProvider: addresses{roster, n.configured},
@@ -104,11 +104,15 @@ func (n *raftNode) start(machine *fsm.FSM, spare func() *fsm.FSM) error {
 	return nil
 }
 
+// stretched is a time of Raft's on this machine, of what it is at a multiplier of 1.
+func (c *Config) stretched(base time.Duration) time.Duration {
+	return time.Duration(max(c.RaftMultiplier, 1)) * base
+}
+
 func (n *raftNode) settings() *raft.Config {
 	c := raft.DefaultConfig()
-	m := time.Duration(max(n.cfg.RaftMultiplier, 1))
 	c.LocalID = raft.ServerID(n.cfg.NodeID)
-	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = m*electionBase, m*electionBase, m*leaseBase
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = n.cfg.stretched(electionBase), n.cfg.stretched(electionBase), n.cfg.stretched(leaseBase)
 	c.BatchApplyCh, c.MaxAppendEntries = true, maxBatch
 	c.NotifyCh = n.elected
 	c.Logger = n.cfg.RaftLog

@@ -49,7 +49,7 @@ const (
 
 // newSuccession makes a succession for the servers' timing.
 func newSuccession(cfg Config, r *raftNode, f *founder) *succession {
-	lease := time.Duration(max(cfg.RaftMultiplier, 1)) * leaseBase
+	lease := cfg.stretched(leaseBase)
 	return &succession{id: raft.ServerID(cfg.NodeID), raft: r, roster: f.roster, lease: lease + lease/5, log: cfg.Log,
 		ask: func(ctx context.Context, servers []gossip.Server, q api.StandingQuery) []*api.Standing {
 			stands, _ := f.askAll(ctx, servers, q)

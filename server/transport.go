@@ -9,9 +9,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// raftTransport is Raft's own with three changes. Followers that answer extend the leader's lease. A leader that cannot connect to a follower tries again and again, and so
-// meets it as soon as it is back: Raft would pause after each failure, in the end for 10 s. And a pipeline ends
-// with the first answer that ends it for Raft, see pipeline.
+// raftTransport is Raft's own with three changes. A leader that cannot connect to a follower tries again and again, and so
+// meets it as soon as it is back: Raft would pause after each failure, in the end for 10 s. A pipeline ends with the first
+// answer that ends it for Raft, see pipeline. And followers that answer extend the leader's lease.
 type raftTransport struct {
 	*raft.NetworkTransport
 	dialing context.Context

@@ -22,7 +22,7 @@ type line struct {
 func takeApart(args []string, rows []row) line {
 	var l line
 	for i, arg := range args {
-		switch option, _ := strings.CutPrefix(arg, "-"); {
+		switch option := strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"); {
 		case arg == "--":
 			return l
 		case arg == "-h" || arg == "-help" || arg == "--help":
@@ -30,8 +30,8 @@ func takeApart(args []string, rows []row) line {
 		case l.row != nil:
 		case arg == "-v" || arg == "-version" || arg == "--version":
 			l.version = true
-		case strings.TrimPrefix(option, "-") == installOption || strings.TrimPrefix(option, "-") == uninstallOption:
-			l.install = strings.TrimPrefix(option, "-")
+		case option != arg && (option == installOption || option == uninstallOption):
+			l.install = option
 		case strings.HasPrefix(arg, "-"):
 			l.early = append(l.early, arg)
 		default:

@@ -75,18 +75,21 @@ func listenControl(dir string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("the path %s is longer than the %d bytes that a socket may have: take a shorter -data-dir", path, maxSocketPath)
 	}
-	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
+	if running(path) {
 		return nil, fmt.Errorf("a demo runs already in %s", dir)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	l, err := net.Listen("unix", path)
-	if err == nil {
-		err = os.Chmod(path, 0o600)
+	if err != nil {
+		return nil, err
 	}
-	return l, err
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
 }
 
 // state is what the socket tells.
