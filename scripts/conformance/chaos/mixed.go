@@ -25,30 +25,29 @@ var faults = []fault{
 	{"kill -9", false, false, func(_ *run, s *server) error { return s.host.Kill() }},
 	{"SIGTERM", false, false, func(_ *run, s *server) error { return s.host.Stop(30 * time.Second) }},
 	{"SIGSTOP", false, false, func(_ *run, s *server) error { return s.host.Freeze() }},
-	{"cut off", true, false, func(r *run, s *server) error {
-		return r.links(s, func(o *server) error { return r.lab.SetLinks(s.host, o.host, lab.Cut) })
-	}},
-	{"deaf", true, false, func(r *run, s *server) error {
-		return r.links(s, func(o *server) error { return r.lab.SetLink(o.host, s.host, lab.Cut) })
-	}},
-	{"mute", true, false, func(r *run, s *server) error {
-		return r.links(s, func(o *server) error { return r.lab.SetLink(s.host, o.host, lab.Cut) })
-	}},
-	{"50±20 ms and 5 % loss", true, true, func(r *run, s *server) error {
-		return r.links(s, func(o *server) error {
-			return r.lab.SetLinks(s.host, o.host, func(l *lab.Link) {
-				l.Delay, l.Jitter, l.Loss = 30*time.Millisecond, 40*time.Millisecond, 0.05
-			})
-		})
-	}},
+	{"cut off", true, false, func(r *run, s *server) error { return r.links(s, r.cut) }},
+	{"deaf", true, false, func(r *run, s *server) error { return r.links(s, r.deafen) }},
+	{"mute", true, false, func(r *run, s *server) error { return r.links(s, r.silence) }},
+	{"50±20 ms and 5 % loss", true, true, func(r *run, s *server) error { return r.links(s, r.worsen) }},
 }
 
-func (r *run) links(s *server, set func(other *server) error) error {
+// links does something to each link between a server and another one.
+func (r *run) links(s *server, do func(s, other *server) error) error {
 	var errs []error
 	for _, o := range r.others(s) {
-		errs = append(errs, set(o))
+		errs = append(errs, do(s, o))
 	}
 	return errors.Join(errs...)
+}
+
+// What a link can suffer: it carries nothing, nothing to the server or nothing from it, or all of it late and not everything.
+func (r *run) cut(s, other *server) error     { return r.lab.SetLinks(s.host, other.host, lab.Cut) }
+func (r *run) deafen(s, other *server) error  { return r.lab.SetLink(other.host, s.host, lab.Cut) }
+func (r *run) silence(s, other *server) error { return r.lab.SetLink(s.host, other.host, lab.Cut) }
+func (r *run) worsen(s, other *server) error {
+	return r.lab.SetLinks(s.host, other.host, func(l *lab.Link) {
+		l.Delay, l.Jitter, l.Loss = 30*time.Millisecond, 40*time.Millisecond, 0.05
+	})
 }
 
 // mixed is R1 at its full size: one fault after the other, in an order by chance, while three times as many clients as

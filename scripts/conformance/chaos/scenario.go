@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -227,22 +226,16 @@ func leaderExit(ctx context.Context, r *run) error {
 
 // leaderCut is R7: the leader loses the other servers, and its clients do not lose it.
 func leaderCut(ctx context.Context, r *run) error {
-	return r.partition(ctx, "R7 nobody can write after the leader was cut off", func(leader, o *server) error {
-		return r.lab.SetLinks(leader.host, o.host, lab.Cut)
-	})
+	return r.partition(ctx, "R7 nobody can write after the leader was cut off", r.cut)
 }
 
 // leaderDeaf and leaderMute are the two halves of it: the leader hears nobody, or nobody hears it.
 func leaderDeaf(ctx context.Context, r *run) error {
-	return r.partition(ctx, "R7 after the leader hears nobody", func(leader, o *server) error {
-		return r.lab.SetLink(o.host, leader.host, lab.Cut)
-	})
+	return r.partition(ctx, "R7 after the leader hears nobody", r.deafen)
 }
 
 func leaderMute(ctx context.Context, r *run) error {
-	return r.partition(ctx, "R7 after nobody hears the leader", func(leader, o *server) error {
-		return r.lab.SetLink(leader.host, o.host, lab.Cut)
-	})
+	return r.partition(ctx, "R7 after nobody hears the leader", r.silence)
 }
 
 func (r *run) partition(ctx context.Context, what string, cut func(leader, other *server) error) error {
@@ -255,11 +248,7 @@ func (r *run) partition(ctx context.Context, what string, cut func(leader, other
 		old := r.watchOld(leader)
 		gap, p, err := r.during(ctx, func() error {
 			old.begin()
-			var errs []error
-			for _, o := range r.others(leader) {
-				errs = append(errs, cut(leader, o))
-			}
-			return errors.Join(errs...)
+			return r.links(leader, cut)
 		}, leader)
 		last, longestWrite := old.end()
 		if err != nil {
@@ -361,9 +350,7 @@ func badNetwork(ctx context.Context, r *run) error {
 		gap, p, err := r.during(ctx, func() error {
 			for i, a := range r.servers {
 				for _, b := range r.servers[i+1:] {
-					if err := r.lab.SetLinks(a.host, b.host, func(l *lab.Link) {
-						l.Delay, l.Jitter, l.Loss = 30*time.Millisecond, 40*time.Millisecond, 0.05
-					}); err != nil {
+					if err := r.worsen(a, b); err != nil {
 						return err
 					}
 				}
