@@ -117,6 +117,7 @@ func TestLeaderIsReplacedWhenItsProcessDies(t *testing.T) {
 	leader, others := testkit.Leader(t, servers[0], servers...)
 	others[0].Put(t, "/v1/kv/k", "before")
 	leader.Kill(t)
+	others[0].Get(t, "/v1/kv/k?consistent") // asked again when its connection dies, which a write is not
 	others[0].Put(t, "/v1/kv/k", "after")
 	for _, p := range others {
 		if got := p.Get(t, "/v1/kv/k?consistent&raw").Body; got != "after" {

@@ -167,6 +167,9 @@ func (v *view) wait(ctx context.Context, h rpc.Header, p Policy) (rpc.Answer, St
 			return v.pass(ctx, h)
 		}
 		if val.index() > h.MinIndex || val.index() < h.MinIndex && settled && val.state != failing {
+			if val.state == kept {
+				v.follow(err) // whoever asks with an index comes back, and so do those behind them
+			}
 			return val.answer, State{Hit: hit, Age: val.age(), Err: val.err}, nil
 		}
 		if val.index() < h.MinIndex && !settled && err == nil {

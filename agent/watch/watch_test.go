@@ -262,6 +262,17 @@ func TestOneStreamForAllReaders(t *testing.T) {
 	})
 }
 
+// Readers whose index the truth has left behind do not wait, and share one query all the same.
+func TestReadersBehind(t *testing.T) {
+	bubble(t, newServers(), watch.Options{}, func(h *house) {
+		h.get(zero, rpc.Header{MinIndex: 9}, "one", false)
+		for range 100 {
+			h.get(zero, rpc.Header{MinIndex: 9}, "one", true)
+		}
+		h.asked(2, 1)
+	})
+}
+
 func TestFailStatic(t *testing.T) {
 	bubble(t, newServers(), watch.Options{}, func(h *house) {
 		h.refuse(absent)
