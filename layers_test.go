@@ -71,7 +71,7 @@ var may = map[string][]string{
 	"agent/httpapi": {"catalog", "connect", "catalog/acl", "catalog/filter", "rpc", "rpc/gossip", "rpc/http1", "server/api", "agent/check", "agent/decode", "agent/event", "agent/leaf", "agent/local",
 		"agent/logging", "agent/telemetry", "agent/watch"},
 	"agent":           {"catalog", "catalog/...", "connect", "rpc", "rpc/...", "server", "server/...", "agent/..."},
-	"agent/command":   {"catalog", "agent", "agent/client", "agent/config", "agent/decode", "agent/demo", "agent/backup", "agent/logging", "agent/sidecar", "connect", "rpc", "rpc/gossip", "server", "server/api", "server/fsm", "server/snapshot"},
+	"agent/command":   {"catalog", "catalog/acl", "agent", "agent/client", "agent/config", "agent/decode", "agent/demo", "agent/backup", "agent/logging", "agent/sidecar", "connect", "rpc", "rpc/gossip", "server", "server/api", "server/fsm", "server/snapshot"},
 	"agent/backup":    {"catalog", "rpc/pause", "agent/client", "server/snapshot", "server/trial"},
 	"agent/demo":      {"catalog", "rpc/pause", "agent/client"},
 	"agent/frontdoor": {},

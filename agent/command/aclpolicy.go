@@ -5,6 +5,7 @@ import (
 	"flag"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/acl"
 )
 
 func idVars(f *flag.FlagSet, noun string) (id, name *string) {
@@ -29,7 +30,7 @@ func policyCreate(f *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		return format.show(c, made, func(s *sheet) { s.policy(made) })
+		return format.written(c, made)
 	})
 }
 
@@ -84,8 +85,18 @@ func policyUpdate(f *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		return format.show(c, made, func(s *sheet) { s.policy(made) })
+		return format.written(c, made)
 	})
+}
+
+// written shows a policy as it was stored, and warns of what in it has no effect.
+func (a *aclFormat) written(c *call, p *catalog.Policy) error {
+	if rules, err := acl.Parse(p.Rules); err == nil { // the servers may know more than this program
+		for _, text := range rules.Unknown() {
+			c.note("Warning: rules: %s", clean(text))
+		}
+	}
+	return a.show(c, p, func(s *sheet) { s.policy(p) })
 }
 
 // keep leaves a value as it was when its option is not given.

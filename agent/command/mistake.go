@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/curia-mesh/curia/agent/decode"
+	"github.com/curia-mesh/curia/catalog"
 )
 
 // unknownCode is the exit code of a program that is not there, as shells have it.
@@ -39,7 +39,7 @@ func noCommand(parent, name string, rows []row) string {
 		}
 	}
 	hint := ""
-	if nearest := decode.Nearest(name, names); nearest != "" {
+	if nearest := catalog.Nearest(name, names); nearest != "" {
 		hint = ", did you mean " + nearest + "?"
 	} else if parent != "" {
 		hint = ": want one of " + strings.Join(names, ", ")
@@ -54,7 +54,7 @@ func misused(flags *flag.FlagSet, err error) error {
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 		var names []string
 		flags.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
-		if nearest := decode.Nearest(name, names); nearest != "" {
+		if nearest := catalog.Nearest(name, names); nearest != "" {
 			return usage("unknown option -%s, did you mean -%s?", name, nearest)
 		}
 		return usage("unknown option -%s", name)

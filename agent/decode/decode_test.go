@@ -289,7 +289,7 @@ func TestNames(t *testing.T) {
 	snake("data_dir", "data_dir")
 	near := func(key, want string) {
 		t.Helper()
-		if got := decode.Nearest(key, []string{"port", "ports", "address", "enable_script_checks"}); got != want {
+		if got := catalog.Nearest(key, []string{"port", "ports", "address", "enable_script_checks"}); got != want {
 			t.Errorf("Nearest(%s) = %s, want %s", key, got, want)
 		}
 	}

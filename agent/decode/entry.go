@@ -52,7 +52,7 @@ func unknownKind(kind string) string {
 		}
 	}
 	slices.Sort(names)
-	switch near := Nearest(kind, names); {
+	switch near := catalog.Nearest(kind, names); {
 	case kind == "":
 		return "missing, want one of " + strings.Join(names, ", ")
 	case near != "":

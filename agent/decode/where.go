@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/curia-mesh/curia/catalog"
 )
 
 // under puts an error below a key.
@@ -79,49 +81,10 @@ func (p *plan) suggest(key string, snake bool) string {
 			names[i] = Snake(f.name)
 		}
 	}
-	if name := Nearest(key, names); name != "" {
+	if name := catalog.Nearest(key, names); name != "" {
 		return ", did you mean " + name + "?"
 	}
 	return ""
-}
-
-// Nearest returns the name that key most probably was meant to be, "" when none is near.
-func Nearest(key string, names []string) string {
-	if len(key) > 64 {
-		return ""
-	}
-	best, least := "", max(1, len(key)/3)+1
-	wanted := normal(key)
-	for _, name := range names {
-		if d := distance(wanted, normal(name)); d < least {
-			best, least = name, d
-		}
-	}
-	return best
-}
-
-// distance is how many characters have to be put in, taken out, changed or swapped with their neighbour
-// to make b of a (optimal string alignment).
-func distance(a, b string) int {
-	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(row[j-1]+1, last[j]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-		before, last, row = last, row, before
-	}
-	return last[len(b)]
 }
 
 // Snake writes a field's name as files do: TLSSkipVerify becomes tls_skip_verify.

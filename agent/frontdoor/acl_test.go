@@ -71,6 +71,34 @@ func TestA28_Waiting(t *testing.T) {
 	}
 }
 
+// TestStrangeRules: a policy may speak of a resource that does not exist, which the log tells, but not of one that looks
+// like a slip of the pen.
+func TestStrangeRules(t *testing.T) {
+	a := testkit.New(t, tokens(nil)).Start(t)
+	write := func(name, rules string) testkit.Reply {
+		return a.Do(t, "PUT", "/v1/acl/policy", fmt.Sprintf(`{"Name": %q, "Rules": %q}`, name, rules), as(management)...)
+	}
+	write("far", `spaceship "x" { policy = "read" }`).Want(t, http.StatusOK)
+	if log := a.Log.String(); !strings.Contains(log, "a policy speaks of what does not exist") || !strings.Contains(log, "line 1: there is no resource") {
+		t.Errorf("the log does not warn:\n%s", log)
+	}
+	if r := write("near", `sevrice "x" { policy = "deny" }`).Want(t, http.StatusInternalServerError); !strings.Contains(r.Body, "did you mean service?") {
+		t.Error(r.Body)
+	}
+}
+
+// TestBlankErrors: an error to a query of the catalog, of tokens and of prepared queries says in its header that nothing
+// is known, as clients of Consul find it; one to a request that is none does not.
+func TestBlankErrors(t *testing.T) {
+	a := testkit.New(t, tokens(nil)).Start(t)
+	for path, want := range map[string]string{"/v1/catalog/nodes?filter=x": "1", "/v1/query/none": "1", "/v1/acl/tokens": "1", "/v1/catalog/nodes?index=x": "", "/v1/kv/a": "", "/v1/acl/policies": ""} {
+		r := a.Do(t, "GET", path, "", as("nobody")...)
+		if got := r.Header.Get("X-Consul-Index"); r.Status < 400 || got != want {
+			t.Errorf("%s: status %d, index %q, want %q", path, r.Status, got, want)
+		}
+	}
+}
+
 // TestTokensKept: tokens that are set over the API are there after a restart, readable by their owner only, and the last
 // management token can be had back.
 func TestTokensKept(t *testing.T) {

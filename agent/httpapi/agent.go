@@ -29,7 +29,7 @@ func agentRoutes() []Route {
 		{Path: "/v1/agent/join/{address...}", Doc: "join the pool of another agent", ACL: "agent:write", Local: true, Methods: put(agentJoin)},
 		{Path: "/v1/agent/leave", Doc: "leave the pool and end the agent", ACL: "agent:write", Local: true, Methods: put(agentLeave)},
 		{Path: "/v1/agent/force-leave/{node...}", Doc: "take a failed member for one that left", ACL: "operator:write", Local: true, Methods: put(agentForceLeave)},
-		{Path: "/v1/agent/token/{kind}", Doc: "replace one of the agent's tokens", ACL: "agent:write", Local: true, Methods: put(agentToken)},
+		{Path: "/v1/agent/token/{kind...}", Doc: "replace one of the agent's tokens", ACL: "agent:write", Local: true, Methods: put(agentToken)},
 	}
 }
 

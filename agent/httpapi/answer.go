@@ -34,6 +34,7 @@ var (
 	valueTrue     = []string{"true"}
 	valueFalse    = []string{"false"}
 	valueZero     = []string{"0"}
+	valueFirst    = []string{"1"} // the lowest index
 	valueBlocking = []string{"blocking-query"}
 	valueJSON     = []string{typeJSON}
 	valueHit      = []string{"HIT"}

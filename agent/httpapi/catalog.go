@@ -12,13 +12,13 @@ func catalogRoutes() []Route {
 		{Path: "/v1/catalog/register", Doc: "register a node, its services and checks", ACL: "node:write, service:write", Methods: put(catalogRegister)},
 		{Path: "/v1/catalog/deregister", Doc: "remove a node, a service or a check", ACL: "node:write | service:write", Methods: put(catalogDeregister)},
 		{Path: "/v1/catalog/datacenters", Doc: "list the datacenters, nearest first", ACL: "none", Methods: get(catalogDatacenters)},
-		{Path: "/v1/catalog/nodes", Doc: "list the nodes", ACL: "node:read", Methods: get(catalogNodes), Effective: true},
-		{Path: "/v1/catalog/services", Doc: "list the services with their tags", ACL: "service:read", Methods: get(catalogServices), Effective: true},
-		{Path: "/v1/catalog/service/{service...}", Doc: "list the instances of a service", ACL: "node:read, service:read", Methods: get(catalogService), Effective: true},
-		{Path: "/v1/catalog/connect/{service...}", Doc: "list what mesh connections to a service reach", ACL: "node:read, service:read", Methods: get(catalogConnect), Effective: true},
-		{Path: "/v1/catalog/node/{node...}", Doc: "show a node with its services", ACL: "node:read, service:read", Methods: get(catalogNode), Effective: true},
-		{Path: "/v1/catalog/node-services/{node...}", Doc: "list the services of a node", ACL: "node:read, service:read", Methods: get(catalogNodeServices), Effective: true},
-		{Path: "/v1/catalog/gateway-services/{gateway...}", Doc: "list the services of a gateway", ACL: "service:read", Methods: get(catalogGatewayServices), Effective: true},
+		{Path: "/v1/catalog/nodes", Doc: "list the nodes", ACL: "node:read", Methods: get(catalogNodes), Effective: true, Blank: true},
+		{Path: "/v1/catalog/services", Doc: "list the services with their tags", ACL: "service:read", Methods: get(catalogServices), Effective: true, Blank: true},
+		{Path: "/v1/catalog/service/{service...}", Doc: "list the instances of a service", ACL: "node:read, service:read", Methods: get(catalogService), Effective: true, Blank: true},
+		{Path: "/v1/catalog/connect/{service...}", Doc: "list what mesh connections to a service reach", ACL: "node:read, service:read", Methods: get(catalogConnect), Effective: true, Blank: true},
+		{Path: "/v1/catalog/node/{node...}", Doc: "show a node with its services", ACL: "node:read, service:read", Methods: get(catalogNode), Effective: true, Blank: true},
+		{Path: "/v1/catalog/node-services/{node...}", Doc: "list the services of a node", ACL: "node:read, service:read", Methods: get(catalogNodeServices), Effective: true, Blank: true},
+		{Path: "/v1/catalog/gateway-services/{gateway...}", Doc: "list the services of a gateway", ACL: "service:read", Methods: get(catalogGatewayServices), Effective: true, Blank: true},
 	}
 }
 

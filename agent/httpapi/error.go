@@ -68,6 +68,9 @@ func (c *call) fail(err error) {
 	for _, key := range []string{headerIndex, headerLeader, headerContact, headerBackend, headerEffective, headerFiltered} {
 		h.Del(key)
 	}
+	if asked := status != http.StatusBadRequest && status != http.StatusUnauthorized; asked && c.route.Blank && c.r.Method == http.MethodGet {
+		h[headerIndex], h[headerLeader], h[headerContact], h[headerBackend] = valueFirst, valueFalse, valueZero, valueBlocking
+	}
 	h.Set("Content-Type", typeText)
 	h.Set("X-Content-Type-Options", "nosniff")
 	if status == http.StatusRequestEntityTooLarge {

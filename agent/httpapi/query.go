@@ -14,12 +14,12 @@ func queryRoutes() []Route {
 	return []Route{
 		{Path: "/v1/query", Doc: "list the prepared queries, create one", ACL: "query:write", Methods: []Method{
 			{Name: http.MethodGet, ACL: "query:read", Handle: queryList}, {Name: http.MethodPost, Handle: queryCreate},
-		}, Effective: true},
+		}, Effective: true, Blank: true},
 		{Path: "/v1/query/{id}", Doc: "show, change or delete a prepared query", ACL: "query:write", Methods: []Method{
 			{Name: http.MethodGet, ACL: "query:read", Handle: queryRead}, {Name: http.MethodPut, Handle: queryUpdate}, {Name: http.MethodDelete, Handle: queryDelete},
-		}, Effective: true, NoOptions: true},
-		{Path: "/v1/query/{id}/execute", Doc: "run a prepared query", ACL: "node:read, service:read", Methods: get(queryExecute), Effective: true, NoOptions: true},
-		{Path: "/v1/query/{id}/explain", Doc: "show a prepared query as it is run for a name", ACL: "query:read", Methods: get(queryExplain), Effective: true, NoOptions: true},
+		}, Effective: true, Blank: true, NoOptions: true},
+		{Path: "/v1/query/{id}/execute", Doc: "run a prepared query", ACL: "node:read, service:read", Methods: get(queryExecute), Effective: true, NoOptions: true, Blank: true},
+		{Path: "/v1/query/{id}/explain", Doc: "show a prepared query as it is run for a name", ACL: "query:read", Methods: get(queryExplain), Effective: true, NoOptions: true, Blank: true},
 	}
 }
 

@@ -24,6 +24,8 @@ type Route struct {
 	Methods []Method
 	// Effective answers tell the consistency they really have in a header.
 	Effective bool
+	// Blank routes say in the header of an error to a GET that nothing is known, as Consul does on some.
+	Blank bool
 	// NoOptions leaves OPTIONS out of the Allow header, as Consul does where it tells methods apart by itself.
 	NoOptions bool
 }

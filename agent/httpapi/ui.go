@@ -10,10 +10,10 @@ import (
 
 func internalRoutes() []Route {
 	return []Route{
-		{Path: "/v1/internal/ui/nodes", Doc: "list the nodes with their services and checks", ACL: "node:read, service:read", Methods: get(uiNodes)},
+		{Path: "/v1/internal/ui/nodes", Doc: "list the nodes with their services and checks", ACL: "node:read, service:read", Methods: get(uiNodes), Blank: true},
 		{Path: "/v1/internal/ui/node/{node...}", Doc: "show a node with its services and checks", ACL: "node:read, service:read", Methods: get(uiNode)},
-		{Path: "/v1/internal/ui/services", Doc: "list the services with a summary of their health", ACL: "node:read, service:read", Methods: get(uiServices)},
-		{Path: "/v1/internal/ui/exported-services", Doc: "list the services that a peer may reach, with a summary of their health", ACL: "node:read, service:read", Methods: get(uiExported)},
+		{Path: "/v1/internal/ui/services", Doc: "list the services with a summary of their health", ACL: "node:read, service:read", Methods: get(uiServices), Blank: true},
+		{Path: "/v1/internal/ui/exported-services", Doc: "list the services that a peer may reach, with a summary of their health", ACL: "node:read, service:read", Methods: get(uiExported), Blank: true},
 		{Path: "/v1/internal/ui/catalog-overview", Doc: "count nodes, services and checks by their health", ACL: "node:read, service:read", Methods: get(uiOverview)},
 		{Path: "/v1/internal/ui/service-topology/{service...}", Doc: "show what a service reaches in the mesh, and what reaches it", ACL: "node:read, service:read", Methods: get(uiTopology)},
 		{Path: "/v1/internal/ui/gateway-services-nodes/{gateway...}", Doc: "list the services of a gateway with a summary of their health", ACL: "node:read, service:read", Methods: get(uiGatewayServices)},

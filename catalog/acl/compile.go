@@ -56,7 +56,7 @@ func Compile(def Effect, sets ...*Rules) Authorizer {
 		intentions[i] = rule{place: r.place, level: r.intended()}
 	}
 	c.intention = newTable(intentions)
-	sum := sha256.Sum256([]byte(def.String() + "\n" + (&Rules{merged}).String()))
+	sum := sha256.Sum256([]byte(def.String() + "\n" + (&Rules{list: merged}).String()))
 	c.view = hex.EncodeToString(sum[:16])
 	return c
 }

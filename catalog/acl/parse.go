@@ -20,7 +20,8 @@ const (
 )
 
 // Parse reads the rules of a policy, written in HCL or JSON. What it does not know is an error, so that no rule is
-// left out by a slip of the pen. A rule that stands twice is one, unless the two contradict each other. Errors
+// left out by a slip of the pen. Only a resource with a name unlike all that there are has no effect, as with Consul,
+// whose policies may speak of what is not there; Unknown tells of it. A rule that stands twice is one, unless the two contradict each other. Errors
 // have code invalid and name the line and the rule.
 // Source: https://developer.hashicorp.com/consul/docs/reference/acl/rule
 func Parse(text string) (*Rules, error) {
@@ -41,13 +42,15 @@ func Parse(text string) (*Rules, error) {
 		return nil, catalog.Errorf(catalog.Invalid, "rules: %w", err)
 	}
 	slices.SortFunc(p.rules, func(a, b rule) int { return a.place.compare(b.place) })
-	return &Rules{list: p.rules}, nil
+	return &Rules{list: p.rules, unknown: p.unknown}, nil
 }
 
 // parser collects rules from the keys and values of a document.
 type parser struct {
 	rules []rule
 	at    map[place]int // where in rules
+	// unknown says of each resource that does not exist where it stands.
+	unknown []string
 }
 
 // member is a key of a document with its value: a text or an object. Lists of objects are one member for each.
@@ -77,6 +80,14 @@ var single = []Resource{ACL, Keyring, Mesh, Operator, Peering}
 // many are the resources with names.
 var many = []Resource{Agent, Event, Identity, Key, Node, Query, Service, Session}
 
+// resources are the names of all.
+var resources = func() (names []string) {
+	for _, r := range slices.Concat(single, many) {
+		names = append(names, string(r))
+	}
+	return names
+}()
+
 // paid are the resources of Consul Enterprise, which has several tenants.
 var paid = []string{"namespace", "namespace_prefix", "partition", "partition_prefix"}
 
@@ -92,10 +103,7 @@ func (p *parser) rule(m *member) error {
 	name, prefix := strings.CutSuffix(m.key, "_prefix")
 	resource := Resource(name)
 	if !slices.Contains(many, resource) {
-		if slices.Contains(paid, m.key) {
-			return m.errorf("%s: there are no namespaces and partitions: write its rules at the top", m.key)
-		}
-		return m.errorf("unknown resource %s: want one of acl, agent, event, identity, key, keyring, mesh, node, operator, peering, query, service, session, or one with a name and _prefix", quote(m.key))
+		return p.strange(m, resource)
 	}
 	if m.kind != isObject {
 		return m.errorf("%s: want a name and a policy, as in %s \"web\" { policy = \"read\" }", m.key, m.key)
@@ -105,6 +113,23 @@ func (p *parser) rule(m *member) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// strange reads a resource that there is none of.
+func (p *parser) strange(m *member, resource Resource) error {
+	near := catalog.Nearest(string(resource), resources)
+	switch {
+	case slices.Contains(paid, m.key):
+		return m.errorf("%s: there are no namespaces and partitions: write its rules at the top", m.key)
+	case resource == "intention" || resource == "intentions":
+		return m.errorf("unknown resource %s: intentions are a field of the rules of service", quote(m.key))
+	case slices.Contains(single, resource):
+		return m.errorf("unknown resource %s: there is only one %s, without a name", quote(m.key), resource)
+	case near != "":
+		return m.errorf("unknown resource %s: did you mean %s?", quote(m.key), near)
+	}
+	p.unknown = append(p.unknown, m.errorf("there is no resource %s: what is said of it has no effect", quote(m.key)).Error())
 	return nil
 }
 

@@ -9,8 +9,12 @@ import (
 
 // Rules is what one policy says, valid and immutable.
 type Rules struct {
-	list []rule // in order of their places
+	list    []rule // in order of their places
+	unknown []string
 }
+
+// Unknown says, a line of text for each, which resources of the policy do not exist.
+func (r *Rules) Unknown() []string { return r.unknown }
 
 // rule is one rule: what is granted to the things of a name, or of all names that begin with it.
 type rule struct {

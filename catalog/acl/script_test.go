@@ -18,6 +18,7 @@ import (
 //	policy                whose rules follow in indented lines
 //	may RESOURCE:ACCESS [NAME]
 //	not RESOURCE:ACCESS [NAME] [: what decides]
+//	unknown TEXT          a policy, and what is told of its resources
 //	bad ERROR             what Parse says of the rules that follow in indented lines
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -56,10 +57,13 @@ func play(t *testing.T, file string) {
 			def, sets = acl.Deny, nil
 		case "default":
 			def = acl.Allow
-		case "policy":
+		case "policy", "unknown":
 			set, err := acl.Parse(rules)
 			if err != nil {
 				fail("%v", err)
+			}
+			if got := strings.Join(set.Unknown(), "; "); got != rest {
+				fail("unknown: %s", got)
 			}
 			sets = append(sets, set)
 		case "bad":

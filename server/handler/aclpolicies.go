@@ -116,8 +116,12 @@ func preparePolicy(d Deps, given *api.PolicyWrite) (*api.PolicyWrite, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	if _, err := acl.Parse(p.Rules); err != nil {
+	rules, err := acl.Parse(p.Rules)
+	if err != nil {
 		return nil, catalog.Errorf(catalog.Invalid, "policy %s: %w", p.Name, err)
+	}
+	for _, text := range rules.Unknown() {
+		d.Log.Warn("a policy speaks of what does not exist", "policy", p.Name, "rules", text)
 	}
 	return &req, nil
 }
