@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -364,6 +365,61 @@ func TestCookies(t *testing.T) {
 		}
 		if many := len(places) >= 3; many != (c.want != "") {
 			t.Errorf("%+v: 30 callers are at %d of 5 endpoints", c.config, len(places))
+		}
+	}
+}
+
+// Requests that wait for a connection while their target goes are carried out all the same, however many they are.
+func TestTargetGoesMeanwhile(t *testing.T) {
+	app := answering(t, echo)
+	open := make(chan struct{})
+	var inside string
+	p := mesh(t, proxy.HTTP, app.addr, func(p *pair) {
+		p.in = run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{p.incoming}}, p.options)
+		inside = p.in.Addr("public").String()
+		to := p.target(t)
+		to.Endpoints[0].Address = listen(t, func(c net.Conn) {
+			<-open
+			other, err := net.Dial("tcp", inside)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer other.Close()
+			up := other.(*net.TCPConn)
+			go func() { // ends with either connection
+				io.Copy(up, c)
+				up.CloseWrite()
+			}()
+			io.Copy(c, up)
+		})
+		p.outgoing.Routes = proxy.Direct(to)
+	})
+	const n = 30
+	answers := make(chan string, n)
+	for range n {
+		go func() { // ends with the answer
+			w, err := http.Get("http://" + p.addr + "/")
+			if err != nil {
+				answers <- err.Error()
+				return
+			}
+			w.Body.Close()
+			answers <- w.Status
+		}()
+	}
+	for p.out.Clusters()[0].Requests < n {
+		runtime.Gosched()
+	}
+	next := *p.outgoing
+	next.Routes = proxy.Direct(target("other", inside))
+	if err := p.out.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{&next}}); err != nil {
+		t.Fatal(err)
+	}
+	close(open)
+	for range n {
+		if status := <-answers; status != "200 OK" {
+			t.Error(status)
 		}
 	}
 }

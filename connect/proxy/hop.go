@@ -75,14 +75,15 @@ func (h *host) open(c *hop, most int, kept bool) far {
 }
 
 // share makes a connection of HTTP/2 for all who want one at a time, and begins an exchange over it. Where the endpoint
-// speaks HTTP/1.1 it returns that connection.
+// speaks HTTP/1.1 it returns that connection. Of an endpoint that no target has any more each gets its own, which ends with
+// the exchange: they come from targets of a moment ago, and are few.
 func (h *host) share(t *Target, c *client) (far, net.Conn, error) {
 	for range maxShared {
 		if f := h.board(); f != nil {
 			return f, nil, nil
 		}
 		h.mu.Lock()
-		if h.hops.plain == h.generation()+1 { // each needs its own
+		if h.retired || h.hops.plain == h.generation()+1 { // each needs its own
 			h.mu.Unlock()
 			return h.make(t, c)
 		}
