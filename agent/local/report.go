@@ -23,16 +23,20 @@ func (r reporter) Report(id string, status catalog.Status, output string) {
 		return
 	}
 	delete(s.resumed, id)
-	if ttl := time.Duration(h.def.TTL); ttl > 0 {
-		s.states.commit([]save{{id, &stateRecord{Status: status, Output: output, Expires: time.Now().Add(ttl)}}})
+	changed := h.row.Status != status
+	if ttl := time.Duration(h.def.TTL); ttl > 0 || changed {
+		r := &stateRecord{Status: status, Output: output}
+		if ttl > 0 {
+			r.Expires = time.Now().Add(ttl)
+		}
+		s.states.commit([]save{{id, r}})
 	}
-	if h.row.Status == status && h.row.Output == output {
+	if !changed && h.row.Output == output {
 		return
 	}
 	row, next := *h.row, *h
 	row.Status, row.Output = status, output
 	next.row = &row
-	changed := h.row.Status != status
 	urgent := changed || s.cfg.CheckUpdateInterval <= 0
 	s.setCheck(&next)
 	o := s.link(&next)

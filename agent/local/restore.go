@@ -30,8 +30,8 @@ type (
 	}
 	stateRecord struct {
 		Status  catalog.Status
-		Output  string `json:",omitempty"`
-		Expires time.Time
+		Output  string    `json:",omitempty"`
+		Expires time.Time `json:",omitzero"` // of a ttl check
 	}
 )
 
@@ -130,10 +130,11 @@ func (e *edit) restoreCheck(id string, r *checkRecord) error {
 	return nil
 }
 
-// resume gives a ttl check that is registered while the agent starts the state it had.
+// resume gives a check that is registered while the agent starts the state it had. Those that the agent makes itself are
+// made soon, and until then nobody loses a service because its agent was restarted.
 func (e *edit) resume(h *health) {
 	r := e.saved[h.row.CheckID]
-	if r == nil || h.def.TTL <= 0 || !r.Status.Valid() {
+	if r == nil || h.maintenance() || !r.Status.Valid() {
 		return
 	}
 	delete(e.saved, h.row.CheckID)
@@ -141,6 +142,7 @@ func (e *edit) resume(h *health) {
 	row.Status, row.Output = r.Status, r.Output
 	left := time.Until(r.Expires)
 	switch {
+	case h.def.TTL <= 0:
 	case left > 0:
 		e.resumed[row.CheckID] = r.Expires
 	case r.Status != catalog.Critical:

@@ -1,15 +1,18 @@
 package local
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -102,6 +105,77 @@ func TestRestart(t *testing.T) {
 		if n := len(a.Services()) + len(a.Checks()); n != 2 {
 			t.Errorf("the last restart: %v, %v", a.Services(), a.Checks())
 		}
+	})
+}
+
+// A restart of the agent is not one of its services: what was up stays up, and what went down meanwhile is found out soon.
+func TestRestartKeepsStates(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		cfg := testConfig(t.TempDir())
+		down := false
+		cfg.Checks.Dial = func(context.Context, string, string) (net.Conn, error) {
+			if down {
+				return nil, syscall.ECONNREFUSED
+			}
+			c, far := net.Pipe()
+			far.Close()
+			return c, nil
+		}
+		tcp := func(id string) *catalog.AgentCheck {
+			c := &catalog.AgentCheck{CheckID: id, Name: id}
+			c.TCP, c.Interval = "192.0.2.1:80", catalog.Duration(10*time.Second)
+			return c
+		}
+		side := func() *catalog.AgentCheck {
+			c := &catalog.AgentCheck{CheckID: "alias", Name: "alias"}
+			c.AliasService = "web"
+			return c
+		}
+		file := func(s *State) {
+			if err := s.SetConfig([]*catalog.ServiceDefinition{define("file", tcp("file-tcp"))}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := newServers()
+		a := run(t, cfg, c, file)
+		a.register(define("web", tcp("web-tcp")))
+		a.register(define("side", side()))
+		ids := []string{"file-tcp", "web-tcp", "alias"}
+		pass(time.Minute)
+		states := func(when string, want catalog.Status) {
+			t.Helper()
+			for _, id := range ids {
+				row, _ := a.Check(id)
+				if theirs := c.check(id); row == nil || theirs == nil || row.Status != want || theirs.Status != want {
+					t.Errorf("%s: %s is %+v, and %+v in the catalog", when, id, row, theirs)
+				}
+			}
+		}
+		states("at first", catalog.Passing)
+		a.stop()
+		said := c.calls()
+		a = run(t, cfg, c, file)
+		states("at once", catalog.Passing)
+		pass(time.Minute)
+		states("afterwards", catalog.Passing)
+		for _, s := range c.syncs[said:] {
+			for _, check := range s.Register.Checks {
+				if check.Status != catalog.Passing {
+					t.Errorf("the catalog was told %+v", check)
+				}
+			}
+		}
+		a.stop()
+		down = true
+		a = run(t, cfg, c, file)
+		pass(2 * time.Second)
+		states("gone meanwhile", catalog.Critical)
+		a.stop()
+		down = false
+		a = run(t, cfg, c, file)
+		states("still gone", catalog.Critical)
+		pass(2 * time.Second)
+		states("back meanwhile", catalog.Passing)
 	})
 }
 

@@ -164,25 +164,6 @@ func (c *changes) roll(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// listed waits until an instance is one of those that are found, or is not.
-func (c *changes) listed(ctx context.Context, a *app, wanted bool) error {
-	return until(ctx, fmt.Sprintf("%s is found: %t", a.id, wanted), func() error {
-		text, err := c.ask(ctx, "GET", c.server, "/v1/health/connect/api?passing", nil)
-		var found []struct{ Service struct{ ID string } }
-		if err == nil {
-			err = json.Unmarshal(text, &found)
-		}
-		there := false
-		for _, f := range found {
-			there = there || f.Service.ID == a.id+"-sidecar-proxy"
-		}
-		if err == nil && there != wanted {
-			err = fmt.Errorf("of %d instances", len(found))
-		}
-		return err
-	})
-}
-
 // restartAgent restarts the node's agent, half of the times without notice.
 func (c *changes) restartAgent(ctx context.Context) error {
 	for n := range c.size.agents {

@@ -114,6 +114,11 @@ func newMesh(ctx context.Context, curia, dir string) (m *mesh, err error) {
 	}); err != nil {
 		return m, err
 	}
+	for _, a := range m.apps {
+		if err := m.listed(ctx, a, true); err != nil {
+			return m, err
+		}
+	}
 	return m, m.answers(ctx)
 }
 
@@ -234,6 +239,25 @@ func (m *mesh) leader(ctx context.Context, a *agent) error {
 		text, err := m.ask(ctx, "GET", a, "/v1/status/leader", nil)
 		if err == nil && strings.TrimSpace(string(text)) == `""` {
 			err = errors.New("no leader")
+		}
+		return err
+	})
+}
+
+// listed waits until an instance is one of those that are found, or is not.
+func (m *mesh) listed(ctx context.Context, a *app, wanted bool) error {
+	return until(ctx, fmt.Sprintf("%s is found: %t", a.id, wanted), func() error {
+		text, err := m.ask(ctx, "GET", m.server, "/v1/health/connect/api?passing", nil)
+		var found []struct{ Service struct{ ID string } }
+		if err == nil {
+			err = json.Unmarshal(text, &found)
+		}
+		there := false
+		for _, f := range found {
+			there = there || f.Service.ID == a.id+"-sidecar-proxy"
+		}
+		if err == nil && there != wanted {
+			err = fmt.Errorf("of %d instances", len(found))
 		}
 		return err
 	})
