@@ -79,6 +79,9 @@ type Config struct {
 
 	// Transport replaces the sockets, for tests and for gossip over gateways.
 	Transport memberlist.Transport
+	// Tune has the last word on the library's configuration. It is for simulations, which compare with what no
+	// setting asks for; it must leave the fields alone that the others of Config are about.
+	Tune func(*memberlist.Config)
 
 	// Logger is for what the pool itself has to say; nil is silent.
 	Logger *slog.Logger

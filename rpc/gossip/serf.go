@@ -46,6 +46,9 @@ func (p *Pool) serfConfig(trans memberlist.Transport, logger *log.Logger) *serf.
 	if p.ring != nil {
 		ml.Keyring = p.ring.live
 	}
+	if c.Tune != nil {
+		c.Tune(ml)
+	}
 
 	sc := &serf.Config{
 		NodeName:               c.Name,

@@ -33,7 +33,8 @@ type Network struct {
 	names   map[string]*Host // by name and by address
 	all     Link
 	links   map[[2]*Host]Link
-	changed chan struct{} // closed, and replaced, when links change
+	sides   int           // how many there are since all was whole, less one
+	changed chan struct{} // closed, and replaced, when links or hosts change
 }
 
 // New makes a network without hosts. Loss and jitter follow from seed and from the order of the writes.
@@ -65,6 +66,7 @@ func (n *Network) Host(name string) *Host {
 func (n *Network) SetAll(link Link) {
 	n.change(func() {
 		n.all = link
+		n.join()
 		clear(n.links)
 	})
 }
@@ -80,20 +82,19 @@ func (n *Network) Cut(from, to string) {
 	n.change(func() { n.cut(n.mustFind(from), n.mustFind(to), true) })
 }
 
-// Partition cuts the named hosts, as a group, from all others, both ways.
+// Partition cuts the named hosts, as a group, from all others, both ways. It adds to the cuts that are there, and lasts
+// until Heal or SetAll, whatever Set says of a link meanwhile.
 func (n *Network) Partition(names ...string) {
 	n.change(func() {
-		group := make(map[*Host]bool, len(names))
+		// Each side is split into those of the group and the others: a pair that any partition has parted stays so.
+		split := make(map[int]int)
 		for _, name := range names {
-			group[n.mustFind(name)] = true
-		}
-		for inside := range group {
-			for _, h := range n.hosts {
-				if !group[h] {
-					n.cut(inside, h, true)
-					n.cut(h, inside, true)
-				}
+			h := n.mustFind(name)
+			if _, known := split[h.side]; !known {
+				n.sides++
+				split[h.side] = n.sides
 			}
+			h.side = split[h.side]
 		}
 	})
 }
@@ -102,10 +103,19 @@ func (n *Network) Partition(names ...string) {
 func (n *Network) Heal() {
 	n.change(func() {
 		n.all.Cut = false
+		n.join()
 		for pair := range n.links {
 			n.cut(pair[0], pair[1], false)
 		}
 	})
+}
+
+// join ends all partitions. The caller holds mu.
+func (n *Network) join() {
+	n.sides = 0
+	for _, h := range n.hosts {
+		h.side = 0
+	}
 }
 
 func (n *Network) change(do func()) {
@@ -117,9 +127,13 @@ func (n *Network) change(do func()) {
 }
 
 func (n *Network) cut(from, to *Host, cut bool) {
-	l := n.link(from, to)
+	pair := [2]*Host{from, to}
+	l, ok := n.links[pair]
+	if !ok {
+		l = n.all
+	}
 	l.Cut = cut
-	n.links[[2]*Host{from, to}] = l
+	n.links[pair] = l
 }
 
 func (n *Network) mustFind(name string) *Host {
@@ -135,10 +149,14 @@ func (n *Network) link(from, to *Host) Link {
 	if from == to {
 		return Link{}
 	}
-	if l, ok := n.links[[2]*Host{from, to}]; ok {
-		return l
+	l := n.all
+	if len(n.links) > 0 {
+		if own, ok := n.links[[2]*Host{from, to}]; ok {
+			l = own
+		}
 	}
-	return n.all
+	l.Cut = l.Cut || from.side != to.side
+	return l
 }
 
 // open reports whether from → to is not cut, and when to look again.
@@ -171,6 +189,9 @@ type Host struct {
 	packets   map[uint16]*Transport
 	conns     map[*conn]bool
 	lastPort  uint16
+	side      int // hosts of different sides are cut from one another
+	frozen    bool
+	held      []func() // of a frozen host: what waits for its thaw, in order
 }
 
 // Name is what the host was made with.

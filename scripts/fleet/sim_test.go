@@ -23,12 +23,19 @@ import (
 )
 
 var (
+	leanFlag    = flag.Bool("lean", false, "agents without tags and coordinates, which take half of the memory")
+	wavesFlag   = flag.Int("waves", 1, "how many waves the agents start in; the goal is about one")
+	onlyFlag    = flag.String("only", strings.Join(scenarios, ","), "the scenarios to run after the start")
 	agentsFlag  = flag.Int("agents", 40, "how many agents to simulate")
 	minutesFlag = flag.Float64("minutes", 1, "virtual minutes that each loss is watched for; the goals want 10")
+	starvedFlag = flag.Float64("starved", 1, "virtual minutes that agents are starved for; the goal wants 60")
 	seedFlag    = flag.Uint64("seed", 1, "seed of the network's loss and delay")
 	outFlag     = flag.String("o", "", "write the report to this file")
 	commandFlag = flag.String("command", "go test ./scripts/fleet", "the command to name in the report")
 )
+
+// scenarios are what -only picks from.
+var scenarios = []string{"calm", "loss", "deaths", "split", "strangers", "starved"}
 
 // lan is how a datacenter's network delays.
 var lan = memnet.Link{Delay: 250 * time.Microsecond, Jitter: 500 * time.Microsecond}
@@ -81,35 +88,56 @@ func TestFleet(t *testing.T) {
 	start, cpu := time.Now(), cpuTime()
 	var rows []row
 	defer func() { // also when a bubble ended the test
-		var mem runtime.MemStats
-		runtime.ReadMemStats(&mem)
 		rows = append(rows,
 			row{"CPU of the whole run", fmt.Sprintf("%.0f s", (cpuTime() - cpu).Seconds()), "", "-"},
 			row{"time of the whole run", fmt.Sprintf("%.0f s", time.Since(start).Seconds()), "", "-"},
-			row{"memory taken from the system", fmt.Sprintf("%d MiB", mem.Sys>>20), "", "-"})
+			row{"memory of the process, at most", fmt.Sprintf("%d MiB", largest()), "", "-"})
 		write(t, n, rows)
 	}()
 	bubble := func(name string, f func(*testing.T)) {
 		t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
 	}
-	bubble("pool", func(t *testing.T) {
-		began := time.Now()
-		net := memnet.New(*seedFlag)
-		net.SetAll(lan)
-		s := &sim{fleet: newFleet(t, net, "agent", n), rows: &rows}
-		s.massStart()
-		s.calm()
-		s.loss(0.05, 0)
-		s.loss(0.20, 0.1)
-		s.deaths()
-		s.splitBrain()
-		s.close()
-		s.show("virtual time", "%s", time.Since(began).Round(time.Second))
-	})
-	bubble("strangers", func(t *testing.T) {
+	asked := strings.Split(*onlyFlag, ",")
+	for _, name := range asked {
+		if !slices.Contains(scenarios, name) {
+			t.Fatalf("-only=%s: %q is none of %s", *onlyFlag, name, strings.Join(scenarios, ", "))
+		}
+	}
+	in := func(names ...string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(asked, name) })
+	}
+	if in("calm", "loss", "deaths", "split") {
+		bubble("pool", func(t *testing.T) {
+			began := time.Now()
+			net := memnet.New(*seedFlag)
+			net.SetAll(lan)
+			s := &sim{fleet: newFleet(t, net, "agent", n), rows: &rows}
+			s.massStart()
+			for _, next := range []struct {
+				name string
+				run  func()
+			}{{"calm", s.calm}, {"loss", func() { s.loss(0.05, 0); s.loss(0.20, 0.1) }}, {"deaths", s.deaths}, {"split", s.splitBrain}} {
+				if in(next.name) {
+					next.run()
+				}
+			}
+			s.close()
+			s.show("virtual time", "%s", time.Since(began).Round(time.Second))
+		})
+	}
+	if in("strangers") {
+		bubble("strangers", func(t *testing.T) {
+			s := &sim{fleet: &fleet{t: t}, rows: &rows}
+			s.strangers()
+		})
+	}
+	if in("starved") {
+		var with, without starvation
+		bubble("starved", func(t *testing.T) { with = starve(t, min(n, starvedOf)) })
+		bubble("starved without Lifeguard", func(t *testing.T) { without = starve(t, min(n, starvedOf), unguarded) })
 		s := &sim{fleet: &fleet{t: t}, rows: &rows}
-		s.strangers()
-	})
+		s.compare(with, without)
+	}
 }
 
 // massStart is G1: all agents start at once.
@@ -119,11 +147,17 @@ func (s *sim) massStart() {
 	if n > 200 {
 		limit = time.Minute
 	}
-	start := time.Now()
-	failed := s.join()
-	_, wrong := s.truth.await(10*time.Minute - time.Since(start))
+	start, cpu := time.Now(), cpuTime()
+	defer func() { s.show("CPU of the start", "%.0f s", (cpuTime() - cpu).Seconds()) }()
+	failed := s.join(*wavesFlag)
+	_, wrong := s.truth.await(10 * time.Minute)
 	took := time.Since(start)
 	s.check(failed == 0 && wrong == 0, "G1 all start at once", "all see all", "%d joins failed, %d pairs missing", failed, wrong)
+	if *wavesFlag > 1 {
+		last := time.Duration(*wavesFlag-1) * waveEvery
+		s.show(fmt.Sprintf("%d waves, one every %s: until all see all", *wavesFlag, waveEvery), "%s after the last", round(took-last))
+		return
+	}
 	s.goal(took <= limit, "G1 all start at once: until all see all", "≤ "+limit.String(), "%s", round(took))
 }
 
@@ -137,6 +171,10 @@ func (s *sim) calm() {
 	s.show("packets an agent sends", "%.2f/s, %.0f bytes/s", float64(sent.packets)/perNode, float64(sent.packetBytes)/perNode)
 	s.show("exchanges of state", "%.3f/s an agent, %.0f bytes/s", float64(sent.streams)/perNode, float64(sent.streamBytes)/perNode)
 	s.show("CPU of an agent in calm", "%.0f µs/s", float64(cpu.Microseconds())/perNode)
+	runtime.GC()
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	s.show("memory in use in calm", "%d MiB, %d bytes for each pair of agents", mem.HeapAlloc>>20, int(mem.HeapAlloc)/(len(s.agents)*len(s.agents)))
 }
 
 // loss is G3: how often living agents are taken for failed while a part of all packets is lost. perHour is what the
@@ -146,10 +184,9 @@ func (s *sim) loss(part, perHour float64) (length time.Duration) {
 	link := lan
 	link.Loss = part
 	s.net.SetAll(link)
-	episodes, opinions := s.truth.falseAlarms()
+	before := s.truth.falseAlarms(nil)
 	time.Sleep(length)
-	e, o := s.truth.falseAlarms()
-	episodes, opinions = e-episodes, o-opinions
+	seen := s.truth.falseAlarms(nil).minus(before)
 	hours := float64(len(s.agents)) * length.Hours()
 	goal := "0"
 	if perHour > 0 {
@@ -159,8 +196,8 @@ func (s *sim) loss(part, perHour float64) (length time.Duration) {
 	if part == 0 {
 		hold = s.check
 	}
-	hold(float64(episodes) <= perHour*hours, fmt.Sprintf("G3 false positives at %.0f %% loss", part*100), goal,
-		"%d in %.1f node-hours (%.3f per node-hour; %d opinions)", episodes, hours, float64(episodes)/hours, opinions)
+	hold(float64(seen.episodes) <= perHour*hours, fmt.Sprintf("G3 false positives at %.0f %% loss", part*100), goal,
+		"%d in %.1f node-hours (%.3f per node-hour; %d opinions)", seen.episodes, hours, float64(seen.episodes)/hours, seen.opinions)
 	s.net.SetAll(lan)
 	if _, wrong := s.truth.await(5 * time.Minute); wrong > 0 {
 		s.t.Fatalf("%d pairs are wrong 5 minutes after the loss ended", wrong)
@@ -230,7 +267,7 @@ func (s *sim) strangers() {
 		return func(c *gossip.Config) { c.Keys = []gossip.Key{key} }
 	}
 	home := newFleet(s.t, net, "home", n, keyed(gossip.NewKey()))
-	if failed := home.join(); failed > 0 {
+	if failed := home.join(1); failed > 0 {
 		s.t.Fatalf("%d of %d with the same key cannot join", failed, n)
 	}
 	if _, wrong := home.truth.await(5 * time.Minute); wrong > 0 {
@@ -305,6 +342,9 @@ func write(t *testing.T, n int, rows []row) {
 	r.Line("- machine: %s", report.Machine())
 	r.Line("- real pools with LAN timings on a network in memory (%s to %s one way), in virtual time; seed %d; each loss was watched for %.1f min",
 		lan.Delay, lan.Delay+lan.Jitter, *seedFlag, *minutesFlag)
+	if *leanFlag {
+		r.Line("- lean: agents without tags and coordinates")
+	}
 	r.Line("")
 	var cells [][]string
 	for _, row := range rows {
@@ -319,6 +359,18 @@ func cpuTime() time.Duration {
 		return 0
 	}
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// largest is the most memory that the process has had, in MiB.
+func largest() int64 {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return 0
+	}
+	if runtime.GOOS == "darwin" {
+		return r.Maxrss >> 20 // bytes there
+	}
+	return r.Maxrss >> 10
 }
 
 func round(d time.Duration) string { return d.Round(10 * time.Millisecond).String() }

@@ -18,15 +18,24 @@ type truth struct {
 	wrong int      // pairs of a living observer and a subject that he sees as it is not
 	right chan struct{}
 
-	doubted  []int // by subject: how many take it for failed that could reach it
-	episodes int   // times that a subject went from none such to the first
-	opinions int   // events of observers that took a living subject for failed
-	found    [][]time.Time
+	doubted []int // by subject: how many take it for failed that could reach it
+	alarms  []alarms
+	found   [][]time.Time
+}
+
+// alarms are how often a living subject was taken for failed by somebody who could reach it.
+type alarms struct {
+	episodes int // times that nobody did, and then somebody
+	opinions int // events of observers
+}
+
+func (a alarms) minus(b alarms) alarms {
+	return alarms{a.episodes - b.episodes, a.opinions - b.opinions}
 }
 
 func newTruth(n int) *truth {
 	tr := &truth{
-		up: make([]bool, n), side: make([]int, n), sees: make([][]bool, n), doubted: make([]int, n),
+		up: make([]bool, n), side: make([]int, n), sees: make([][]bool, n), doubted: make([]int, n), alarms: make([]alarms, n),
 		found: make([][]time.Time, n), right: make(chan struct{}),
 	}
 	for i := range n {
@@ -60,9 +69,9 @@ func (tr *truth) told(observer int, e gossip.Event) {
 	case !tr.up[subject]:
 		tr.found[subject] = append(tr.found[subject], time.Now())
 	case tr.reaches(observer, subject):
-		tr.opinions++
+		tr.alarms[subject].opinions++
 		if tr.doubted[subject]++; tr.doubted[subject] == 1 {
-			tr.episodes++
+			tr.alarms[subject].episodes++
 		}
 	}
 	if tr.wrong == 0 {
@@ -152,11 +161,16 @@ func (tr *truth) await(limit time.Duration) (took time.Duration, wrong int) {
 	}
 }
 
-// falseAlarms are the episodes and opinions so far.
-func (tr *truth) falseAlarms() (episodes, opinions int) {
+// falseAlarms are the false alarms so far about the subjects that which picks, all of them for nil.
+func (tr *truth) falseAlarms(which func(subject int) bool) (sum alarms) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	return tr.episodes, tr.opinions
+	for subject, a := range tr.alarms {
+		if which == nil || which(subject) {
+			sum = alarms{sum.episodes + a.episodes, sum.opinions + a.opinions}
+		}
+	}
+	return sum
 }
 
 // detection says when the first found each victim failed, after a kill at start, and how much later each other one
