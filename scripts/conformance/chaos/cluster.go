@@ -34,13 +34,14 @@ const (
 // settled bounds how long a cluster without faults may take to be whole.
 const settled = 60 * time.Second
 
-// newCluster starts n servers and waits until they are a cluster.
-func newCluster(ctx context.Context, binary, dir string, n int) (*cluster, error) {
+// newCluster starts as many servers as a scenario wants and waits until they are a cluster.
+func newCluster(ctx context.Context, binary, dir string, o own) (*cluster, error) {
+	n := o.servers()
 	var names []string
 	for i := range n {
 		names = append(names, fmt.Sprintf("s%d", i+1))
 	}
-	l, err := lab.Open(lab.Options{Dir: dir, Hosts: append(names, "client")})
+	l, err := lab.Open(lab.Options{Dir: dir, Hosts: append(names, "client"), Power: o.power})
 	if err != nil {
 		return nil, err
 	}

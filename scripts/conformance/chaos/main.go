@@ -88,7 +88,11 @@ func all(ctx context.Context, o options) (ok bool, err error) {
 		if !o.only.MatchString(s.name) || s.rounds == 0 && !o.long && o.only.String() == "" {
 			continue
 		}
-		if c != nil && (s.clock || s.alone != (len(c.servers) == 1)) {
+		if s.power && os.Geteuid() != 0 {
+			skipped = append(skipped, s.name)
+			continue
+		}
+		if c != nil && (s.clock || s.servers() != len(c.servers) || s.power != c.lab.Power) {
 			if err := c.close(); err != nil {
 				progress("%v", err)
 			}
@@ -101,11 +105,7 @@ func all(ctx context.Context, o options) (ok bool, err error) {
 					return false, err
 				}
 			}
-			size := 3
-			if s.alone {
-				size = 1
-			}
-			if c, err = newCluster(ctx, binary, dir, size); err != nil {
+			if c, err = newCluster(ctx, binary, dir, s.own); err != nil {
 				return false, fmt.Errorf("start a cluster: %w", err)
 			}
 			progress("a cluster runs")

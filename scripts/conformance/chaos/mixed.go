@@ -96,28 +96,39 @@ func mixed(ctx context.Context, r *run) error {
 
 // loneKill is R3 with one server: it is killed again and again, at moments that chance picks, while clients write.
 func loneKill(ctx context.Context, r *run) error {
-	return r.kills(ctx, "R3 acknowledged writes lost when the only server is killed", 25)
+	return r.kills(ctx, (*lab.Host).Kill, "kills", "R3 acknowledged writes lost when the only server is killed", 25)
 }
 
 // allKill is R3 with three: all are killed at once, and begin again with what is on their disks.
 func allKill(ctx context.Context, r *run) error {
-	return r.kills(ctx, "R3 acknowledged writes lost when all servers are killed at once", 5)
+	return r.kills(ctx, (*lab.Host).Kill, "kills", "R3 acknowledged writes lost when all servers are killed at once", 5)
 }
 
-// kills kills all servers at once, as often as the run has rounds, and looks for what was acknowledged after every few.
-func (r *run) kills(ctx context.Context, what string, few int) error {
+// lonePower is R3 with one server, whose machine loses its power: what it has not synced is gone.
+func lonePower(ctx context.Context, r *run) error {
+	return r.kills(ctx, (*lab.Host).CutPower, "power cuts", "R3 acknowledged writes lost when the only server loses its power", 10)
+}
+
+// allPower is the same for three servers at once.
+func allPower(ctx context.Context, r *run) error {
+	return r.kills(ctx, (*lab.Host).CutPower, "power cuts", "R3 acknowledged writes lost when all servers lose their power at once", 5)
+}
+
+// kills ends all servers at once in some way, as often as the run has rounds, and looks for what was acknowledged after
+// every few.
+func (r *run) kills(ctx context.Context, end func(*lab.Host) error, ends, what string, few int) error {
 	looked := 0
 	for done := 0; done < r.rounds; {
 		p := startProbe(ctx, r.cluster, fmt.Sprintf("probe/%s/%d", r.name, done))
 		var err error
 		for n := 0; n < few && done < r.rounds && err == nil; n++ {
 			pause(ctx, rand.N(300*time.Millisecond))
-			err = r.killAll(ctx, p)
+			err = r.killAll(ctx, end, p)
 			done++
 		}
 		p.end()
 		if err = errors.Join(err, r.again(ctx, p)); err != nil {
-			return fmt.Errorf("after %d kills: %w", done, err)
+			return fmt.Errorf("after %d %s: %w", done, ends, err)
 		}
 		looked += len(p.acked)
 		for _, s := range r.servers {
@@ -126,15 +137,15 @@ func (r *run) kills(ctx context.Context, what string, few int) error {
 			}
 		}
 	}
-	r.check(!r.failed, what, "0", "0 of %d in %d kills", looked, r.rounds)
+	r.check(!r.failed, what, "0", "0 of %d in %d %s", looked, r.rounds, ends)
 	return nil
 }
 
-// killAll kills all servers, starts them again, and waits until a write is acknowledged.
-func (r *run) killAll(ctx context.Context, p *probe) error {
+// killAll ends all servers, starts them again, and waits until a write is acknowledged.
+func (r *run) killAll(ctx context.Context, end func(*lab.Host) error, p *probe) error {
 	var errs []error
 	for _, s := range r.servers {
-		errs = append(errs, s.host.Kill())
+		errs = append(errs, end(s.host))
 	}
 	for _, s := range r.servers {
 		errs = append(errs, s.host.Start())

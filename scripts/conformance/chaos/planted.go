@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -59,6 +60,9 @@ var plants = []planted{
 		{"server/raftstore/fs_linux.go", "			return err\n", "			return nil\n"},
 	}, nil},
 	{"nothing is synced", "failed-sync", "", []edit{
+		{"server/raftstore/fs_linux.go", "		if err := syscall.Fdatasync(int(f.Fd())); err != syscall.EINTR {\n", "		if err := error(nil); err != syscall.EINTR {\n"},
+	}, nil},
+	{"nothing is synced, and the power goes", "lone-power", "", []edit{
 		{"server/raftstore/fs_linux.go", "		if err := syscall.Fdatasync(int(f.Fd())); err != syscall.EINTR {\n", "		if err := error(nil); err != syscall.EINTR {\n"},
 	}, nil},
 	{"a write is acknowledged that may not be committed", "", "./server -run TestSimulation -args -sim.seeds 20", []edit{
@@ -199,29 +203,28 @@ func (o options) finds(ctx context.Context, p planted, dir string) (found bool, 
 	if err != nil {
 		return false, "", err
 	}
-	c, err := newCluster(ctx, binary, dir, 3)
+	i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == p.scenario })
+	if i < 0 {
+		return false, "", fmt.Errorf("planted bug %q: there is no scenario %q", p.name, p.scenario)
+	}
+	s := scenarios[i]
+	c, err := newCluster(ctx, binary, dir, s.own)
 	if err != nil {
 		return true, "no cluster comes up: " + oneLine(err.Error()), ctx.Err()
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	for _, s := range scenarios {
-		if s.name != p.scenario {
-			continue
-		}
-		var rows []row
-		well, err := one(ctx, options{dir: dir}, c, s, &rows)
-		if ctx.Err() != nil {
-			return false, "", ctx.Err()
-		}
-		if err != nil {
-			return true, "the scenario did not end well: " + oneLine(err.Error()), nil
-		}
-		for _, r := range rows {
-			if !well && r.failed {
-				return true, "found: " + r.what + ": " + r.got, nil
-			}
-		}
-		return false, "not found", nil
+	var rows []row
+	well, err := one(ctx, options{dir: dir}, c, s, &rows)
+	if ctx.Err() != nil {
+		return false, "", ctx.Err()
 	}
-	return false, "", fmt.Errorf("planted bug %q: there is no scenario %q", p.name, p.scenario)
+	if err != nil {
+		return true, "the scenario did not end well: " + oneLine(err.Error()), nil
+	}
+	for _, r := range rows {
+		if !well && r.failed {
+			return true, "found: " + r.what + ": " + r.got, nil
+		}
+	}
+	return false, "not found", nil
 }

@@ -33,7 +33,15 @@ type scenario struct {
 type own struct {
 	clock  bool // servers whose clocks can be set
 	alone  bool // one server
+	power  bool // servers whose power can be cut
 	groups int  // how many groups of clients use it, 0 for one; each group has its objects
+}
+
+func (o own) servers() int {
+	if o.alone {
+		return 1
+	}
+	return 3
 }
 
 var scenarios = []scenario{
@@ -54,6 +62,8 @@ var scenarios = []scenario{
 	{"mixed", 1, 1, false, 167, mixed, own{groups: 3}},
 	{"all-kill", 2, 300, false, 3, allKill, own{}},
 	{"lone-kill", 25, 1000, false, 20, loneKill, own{alone: true}},
+	{"lone-power", 0, 200, true, 10, lonePower, own{alone: true, power: true}},
+	{"all-power", 0, 50, true, 3, allPower, own{power: true}},
 	{"clock-jump", 0, 10, false, 40, clockJump, own{clock: true}},
 }
 

@@ -28,7 +28,8 @@ type Host struct {
 	lab   *Lab
 	space *space
 	port  *wirePort // nil without root
-	disk  *disk     // nil without root
+	disk  *disk     // nil without root, and where the power can be cut
+	power *powered  // nil where it cannot
 
 	// Guarded by lab.mu.
 	command []string // as it was started last
@@ -58,7 +59,11 @@ func (p *process) running() bool {
 func (h *Host) open(root bool) (err error) {
 	h.Data = filepath.Join(h.Dir, "disk")
 	backing := filepath.Join(h.Dir, "backing")
-	for _, dir := range []string{h.Data, backing} {
+	dirs := []string{h.Data, backing}
+	if h.lab.Power {
+		dirs = dirs[:1]
+	}
+	for _, dir := range dirs {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
@@ -67,7 +72,12 @@ func (h *Host) open(root bool) (err error) {
 		return err
 	}
 	return h.space.do(func() error {
-		if h.disk, err = mountDisk(backing, h.Data); err != nil {
+		if h.lab.Power {
+			h.power, err = makePowered(filepath.Join(h.Dir, "image"), h.Data)
+		} else {
+			h.disk, err = mountDisk(backing, h.Data)
+		}
+		if err != nil {
 			return err
 		}
 		tun, err := device(h.Addr)
@@ -91,6 +101,9 @@ func (h *Host) close() error {
 	}
 	if h.disk != nil {
 		errs = append(errs, h.space.do(h.disk.server.Unmount))
+	}
+	if h.power != nil {
+		errs = append(errs, h.space.do(h.power.unmount))
 	}
 	if h.space != nil {
 		h.space.close()
@@ -233,7 +246,10 @@ func (h *Host) Running() bool {
 
 // SetDisk makes the disk good or bad from now on.
 func (h *Host) SetDisk(d Disk) error {
-	if h.disk == nil {
+	switch {
+	case h.power != nil:
+		return fmt.Errorf("host %s: break the disk: its power can be cut, nothing else", h.Name)
+	case h.disk == nil:
 		return fmt.Errorf("host %s: break the disk: %w", h.Name, ErrNeedsRoot)
 	}
 	h.disk.faults.Store(&d)

@@ -30,6 +30,8 @@ type Lab struct {
 	Dir string
 	// Root says whether hosts have networks and disks of their own.
 	Root bool
+	// Power says whether hosts have disks that can lose their power.
+	Power bool
 
 	wire  *wire
 	hosts []*Host
@@ -43,6 +45,9 @@ type Options struct {
 	Dir string
 	// Hosts are the names, in the order of their addresses: 10.77.1.11 and up, or 127.77.1.11 and up.
 	Hosts []string
+	// Power gives each host an ext4 file system in a file for its disk, so that CutPower works, in place of one that can be
+	// made slow or faulty. Needs root, mkfs.ext4 and loop devices.
+	Power bool
 	// Loopback takes loopback addresses even as root.
 	Loopback bool
 }
@@ -57,7 +62,10 @@ func Open(o Options) (*Lab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	l := &Lab{Dir: dir, Root: os.Geteuid() == 0 && !o.Loopback, wire: newWire()}
+	l := &Lab{Dir: dir, Root: os.Geteuid() == 0 && !o.Loopback, Power: o.Power, wire: newWire()}
+	if l.Power && !l.Root {
+		return nil, fmt.Errorf("lab: disks whose power can be cut: %w", ErrNeedsRoot)
+	}
 	for i, name := range o.Hosts {
 		first := byte(10)
 		if !l.Root {

@@ -35,7 +35,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// onHost serves what the tests ask of a host: GET /write writes and syncs a file in dir,
+// onHost serves what the tests ask of a host: GET /write writes and syncs a file in dir, with ?late it does not sync,
+// GET /read shows it,
 // GET /send?to=ADDRESS sends a datagram, GET /received counts those that came.
 func onHost(addr, dir string) {
 	var received atomic.Int64
@@ -51,11 +52,15 @@ func onHost(addr, dir string) {
 			received.Add(1)
 		}
 	}()
-	http.HandleFunc("/write", func(w http.ResponseWriter, _ *http.Request) {
+	http.HandleFunc("/read", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, filepath.Join(dir, "file")) })
+	http.HandleFunc("/write", func(w http.ResponseWriter, r *http.Request) {
 		f, err := os.OpenFile(filepath.Join(dir, "file"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err == nil {
 			_, err = f.WriteString("x")
-			err = errors.Join(err, f.Sync(), f.Close())
+			if !r.URL.Query().Has("late") {
+				err = errors.Join(err, f.Sync())
+			}
+			err = errors.Join(err, f.Close())
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -85,10 +90,16 @@ type world struct {
 
 func newWorld(t *testing.T, loopback bool) *world {
 	t.Helper()
-	if os.Geteuid() != 0 && !loopback {
+	return openWorld(t, Options{Loopback: loopback})
+}
+
+func openWorld(t *testing.T, o Options) *world {
+	t.Helper()
+	if os.Geteuid() != 0 && !o.Loopback {
 		t.Skip("needs root")
 	}
-	l, err := Open(Options{Dir: t.TempDir(), Hosts: []string{"a", "b", "client"}, Loopback: loopback})
+	o.Dir, o.Hosts = t.TempDir(), []string{"a", "b", "client"}
+	l, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,8 +293,43 @@ func TestDisk(t *testing.T) {
 	}
 }
 
+// What was synced outlives a power cut, what was not does not, and others keep both.
+func TestPower(t *testing.T) {
+	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
+		t.Skip("needs mkfs.ext4")
+	}
+	w := openWorld(t, Options{Power: true})
+	for range 3 {
+		w.ok(w.a, "/write")
+	}
+	for _, h := range []*Host{w.a, w.b} {
+		w.ok(h, "/write?late")
+	}
+	if got := w.ok(w.a, "/read"); got != "xxxx" {
+		t.Errorf("before the cut: %q", got)
+	}
+	w.change(w.a.CutPower())
+	w.start(w.a)
+	if got := w.ok(w.a, "/read"); got != "xxx" {
+		t.Errorf("after the cut: %q, want what was synced", got)
+	}
+	if got := w.ok(w.b, "/read"); got != "x" {
+		t.Errorf("who has power: %q", got)
+	}
+	w.change(w.a.Kill())
+	w.change(w.a.CutPower()) // of a host where nothing runs
+	w.start(w.a)
+	w.ok(w.a, "/write")
+	if err := w.a.SetDisk(Disk{Full: true}); err == nil {
+		t.Error("a disk for power cuts was made full")
+	}
+}
+
 func TestLoopbackRefuses(t *testing.T) {
 	w := newWorld(t, true)
+	if err := w.a.CutPower(); err == nil {
+		t.Error("the power of a loopback address was cut")
+	}
 	for _, err := range []error{w.lab.SetLinks(w.a, w.b, Cut), w.a.SetDisk(Disk{Full: true})} {
 		if !errors.Is(err, ErrNeedsRoot) {
 			t.Error(err)
@@ -292,6 +338,9 @@ func TestLoopbackRefuses(t *testing.T) {
 }
 
 func TestRefuses(t *testing.T) {
+	if _, err := Open(Options{Dir: t.TempDir(), Hosts: []string{"a"}, Loopback: true, Power: true}); !errors.Is(err, ErrNeedsRoot) {
+		t.Error(err)
+	}
 	if _, err := Open(Options{Dir: t.TempDir()}); err == nil {
 		t.Error("a lab without hosts")
 	}
