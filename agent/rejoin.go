@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/agent/config"
+	"github.com/curia-mesh/curia/rpc/durable"
 )
 
 // seenFile tells when a server was last running.
@@ -53,11 +54,7 @@ func noteSeen(dir string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, seenFile)
-	if err := os.WriteFile(path+".tmp", text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".tmp", path)
+	return durable.Write(filepath.Join(dir, seenFile), text, 0o600)
 }
 
 // noteRunning is noteSeen for this agent, if it is a server that keeps anything. That a note cannot be made is

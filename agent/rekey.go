@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/agent/config"
-	"github.com/curia-mesh/curia/agent/enroll"
 	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/durable"
 	"github.com/curia-mesh/curia/rpc/gossip"
 	"github.com/curia-mesh/curia/server"
 	"github.com/curia-mesh/curia/server/api"
@@ -177,5 +177,5 @@ func writeKnown(path string, all []known) error {
 	if err != nil {
 		return err
 	}
-	return enroll.Replace(path, text)
+	return durable.Write(path, text, 0o600)
 }

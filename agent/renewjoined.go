@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/curia-mesh/curia/agent/enroll"
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/connect"
 	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/durable"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -46,7 +46,7 @@ func (a *Agent) renewJoined(ctx context.Context) (*tls.Certificate, error) {
 	if err := a.supersedes(chain, present.Leaf); err != nil {
 		return nil, fmt.Errorf("the servers signed another certificate than they were asked for: %w", err)
 	}
-	if err := enroll.Replace(cfg.TLS.InternalRPC.CertFile, []byte(text)); err != nil {
+	if err := durable.Write(cfg.TLS.InternalRPC.CertFile, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	a.reloading.Lock()

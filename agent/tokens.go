@@ -11,6 +11,7 @@ import (
 
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc/durable"
 )
 
 // tokenKinds are the agent's own tokens by the names that the API gives them, with older names.
@@ -84,10 +85,7 @@ func (k *keptTokens) keep(t *config.Tokens, set string) error {
 	}
 	text, err := json.Marshal(next)
 	if err == nil {
-		err = os.WriteFile(k.path+".tmp", text, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(k.path+".tmp", k.path)
+		err = durable.Write(k.path, text, 0o600)
 	}
 	if err != nil {
 		return catalog.Errorf(catalog.Internal, "the agent's tokens could not be kept, and nothing has changed: %w", err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/curia-mesh/curia/rpc/durable"
 	"github.com/curia-mesh/curia/server/raftstore"
 	"github.com/curia-mesh/curia/server/snapstore"
 )
@@ -97,10 +98,7 @@ func PlanRecovery(dataDir string, members []Member) (path string, err error) {
 		return "", err
 	}
 	path = filepath.Join(dataDir, "raft", peersFile)
-	if err := os.WriteFile(path+".tmp", append(text, '\n'), 0o600); err != nil {
-		return "", err
-	}
-	return path, os.Rename(path+".tmp", path)
+	return path, durable.Write(path, append(text, '\n'), 0o600)
 }
 
 // recover replaces the members of the cluster by those that an operator has named in peers.json, which is removed

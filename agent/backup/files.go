@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/curia-mesh/curia/rpc/durable"
 	"github.com/curia-mesh/curia/server/snapshot"
 	"github.com/curia-mesh/curia/server/trial"
 )
@@ -59,12 +60,7 @@ func (f *files) add(write func(io.Writer) error) (_ *Saved, err error) {
 	if err := os.Rename(temp.Name(), saved.Path); err != nil {
 		return nil, err
 	}
-	dir, err := os.Open(f.dir)
-	if err != nil {
-		return nil, err
-	}
-	defer dir.Close()
-	return saved, dir.Sync()
+	return saved, durable.SyncDir(f.dir)
 }
 
 // Verify restores the snapshot in a file on trial.

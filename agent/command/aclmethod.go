@@ -6,12 +6,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/curia-mesh/curia/agent/client"
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc/durable"
 )
 
 // methodOptions are what is said of an auth method.
@@ -382,14 +382,10 @@ func login(f *flag.FlagSet) action {
 
 // writeSecret writes a file that only its owner can read, whole or not at all.
 func writeSecret(path, secret string) error {
-	next := path + ".tmp"
-	if err := os.WriteFile(next, []byte(secret), 0o600); err != nil {
+	if err := durable.Write(path, []byte(secret), 0o600); err != nil {
 		return fmt.Errorf("the token of the login could not be written: %w", err)
 	}
-	if err := os.Chmod(next, 0o600); err != nil { // one that was there keeps its mode
-		return err
-	}
-	return os.Rename(next, path)
+	return nil
 }
 
 func logout(*flag.FlagSet) action {

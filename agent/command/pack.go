@@ -8,13 +8,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/curia-mesh/curia/rpc/durable"
 )
 
 const archiveExt = ".tar.gz"
 
 // pack makes a tar.gz of a folder's regular files, below the folder's own name.
 func pack(dir, to string) error {
-	return atomically(to, func(f *os.File) error {
+	return durable.Create(to, 0o600, func(f *os.File) error {
 		compressed := gzip.NewWriter(f)
 		archive := tar.NewWriter(compressed)
 		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {

@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/curia-mesh/curia/agent/client"
+	"github.com/curia-mesh/curia/rpc/durable"
 	"github.com/curia-mesh/curia/server/snapshot"
 )
 
@@ -71,7 +71,7 @@ func (c *call) save(ctx context.Context, path string) (index uint64, err error) 
 		return 0, err
 	}
 	defer archive.Close()
-	err = atomically(path, func(f *os.File) error {
+	err = durable.Create(path, 0o600, func(f *os.File) error {
 		bar := c.progress("saving", -1, true, true)
 		_, err := io.Copy(io.MultiWriter(f, bar), archive)
 		bar.finish()
@@ -92,27 +92,6 @@ func (c *call) save(ctx context.Context, path string) (index uint64, err error) 
 		index = meta.Index
 	}
 	return index, err
-}
-
-// atomically writes a file beside path and moves it there once f has written it and it is on the disk.
-func atomically(path string, f func(*os.File) error) (err error) {
-	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			temp.Close()
-			os.Remove(temp.Name())
-		}
-	}()
-	if err = f(temp); err != nil {
-		return err
-	}
-	if err = errors.Join(temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), path)
 }
 
 func snapshotRestore(f *flag.FlagSet) action {

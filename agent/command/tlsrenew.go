@@ -7,16 +7,14 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/curia-mesh/curia/connect"
+	"github.com/curia-mesh/curia/rpc/durable"
 )
 
 // tlsCertRenew replaces a certificate by one for the same names, with a new key and a new life.
@@ -65,8 +63,11 @@ func tlsCertRenew(f *flag.FlagSet) action {
 		}
 		// The key first: an agent that reads between the two finds a pair that does not match, keeps what it has, and
 		// looks again.
-		if err := errors.Join(replace(*keyFile, keyText, 0o600), replace(certFile, text, 0o644)); err != nil {
+		if err := durable.Write(*keyFile, []byte(keyText), 0o600); err != nil {
 			return err
+		}
+		if err := durable.Write(certFile, []byte(text), 0o644); err != nil {
+			return fmt.Errorf("%s has a new key already, run this again: %w", *keyFile, err)
 		}
 		c.say("==> Renewed %s and %s, until %s", certFile, *keyFile, time.Now().Add(life).Format(time.DateOnly))
 		c.note("==> Running agents take it up with %s reload, or by themselves with auto_reload_config.", program)
@@ -100,21 +101,4 @@ func renewed(old, ca *x509.Certificate, caKey any, life time.Duration) ([]byte, 
 		return nil, nil, fmt.Errorf("create the certificate: %w", err)
 	}
 	return der, key, nil
-}
-
-// replace puts a PEM file in the place of another one in one step; a link is replaced and not followed.
-func replace(path, text string, mode os.FileMode) error {
-	if block, _ := pem.Decode([]byte(text)); block == nil {
-		return fmt.Errorf("%s: nothing to write", path)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	_, err = f.WriteString(text)
-	if err := errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc/durable"
 )
 
 // nodeIDFile is the file of the data directory that keeps a random id.
@@ -57,21 +58,9 @@ func readID(path string) (string, error) {
 
 // writeID writes the file whole or not at all: a half written id would stop the next start.
 func writeID(path, id string) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("write node id: %w", err)
-	}
-	f, err := os.CreateTemp(dir, nodeIDFile+".*") // its mode is 0600
-	if err != nil {
-		return fmt.Errorf("write node id: %w", err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(id + "\n")
+	err := os.MkdirAll(filepath.Dir(path), 0o700)
 	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
+		err = durable.Write(path, []byte(id+"\n"), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("write node id: %w", err)

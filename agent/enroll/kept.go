@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/curia-mesh/curia/connect"
+	"github.com/curia-mesh/curia/rpc/durable"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -57,21 +57,7 @@ func (k *Kept) Write(path string) error {
 	if err != nil {
 		return err
 	}
-	return Replace(path, text)
-}
-
-// Replace writes a file of mode 0600 in the place of another one, or of a link: a crash leaves the old or the new.
-func Replace(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return durable.Write(path, text, 0o600)
 }
 
 // Pair is the certificate with its key. One of another key is an error.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/agent/enroll"
+	"github.com/curia-mesh/curia/rpc/durable"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -70,7 +71,7 @@ func TestKept(t *testing.T) {
 	}
 	refused("another key")
 	for _, text := range []string{"", "{", `{"Certificate":"x"}`, strings.Repeat("x", 2<<20)} {
-		if err := enroll.Replace(path, []byte(text)); err != nil {
+		if err := durable.Write(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		refused(text[:min(len(text), 20)])

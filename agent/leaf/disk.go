@@ -14,6 +14,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/connect"
+	"github.com/curia-mesh/curia/rpc/durable"
 )
 
 // suffix is how the names of files of certificates end.
@@ -101,18 +102,7 @@ func (e *entry) save(leaf *held) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(e.cache.o.Dir, "new-*") // its mode is 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), e.path())
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return durable.Write(e.path(), text, 0o600)
 }
 
 // sweep removes certificates that have ended, and what a crash has left half written.
@@ -124,7 +114,7 @@ func sweep(dir string, now time.Time) error {
 	for _, f := range list {
 		path := filepath.Join(dir, f.Name())
 		switch {
-		case strings.HasPrefix(f.Name(), "new-"):
+		case strings.HasSuffix(f.Name(), durable.Suffix):
 			os.Remove(path)
 		case strings.HasSuffix(f.Name(), suffix):
 			if cert, err := readFile(path); err == nil && now.After(cert.ValidBefore) {

@@ -21,6 +21,7 @@ import (
 	"github.com/curia-mesh/curia/connect"
 	"github.com/curia-mesh/curia/connect/ca"
 	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/durable"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -423,7 +424,7 @@ func TestFiles(t *testing.T) {
 		f("another service's", bytes.Replace(both, quoted(cert.PrivateKeyPEM), quoted(db.PrivateKeyPEM), 1))
 		f("another key's", bytes.Replace(text, quoted(cert.PrivateKeyPEM), quoted(stranger.PrivateKeyPEM), 1))
 
-		if err := os.WriteFile(filepath.Join(dir, "new-1"), text, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, ".web.1"+durable.Suffix), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(73 * time.Hour)

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/curia-mesh/curia/rpc/durable"
 )
 
 const (
@@ -334,7 +336,7 @@ func (j *journal) rewrite(all map[string]any) (err error) {
 		err = os.Rename(temporary, j.path)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(j.path))
+		err = durable.SyncDir(filepath.Dir(j.path))
 	}
 	if err != nil {
 		file.Close()
@@ -350,13 +352,4 @@ func (j *journal) close() {
 		j.file.Close()
 		j.file = nil
 	}
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

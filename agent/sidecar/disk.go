@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/curia-mesh/curia/rpc/durable"
 )
 
 // snapshotFile in the proxy's directory is the last snapshot, with its keys: nobody but its owner may read it.
@@ -19,17 +21,7 @@ func save(dir string, s *Snapshot) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, snapshotFile)
-	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(path+".tmp", path)
-	}
-	return err
+	return durable.Write(filepath.Join(dir, snapshotFile), text, 0o600)
 }
 
 // Load reads the last snapshot, nil when there is none.

@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+
+	"github.com/curia-mesh/curia/rpc/durable"
 )
 
 // Key is a gossip encryption key of 16, 24 or 32 bytes (AES-128, -192, -256 in GCM mode). It prints as "[redacted]" and
@@ -110,27 +112,10 @@ func saveKeyring(path string, keys []Key) (err error) {
 			err = fmt.Errorf("write keyring %s: %w", path, err)
 		}
 	}()
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".*.tmp") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	_, werr := f.Write(text)
-	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.Write(path, text, 0o600)
 }
 
 // startKeys decides between the file and the configuration: the file wins, or a key rotated out would come back with

@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"github.com/curia-mesh/curia/rpc/durable"
 	"github.com/curia-mesh/curia/server/raftstore"
 )
 
@@ -114,7 +115,7 @@ func (s *Store) open(dir string, opts Options) error {
 		return err
 	}
 	// A kill between a rename and its sync leaves a name that power loss undoes.
-	if err := raftstore.SyncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return err
 	}
 	if err := s.verify(); err != nil {

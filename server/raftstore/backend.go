@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/curia-mesh/curia/rpc/durable"
 )
 
 // Log is an open store of any backend.
@@ -105,7 +107,7 @@ func (m *migration) migrate(from, to Backend) error {
 	return m.do(
 		func() error { return os.RemoveAll(m.path(from.Name + oldSuffix)) },
 		func() error { return os.Rename(m.path(from.Name), m.path(from.Name+oldSuffix)) },
-		func() error { return SyncDir(m.dir) },
+		func() error { return durable.SyncDir(m.dir) },
 	)
 }
 
@@ -116,7 +118,7 @@ func (m *migration) fill(old Log, to Backend) error {
 		func() error { return m.with(to, temp, func(l Log) error { return m.copy(old, l) }) },
 		func() error { return m.with(to, temp, func(l Log) error { return same(old, l) }) },
 		func() error { return os.Rename(temp, m.path(to.Name)) },
-		func() error { return SyncDir(m.dir) },
+		func() error { return durable.SyncDir(m.dir) },
 	)
 }
 

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/curia-mesh/curia/rpc/durable"
 )
 
 // FS is the directory that a store lives in. Names have no directory part.
@@ -57,7 +59,7 @@ func openOSFS(dir string) (*osFS, error) {
 		return nil, err
 	}
 	for _, p := range parents {
-		if err := SyncDir(p); err != nil && !errors.Is(err, fs.ErrPermission) { // not ours, made by others
+		if err := durable.SyncDir(p); err != nil && !errors.Is(err, fs.ErrPermission) { // not ours, made by others
 			return nil, err
 		}
 	}
@@ -103,17 +105,7 @@ func (d *osFS) Rename(from, to string) error {
 
 func (d *osFS) Remove(name string) error { return os.Remove(filepath.Join(d.dir, name)) }
 
-func (d *osFS) SyncDir() error { return SyncDir(d.dir) }
-
-// SyncDir makes the names in dir durable.
-func SyncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = f.Sync()
-	return errors.Join(err, f.Close())
-}
+func (d *osFS) SyncDir() error { return durable.SyncDir(d.dir) }
 
 // osFile is a file of the operating system.
 type osFile struct{ *os.File }

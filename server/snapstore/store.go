@@ -24,7 +24,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/curia-mesh/curia/server/raftstore"
+	"github.com/curia-mesh/curia/rpc/durable"
 )
 
 const (
@@ -70,11 +70,11 @@ func damaged(file, format string, args ...any) error {
 func Open(dir string, opts Options) (*Store, error) {
 	s := &Store{dir: dir, opts: opts}
 	if s.opts.SyncDir == nil {
-		s.opts.SyncDir = raftstore.SyncDir
+		s.opts.SyncDir = durable.SyncDir
 	}
 	err := os.MkdirAll(dir, 0o700)
 	if err == nil {
-		err = raftstore.SyncDir(filepath.Dir(dir))
+		err = durable.SyncDir(filepath.Dir(dir))
 	}
 	if err == nil {
 		err = s.tidy()
