@@ -452,7 +452,7 @@ func endpointsOf(list []*catalog.Instance, abroad bool) []Endpoint {
 		if abroad {
 			host, port = i.Abroad()
 		}
-		e := Endpoint{Network: "tcp", Address: net.JoinHostPort(host, strconv.Itoa(port)), Node: i.Node.Node, ID: i.Service.ID, Status: status, Weight: i.Weight()}
+		e := Endpoint{Network: "tcp", Address: net.JoinHostPort(host, strconv.Itoa(port)), Node: i.Node.Node, ID: i.Service.ID, Status: status, Weight: i.Weight(), Registered: i.Service.CreateIndex}
 		if i.Service.Port == 0 {
 			e.Network, e.Address = "unix", i.Service.SocketPath
 		}

@@ -240,7 +240,7 @@ func (c *compiler) upstream(s *Sidecar, u *catalog.Upstream, own *certs) (*proxy
 func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name string, t *Target, near bool, own *certs) *proxy.Target {
 	target := &proxy.Target{Name: name, Certs: own}
 	for _, e := range t.Reached() {
-		to := proxy.Endpoint{Network: e.Network, Address: e.Address, Weight: uint32(e.Weight), Unhealthy: e.Weight == 0} // which warnings may mean
+		to := proxy.Endpoint{Network: e.Network, Address: e.Address, Weight: uint32(e.Weight), Unhealthy: e.Weight == 0, Registered: e.Registered} // which warnings may mean
 		if at := s.Service.Locality; near && at != nil {
 			to.Level = balance.Level(at.Region, at.Zone, e.Region, e.Zone)
 		}

@@ -156,6 +156,17 @@ func TestSnapshotOnDisk(t *testing.T) {
 	}
 }
 
+// An endpoint says which registration it is of: one that went and came back is another.
+func TestEndpointsAreOfRegistrations(t *testing.T) {
+	list := []*catalog.Instance{{Node: &catalog.Node{Node: "n1", Address: "10.0.0.1"}, Service: &catalog.Service{ID: "api-1", Port: 1, CreateIndex: 7, Weights: &catalog.Weights{Passing: 1}}}}
+	s := snapshotOf(t, func(*Sidecar) {})
+	u := &catalog.Upstream{DestinationName: "api"}
+	to := (&compiler{roots: s.Roots}).target(s.Sidecars[0], u, "api", &Target{Endpoints: endpointsOf(list, false)}, false, nil)
+	if len(to.Endpoints) != 1 || to.Endpoints[0].Registered != 7 {
+		t.Errorf("%+v", to.Endpoints)
+	}
+}
+
 // FuzzSnapshot: whatever a file or an agent says is refused or compiled, and nothing else.
 func FuzzSnapshot(f *testing.F) {
 	whole := snapshotOf(f, func(s *Sidecar) {

@@ -86,6 +86,7 @@ type Endpoint struct {
 	Node, ID         string
 	Status           catalog.Status
 	Weight           int
+	Registered       uint64 `json:",omitempty"` // index at which it was
 	Zone             string `json:",omitempty"`
 	Region           string `json:",omitempty"`
 }

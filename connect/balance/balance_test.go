@@ -268,6 +268,22 @@ func TestAvoid(t *testing.T) {
 	}
 }
 
+// TestResting: who is out of service is there for those who have failed everywhere else, but not who is unhealthy.
+func TestResting(t *testing.T) {
+	p := pool(balance.Policy{}, append(members(3), balance.Member{Key: "ill", Unhealthy: true}))
+	a := endpoint(t, p, 0, "e0")
+	if e := p.Resting(); e != nil {
+		t.Errorf("%s rests", e.Key())
+	}
+	fail(p, a, 0, 5, balance.LocalError)
+	if e := p.Resting(); e != a {
+		t.Errorf("got %v", e)
+	}
+	if e := p.Resting(a); e != nil {
+		t.Errorf("%s is to be avoided", e.Key())
+	}
+}
+
 // TestLevels: traffic stays near as long as what is near can bear it, and what cannot be borne goes further.
 func TestLevels(t *testing.T) {
 	near := func(unhealthy int) []balance.Member {
@@ -555,6 +571,13 @@ func TestUpdate(t *testing.T) {
 	p.Update([]balance.Member{{Key: "a"}, {Key: "b"}}, 4*time.Second)
 	if st := p.Status(4 * time.Second); st.Endpoints[0].State != "in service" || st.Endpoints[0].Active != 0 {
 		t.Errorf("one that comes again is a new one: %+v", st.Endpoints[0])
+	}
+	fail(p, endpoint(t, p, 4*time.Second, "a"), 4*time.Second, 5, balance.LocalError)
+	for registered, want := range []string{"ejected", "in service"} { // it went and came back, and nobody saw it gone
+		p.Update([]balance.Member{{Key: "a", Registered: uint64(registered)}, {Key: "b"}}, 5*time.Second)
+		if st := p.Status(5 * time.Second); st.Endpoints[0].State != want {
+			t.Errorf("registered at index %d: %+v", registered, st.Endpoints[0])
+		}
 	}
 	p.Update(nil, 5*time.Second)
 	if _, err := p.Pick(5*time.Second, 0); err == nil || err.Error() != "web has no endpoints" {

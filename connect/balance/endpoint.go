@@ -8,8 +8,10 @@ import (
 
 // Member is an endpoint as the owner of a pool knows it.
 type Member struct {
-	// Key says which one it is. What was measured of a key stays as long as the key does.
-	Key string
+	// Key says which one it is. What was measured of a key stays as long as the key does, and Registered is the same: one
+	// that went and came back begins anew, also where nobody saw it gone.
+	Key        string
+	Registered uint64
 	// Weight is its share of the traffic in proportion to those of others; 0 counts as 1.
 	Weight uint32
 	// Level is how far away it is: 0 before 1 before 2. See Level.
@@ -23,6 +25,7 @@ type Member struct {
 // Endpoint is a member of a pool and what was measured of it. All methods may be called from any goroutine.
 type Endpoint struct {
 	key      string
+	since    uint64 // Member.Registered
 	value    atomic.Pointer[any]
 	inflight atomic.Int64
 	cost     cost

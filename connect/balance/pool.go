@@ -2,6 +2,7 @@ package balance
 
 import (
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -70,8 +71,8 @@ func (p *Pool) Update(members []Member, now time.Duration) {
 			continue
 		}
 		e := p.endpoints[m.Key]
-		if e == nil {
-			e = &Endpoint{key: m.Key, added: now}
+		if e == nil || e.since != m.Registered {
+			e = &Endpoint{key: m.Key, since: m.Registered, added: now}
 			e.health.since = now
 			e.warming.Store(!first)
 		}
@@ -112,6 +113,24 @@ func (p *Pool) Pick(now time.Duration, hash uint64, avoid ...*Endpoint) (*Endpoi
 		return s.Endpoint, nil
 	}
 	return p.instead(v, l, now, hash, avoid)
+}
+
+// Resting returns an endpoint that is out of service because it failed, and none of those to avoid; nil when there is none. It
+// is for a request that has failed everywhere else: nothing is lost by asking who may be well again. Begin has not been
+// called on it.
+func (p *Pool) Resting(avoid ...*Endpoint) *Endpoint {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var found []*Endpoint
+	for _, m := range p.members {
+		if e := p.endpoints[m.Key]; e.health.until != 0 && !m.Unhealthy && !slices.Contains(avoid, e) {
+			found = append(found, e)
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return found[rand.IntN(len(found))]
 }
 
 // Ready reports whether there are endpoints in service, and so many that only they get traffic.

@@ -221,7 +221,7 @@ func (x *exchange) reach(t *Target, hash uint64, again bool) error {
 		if n > 0 && !c.retryAfter(last) {
 			break
 		}
-		end, err := t.pick(hash, x.failed...)
+		end, err := t.pick(hash, again, x.failed...)
 		if err != nil {
 			return or(last, err)
 		}

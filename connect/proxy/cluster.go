@@ -65,7 +65,7 @@ func (c *cluster) update(t *Target, now time.Duration) {
 		if e.Network != "tcp" {
 			key = e.Network + ":" + e.Address
 		}
-		members = append(members, balance.Member{Key: key, Weight: e.Weight, Level: e.Level, Unhealthy: e.Unhealthy, Value: t.hosts[i]})
+		members = append(members, balance.Member{Key: key, Weight: e.Weight, Level: e.Level, Unhealthy: e.Unhealthy, Registered: e.Registered, Value: t.hosts[i]})
 	}
 	if !slices.Equal(members, c.members) {
 		c.members = members
@@ -135,8 +135,9 @@ const (
 )
 
 // pick returns an endpoint, which counts as busy until done. When there is none it waits for one as long as the target
-// wants it, unless there has been none for that long.
-func (t *Target) pick(hash uint64, avoid ...*balance.Endpoint) (*balance.Endpoint, error) {
+// wants it, unless there has been none for that long. Those to avoid come last, and before them, where last is set, those
+// that are out of service.
+func (t *Target) pick(hash uint64, last bool, avoid ...*balance.Endpoint) (*balance.Endpoint, error) {
 	c := t.cluster
 	e, err := c.pool.Pick(c.proxy.clock(), hash, avoid...)
 	if err != nil {
@@ -151,6 +152,9 @@ func (t *Target) pick(hash uint64, avoid ...*balance.Endpoint) (*balance.Endpoin
 		if e, err = c.pool.Pick(c.proxy.clock(), hash, avoid...); err != nil {
 			return nil, err
 		}
+	}
+	if last && slices.Contains(avoid, e) {
+		e = or(c.pool.Resting(avoid...), e)
 	}
 	e.Begin()
 	return e, nil

@@ -369,6 +369,47 @@ func TestCookies(t *testing.T) {
 	}
 }
 
+// Where all others refuse connections, who is out of service is asked: it may be well again.
+func TestLastResort(t *testing.T) {
+	for _, kind := range []proxy.Protocol{proxy.HTTP, proxy.TCP} {
+		var ill atomic.Bool
+		app := answering(t, func(*http.Request, string) string {
+			if ill.Load() {
+				return "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+			}
+			return ok("")
+		})
+		other := answering(t, func(*http.Request, string) string { return ok("") })
+		to := func(addrs ...string) *proxy.Routes {
+			to := target("app", addrs...)
+			to.Balance = balance.Policy{Method: balance.RoundRobin, Outliers: balance.Outliers{Base: time.Hour, Most: time.Hour}}
+			return proxy.Direct(to)
+		}
+		l := direct(target("app"))
+		l.Routes = to(app.addr, other.addr)
+		p := run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{l}}, proxy.Options{})
+		addr := p.Addr("l").String()
+		ill.Store(true)
+		for p.Clusters()[0].Ejections == 0 {
+			ask(t, addr, get)
+		}
+		ill.Store(false)
+		next := *l
+		next.Protocol, next.Routes = kind, to(app.addr, nowhere(t))
+		if err := p.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{&next}}); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			c := dial(t, addr)
+			io.WriteString(c, get)
+			if head, err := readHead(c); err != nil || !strings.HasPrefix(head, "HTTP/1.1 200") {
+				t.Fatalf("%v: %v %s: %+v", kind, err, head, p.Clusters())
+			}
+			c.Close()
+		}
+	}
+}
+
 // Requests that wait for a connection while their target goes are carried out all the same, however many they are.
 func TestTargetGoesMeanwhile(t *testing.T) {
 	app := answering(t, echo)

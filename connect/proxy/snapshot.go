@@ -122,6 +122,7 @@ type Endpoint struct {
 	Weight           uint32 // its share in proportion to others; 0 is 1
 	Level            uint8  // how far away it is, see balance.Level
 	Unhealthy        bool   // its checks fail
+	Registered       uint64 // index at which it was: what was seen of one that went and came back says nothing any more
 }
 
 // Limits bound what one target is burdened with at a time; 0 is 1024, negative nothing. What is above is answered with

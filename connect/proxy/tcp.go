@@ -73,7 +73,7 @@ func (c *client) reach(t *Target, hash uint64) (*balance.Endpoint, net.Conn, err
 		if n > 0 && !t.cluster.retryAfter(last) {
 			break
 		}
-		end, err := t.pick(hash, failed[:n]...)
+		end, err := t.pick(hash, true, failed[:n]...)
 		if err != nil {
 			last = or(last, err)
 			break
