@@ -148,13 +148,10 @@ func (h *host) make(t *Target, c *client) (far, net.Conn, error) {
 
 // carry begins an exchange over a new connection of HTTP/2, which others may use too.
 func (h *host) carry(p *Proxy, conn net.Conn, n uint64) far {
-	under := corkOf(conn)
+	write, offer := writersOf(conn)
 	to := &hop{generation: n, Conn: http2.New(conn, nil, http2.Options{
 		Patience: defaultPartTime, Idle: or(h.key.keepIdle, defaultKeepIdle) * hopIdle, Secure: h.key.certs != nil,
-		Write: func(b []byte) error {
-			_, err := under.through(conn, b)
-			return err
-		},
+		Write: write, Offer: offer,
 	})}
 	f := h.open(to, math.MaxInt, false)
 	h.mu.Lock()

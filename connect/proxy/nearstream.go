@@ -24,14 +24,11 @@ type shared struct {
 func serveHTTP2(c *client, early []byte) {
 	conf := c.listening.config.Load()
 	n := &shared{client: c, live: map[*nearStream]struct{}{}}
-	under := corkOf(c.conn)
+	write, offer := writersOf(c.conn)
 	n.Conn = http2.New(c.conn, early, http2.Options{
 		Serve: n.serve, MaxStreams: maxStreams, MaxHead: or(conf.MaxHead, defaultHead), Patience: or(conf.PartTime, defaultPartTime),
 		Idle: or(conf.IdleTime, defaultIdle), Secure: c.conn != c.raw,
-		Write: func(b []byte) error {
-			_, err := under.through(c.conn, b)
-			return err
-		},
+		Write: write, Offer: offer,
 	})
 	if !c.share(n) {
 		n.Drain()

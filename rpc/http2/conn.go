@@ -24,6 +24,10 @@ type Options struct {
 	Secure bool
 	// Write writes to the connection, all of b at once. Nil for its own method.
 	Write func(b []byte) error
+	// Offer writes what the connection takes without waiting. What is left it keeps, and Write writes that first, also
+	// where it gets nothing more. So who has something to say need not wait for a peer that takes nothing. Nil has who writes
+	// wait.
+	Offer func(b []byte) (left bool, err error)
 }
 
 // Defaults.
@@ -62,6 +66,7 @@ type Conn struct {
 	out     []byte
 	spare   []byte
 	writing bool
+	left    bool          // Offer has kept something
 	quiet   chan struct{} // closed when nobody writes, for who ends the connection
 	enc     *Encoder
 	window  int64 // that the peer has left for us
@@ -191,9 +196,10 @@ func (c *Conn) fail(err error) {
 		c.mu.Lock()
 	}
 	last := c.out
+	some := c.left || len(last) > 0
 	c.out = nil
 	c.mu.Unlock()
-	if len(last) > 0 && c.put(last) == nil && told {
+	if some && c.put(last) == nil && told {
 		c.linger()
 	}
 	c.Close()
@@ -292,9 +298,13 @@ func (c *Conn) refuse() {
 // empty reports whether no exchange is under way, or about to be.
 func (c *Conn) empty() bool { return len(c.streams)+c.opening == 0 }
 
+// done reports whether the connection ends and has nothing left to do. Who writes looks again when all is written. The lock
+// is held.
+func (c *Conn) done() bool { return c.draining && c.empty() && !c.writing }
+
 // finishLocked ends a connection that has nothing left to do.
 func (c *Conn) finishLocked() {
-	if c.draining && c.empty() && c.err == nil {
+	if c.done() && c.err == nil {
 		c.readBy = time.Time{}
 		c.SetReadDeadline(longAgo)
 	}

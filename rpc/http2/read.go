@@ -127,7 +127,7 @@ func (c *Conn) patience() {
 	var by time.Time
 	now := time.Now()
 	switch {
-	case c.draining && c.empty():
+	case c.done():
 		by = longAgo
 	case c.incomplete():
 		if c.since.IsZero() {
@@ -172,7 +172,7 @@ func (c *Conn) late() error {
 	case c.warned && !c.draining: // it had its moment
 		c.refuse()
 		return nil
-	case c.draining && c.empty():
+	case c.done():
 		return errIdle
 	case c.incomplete():
 		if time.Since(c.since) < c.o.Patience {

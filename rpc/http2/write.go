@@ -16,7 +16,8 @@ const (
 )
 
 // flush writes what there is, unless somebody does. It lets others run first, so that what they have to say leaves in
-// the same write. The lock is held, and let go while it writes.
+// the same write. What the connection does not take at once another goroutine writes: the peer is slow, and whose turn it
+// was has better things to do. The lock is held, and let go while it writes.
 func (c *Conn) flush() {
 	if c.writing || len(c.out) == 0 || c.err != nil {
 		return
@@ -25,8 +26,8 @@ func (c *Conn) flush() {
 	c.mu.Unlock()
 	runtime.Gosched()
 	c.mu.Lock()
-	c.turn()
-	if len(c.out) > 0 && c.err == nil { // others have more: this one has its own to do
+	c.turn(false)
+	if (c.left || len(c.out) > 0) && c.err == nil { // others have more: this one has its own to do
 		go c.rest()
 		return
 	}
@@ -39,6 +40,7 @@ func (c *Conn) written() {
 	if c.quiet != nil {
 		close(c.quiet)
 	}
+	c.finishLocked()
 }
 
 // kick has a goroutine write what there is, for who must not wait.
@@ -55,23 +57,24 @@ func (c *Conn) rest() {
 	runtime.Gosched()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.out) > 0 && c.err == nil {
-		c.turn()
+	for (c.left || len(c.out) > 0) && c.err == nil {
+		c.turn(true)
 	}
 	c.written()
 }
 
-// turn writes what there is once.
-func (c *Conn) turn() {
+// turn writes what there is once, as far as that goes without waiting where wait is not set.
+func (c *Conn) turn(wait bool) {
 	b := c.out
 	c.out, c.spare = c.spare[:0], nil
-	if len(b) == 0 {
+	if len(b) == 0 && !c.left {
 		c.spare = b
 		return
 	}
 	c.mu.Unlock()
-	err := c.write(b)
+	left, err := c.write(b, wait)
 	c.mu.Lock()
+	c.left = left
 	if cap(b) <= maxOut {
 		c.spare = b[:0]
 	}
@@ -99,12 +102,15 @@ func (c *Conn) admit() {
 	c.line = c.line[:copy(c.line, c.line[n:])]
 }
 
-func (c *Conn) write(b []byte) error {
+func (c *Conn) write(b []byte, wait bool) (left bool, err error) {
 	if by := time.Now().Add(c.o.Patience); c.writeBy.Before(by) {
 		c.writeBy = by.Add(slack)
 		c.SetWriteDeadline(c.writeBy)
 	}
-	return c.put(b)
+	if !wait && c.o.Offer != nil {
+		return c.o.Offer(b)
+	}
+	return false, c.put(b)
 }
 
 func (c *Conn) put(b []byte) error {
