@@ -200,7 +200,7 @@ func (r *remote) show(pairs []*catalog.KVPair) bool {
 func (r *remote) result() error {
 	r.c.say("%d / %d node(s) completed / acknowledged", len(r.exits), len(r.acks))
 	if len(r.acks) == 0 {
-		r.c.note("No node took the job: agents run such jobs only with disable_remote_exec = false.")
+		r.c.note("No node took the job: Curia's agents run no such jobs, and Consul's only with disable_remote_exec = false.")
 	}
 	for _, node := range slices.Sorted(maps.Keys(r.exits)) {
 		if r.exits[node] != 0 {

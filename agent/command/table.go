@@ -90,7 +90,7 @@ func kvRows() []row {
 		{name: "event", group: groupKV, synopsis: "Fires an event", reach: toServers, args: "[PAYLOAD]", max: 1, bind: event,
 			help: "Spreads an event, with a small payload, over the nodes by gossip. There is no promise that it reaches all.\n\n  $ curia event -name=deploy -service=web v2"},
 		{name: "exec", group: groupKV, synopsis: "Runs a command on many nodes", reach: toServers, args: "[- | COMMAND...]", max: -1, bind: execute,
-			help: "Runs a command, or with - a script from standard input, on the nodes that match, and shows what they write. Nodes take part only with disable_remote_exec = false, which is not the default: whoever may write the prefix in the key/value store and fire the event can run anything there. The exit code is 2 when it fails on a node."},
+			help: "Runs a command, or with - a script from standard input, on the nodes that match, and shows what they write. It asks by keys and an event, as Consul does. Curia's agents never take part, whatever disable_remote_exec says: whoever may write such keys and fire events could run anything there. The exit code is 2 when it fails on a node."},
 	}
 }
 

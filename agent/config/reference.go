@@ -49,6 +49,7 @@ underscores. A dot in a key below stands for an object: ` + "`ports.http`" + ` i
 
 Durations are text with a unit, such as ` + "`\"300ms\"`, `\"1.5h\"` or `\"2h45m\"`" + `. Addresses marked *template* may be
 go-sockaddr templates. Settings marked *reload* change without a restart, on ` + "`reload`" + ` or SIGHUP.
+[Operations](../operations.md#settings-that-do-nothing-yet) lists those that are taken and do nothing.
 `
 
 func (s *setting) reference() string {

@@ -27,7 +27,7 @@ func nodeSettings() []setting {
 		{Key: "auto_reload_config", Flag: "auto-reload-config", Help: "Reload when a configuration or certificate file changes."},
 		{Key: "disable_host_node_id", Flag: "disable-host-node-id", Def: true, Help: "Do not derive the node's id from the host. It is always random or given."},
 		{Key: "disable_coordinates", Help: "Do not measure network coordinates."},
-		{Key: "disable_remote_exec", Def: true, Help: "Refuse the command exec."},
+		{Key: "disable_remote_exec", Def: true, Help: "Refuse the command exec. Agents refuse it in any case."},
 		{Key: "enable_debug", Dev: true, Help: "Serve profiles on /debug/pprof without access control."},
 		{Key: "experiments", Help: "Names of features under trial."},
 	}
