@@ -33,6 +33,7 @@ var may = map[string][]string{
 	"rpc/http1/wire":             {},
 	"rpc/http2":                  {"rpc/http1/wire"},
 	"rpc/memnet":                 {},
+	"rpc/share":                  {"rpc"},
 	"rpc/durable":                {},
 	"rpc/pause":                  {},
 	"rpc/gossip":                 {"rpc/durable"},

@@ -20,7 +20,9 @@ import (
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/rpc/gossip"
 	"github.com/curia-mesh/curia/rpc/router"
+	"github.com/curia-mesh/curia/rpc/share"
 	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/endpoint"
 )
 
 // WAN is the pool of the servers of all datacenters. Its methods do not block.
@@ -49,6 +51,7 @@ type datacenter struct {
 	name   string
 	all    *datacenters
 	router *router.Router
+	waits  *share.Queries // those that wait for a change there
 	down   atomic.Pointer[outage]
 }
 
@@ -112,10 +115,12 @@ func (d *datacenters) observe() {
 }
 
 func (d *datacenters) open(name string) *datacenter {
-	return &datacenter{name: name, all: d, router: router.New(router.Options{
+	other := &datacenter{name: name, all: d, router: router.New(router.Options{
 		Pool: d.pool, Datacenter: name, Decode: DecodeError, Reads: api.Reads, Abroad: true,
 		Elsewhere: func(err error) bool { return catalog.CodeOf(err) == catalog.NoLeader }, Log: d.log.With("datacenter", name),
 	})}
+	other.waits = share.New(share.Options{Next: crossing{other}, Span: endpoint.Span, Longest: endpoint.MaxWait})
+	return other
 }
 
 // remote is the way to a datacenter. Without one the error says what is known.
@@ -134,7 +139,19 @@ func (d *datacenters) remote(name string) (*datacenter, error) {
 }
 
 // Call implements rpc.Caller. It asks each server of the datacenter once. While none can be reached that is said at once.
+// Of blocking queries that ask the same there is one under way.
 func (d *datacenter) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
+	if call.Header.MinIndex > 0 && api.Reads(call.Method) {
+		return d.waits.Call(ctx, call)
+	}
+	return crossing{d}.Call(ctx, call)
+}
+
+// crossing sends every call to the datacenter.
+type crossing struct{ *datacenter }
+
+// Call implements rpc.Caller.
+func (d crossing) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
 	if err := d.begin(); err != nil {
 		return rpc.Answer{}, err
 	}

@@ -26,16 +26,13 @@ func counted(t testing.TB, p *testkit.Process, name string) int {
 	return 0
 }
 
-// However many wait for one change at a client agent, it asks the servers once.
-func TestWatchersShareOneQuery(t *testing.T) {
-	const watchers, rounds = 500, 3
-	s, c := fleet(t, testkit.Settings{
-		"telemetry": testkit.Settings{"prometheus_retention_time": "1h"}, "limits": testkit.Settings{"http_max_conns_per_client": 2 * watchers},
-	})
+// watchersShare lets many wait at p, in rounds, for changes of a service at s, and returns how much a counter of p grew.
+func watchersShare(t *testing.T, p, s *testkit.Process, query, counter string, watchers, rounds int) int {
+	t.Helper()
 	const register = `{"Node": "outside", "Address": "10.0.0.9", "Service": {"Service": "web", "Port": %d}}`
 	s.Put(t, "/v1/catalog/register", fmt.Sprintf(register, 1000))
-	index := c.Get(t, "/v1/health/service/web").Index()
-	before := counted(t, c, "consul_client_rpc")
+	index := p.Get(t, "/v1/health/service/web?"+query).Index()
+	before := counted(t, p, counter)
 
 	seen := make(chan error, watchers)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -44,7 +41,7 @@ func TestWatchersShareOneQuery(t *testing.T) {
 		go func() { // ends after the rounds
 			last := index
 			for round := 1; round <= rounds; round++ {
-				r, err := c.Ask(ctx, "GET", fmt.Sprintf("/v1/health/service/web?index=%d", last), "")
+				r, err := p.Ask(ctx, "GET", fmt.Sprintf("/v1/health/service/web?%s&index=%d", query, last), "")
 				if err == nil && !strings.Contains(r.Body, fmt.Sprintf(`"Port":%d,`, 1000+round)) {
 					err = fmt.Errorf("round %d: status %d, index %d after %d: %s", round, r.Status, r.Index(), last, r.Body)
 				}
@@ -61,8 +58,31 @@ func TestWatchersShareOneQuery(t *testing.T) {
 			}
 		}
 	}
+	return counted(t, p, counter) - before
+}
+
+// many are settings for an agent at which so many wait.
+func many(watchers int) testkit.Settings {
+	return testkit.Settings{
+		"telemetry": testkit.Settings{"prometheus_retention_time": "1h"}, "limits": testkit.Settings{"http_max_conns_per_client": 2 * watchers},
+	}
+}
+
+// However many wait for one change at a client agent, it asks the servers once.
+func TestWatchersShareOneQuery(t *testing.T) {
+	const watchers, rounds = 500, 3
+	s, c := fleet(t, many(watchers))
 	// Beside them the agent makes a few calls of its own.
-	if made := counted(t, c, "consul_client_rpc") - before; made > 50 {
+	if made := watchersShare(t, c, s, "", "consul_client_rpc", watchers, rounds); made > 50 {
 		t.Errorf("%d waiting %d times made %d calls to the servers", watchers, rounds, made)
+	}
+}
+
+// However many wait at a server for one change in another datacenter, it asks there once for each index that they have.
+func TestWatchersShareOneQueryAbroad(t *testing.T) {
+	const watchers, rounds = 500, 3
+	one, two := datacenters(t, many(watchers))
+	if made := watchersShare(t, one, two, "dc=dc2", `consul_rpc_cross_dc{datacenter="dc2"}`, watchers, rounds); made > 50 {
+		t.Errorf("%d waiting %d times made %d calls to the other datacenter", watchers, rounds, made)
 	}
 }

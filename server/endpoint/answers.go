@@ -222,7 +222,7 @@ func (q *question) present(old, next *result) {
 
 // wait blocks until the result's index is above h.MinIndex, the wait is over or ctx ends.
 func (q *question) wait(ctx context.Context, found *result, h rpc.Header) (*result, error) {
-	over := time.NewTimer(span(h))
+	over := time.NewTimer(Span(h))
 	defer over.Stop()
 	q.mu.Lock()
 	q.join()
@@ -248,8 +248,8 @@ func (q *question) wait(ctx context.Context, found *result, h rpc.Header) (*resu
 	}
 }
 
-// span is how long to wait at most.
-func span(h rpc.Header) time.Duration {
+// Span is how long a blocking query waits at most, with what chance adds to it.
+func Span(h rpc.Header) time.Duration {
 	s := h.MaxWait
 	if s <= 0 {
 		s = DefaultWait
@@ -270,7 +270,7 @@ func (q *question) park(found *result, h rpc.Header, w rpc.Waker) *rpc.Parked {
 	if now := q.current.Load(); ended(found, now, h.MinIndex) { // between the first read and join nobody watched
 		q.release(w)
 	}
-	return &rpc.Parked{Wait: span(h), Leave: func() {
+	return &rpc.Parked{Wait: Span(h), Leave: func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		if _, in := q.parked[w]; in {
