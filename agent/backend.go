@@ -277,13 +277,40 @@ func (h *hosted) authorizer(cfg *config.Config, tokens func() *config.Tokens, _ 
 	}
 }
 
+// elsewhere resolves the tokens that only the primary datacenter knows. It is nil where tokens are not checked.
+func (a *Agent) elsewhere(cfg *config.Config) authorize {
+	if !cfg.ACL.Enabled {
+		return nil
+	}
+	return authz.New(authz.Options{
+		TTL: aclTTL(cfg), Down: authz.DownPolicy(cfg.ACL.DownPolicy), Node: cfg.NodeName, Log: logging.Named(a.log, "acl"),
+		Resolve: func(ctx context.Context, secret string) (*api.Resolved, error) {
+			found, err := resolveToken(ctx, a.backend.caller(), rpc.Header{Datacenter: cfg.PrimaryDatacenter, Consistency: rpc.Stale}, cfg.Datacenter, secret)
+			switch {
+			case err != nil:
+				return nil, err
+			case found.Disabled:
+				return nil, catalog.Errorf(catalog.Unavailable, "the servers of the primary datacenter %s check no tokens: set acl.enabled on them", cfg.PrimaryDatacenter)
+			}
+			own := *found
+			own.DefaultPolicy = cfg.ACL.DefaultPolicy
+			return &own, nil
+		},
+	}).Authorize
+}
+
+// resolveToken asks what a secret stands for in a datacenter.
+func resolveToken(ctx context.Context, servers rpc.Caller, h rpc.Header, datacenter, secret string) (*api.Resolved, error) {
+	found, _, err := api.ACLResolve.Call(ctx, servers, h, &api.SecretQuery{Secret: catalog.SecretID(secret), Datacenter: datacenter})
+	return found, err
+}
+
 func (r *remote) authorizer(cfg *config.Config, tokens func() *config.Tokens, log *slog.Logger) authorize {
 	return authz.New(authz.Options{
 		TTL: aclTTL(cfg), Down: authz.DownPolicy(cfg.ACL.DownPolicy),
 		Node: cfg.NodeName, Recovery: func() string { return tokens().AgentRecovery }, Log: log,
 		Resolve: func(ctx context.Context, secret string) (*api.Resolved, error) {
-			found, _, err := api.ACLResolve.Call(ctx, r.quick(), rpc.Header{Consistency: rpc.Stale}, &api.SecretQuery{Secret: catalog.SecretID(secret)})
-			return found, err
+			return resolveToken(ctx, r.quick(), rpc.Header{Consistency: rpc.Stale}, cfg.Datacenter, secret)
 		},
 	}).Authorize
 }

@@ -23,6 +23,10 @@ import (
 type ACLConfig struct {
 	// Enabled is whether they are at all.
 	Enabled bool
+	// CopyTokens is whether a secondary datacenter copies the tokens of its primary; otherwise it asks there what they
+	// stand for, by Elsewhere, which remembers it. An error of that with code denied says that there is no such token.
+	CopyTokens bool
+	Elsewhere  func(ctx context.Context, secret string) (acl.Authorizer, error)
 	// Default is what becomes of what no rule speaks of.
 	Default acl.Effect
 	// Management is the secret of the management token that a leader makes if it is missing; empty makes none.
@@ -42,7 +46,7 @@ const resetFile = "acl-bootstrap-reset"
 func (s *Server) aclDeps() handler.ACL {
 	path := filepath.Join(s.cfg.DataDir, resetFile)
 	return handler.ACL{
-		Enabled: s.cfg.ACL.Enabled, Default: s.cfg.ACL.Default, TTL: s.cfg.ACL.TTL, Logins: authmethod.New(),
+		Enabled: s.cfg.ACL.Enabled, Elsewhere: s.cfg.ACL.Elsewhere != nil && !s.cfg.ACL.CopyTokens, Status: s.replicationStatus, Default: s.cfg.ACL.Default, TTL: s.cfg.ACL.TTL, Logins: authmethod.New(),
 		Reset: func() uint64 {
 			if s.cfg.DataDir == "" {
 				return 0
@@ -75,7 +79,7 @@ func (s *leadership) seedACL(ctx context.Context) {
 	if !s.cfg.ACL.Enabled {
 		return
 	}
-	seed := handler.Seed(s.store.Read(), s.cfg.ACL.Management, time.Now())
+	seed := handler.Seed(s.store.Read(), s.cfg.ACL.Management, s.replica.Follows(), time.Now())
 	if seed == nil {
 		return
 	}

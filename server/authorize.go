@@ -22,6 +22,7 @@ type authorizers struct {
 	store      *state.Store
 	datacenter string
 	def        acl.Effect
+	elsewhere  bool // the anonymous token is in the primary datacenter, unless it is in the store
 
 	known atomic.Pointer[map[string]*holder]
 
@@ -81,6 +82,11 @@ func (a *authorizers) authorize(secret string) (acl.Authorizer, error) {
 	return h.az, nil
 }
 
+// anonymous may do what no rule forbids to everybody.
+func (a *authorizers) anonymous() acl.Authorizer {
+	return acl.As(catalog.AnonymousAccessor, acl.Compile(a.def))
+}
+
 // promote makes what is fresh known. It copies as much as was missed before, so that each look-up costs its share.
 func (a *authorizers) promote() {
 	known := *a.known.Load()
@@ -122,6 +128,9 @@ func (h *holder) good() bool {
 func (a *authorizers) look(secret string) (*holder, error) {
 	h := &holder{abandoned: a.store.Abandoned()}
 	tx := a.store.Read()
+	if secret == "" && a.elsewhere && state.TokenOf(tx, &h.watch, catalog.AnonymousSecret) == nil {
+		return nil, catalog.Errorf(catalog.Denied, "the anonymous token is in the primary datacenter")
+	}
 	t, err := handler.Holder(tx, &h.watch, catalog.SecretID(secret), time.Now())
 	if err != nil {
 		return nil, err

@@ -154,9 +154,13 @@ func (h *host) CaughtUp() bool { return h.Leading() || h.catchUp.done() }
 func (h *host) Applied() uint64 { return h.server.fsm.Applied() }
 
 // Authorize implements endpoint.Host.
-func (h *host) Authorize(_ context.Context, token string) (acl.Authorizer, error) {
+func (h *host) Authorize(ctx context.Context, token string) (acl.Authorizer, error) {
 	if h.tokens == nil {
 		return acl.AllowAll(), nil
 	}
-	return h.tokens.authorize(token)
+	az, err := h.tokens.authorize(token)
+	if err != nil && h.tokens.elsewhere && catalog.CodeOf(err) == catalog.Denied && h.primary != h.datacenter {
+		return h.elsewhere(ctx, token)
+	}
+	return az, err
 }

@@ -93,6 +93,7 @@ func (s *leadership) reign(ctx context.Context) {
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	beside.Go(func() { s.keepCA(ctx) })
+	beside.Go(func() { s.replica.Run(ctx) })
 	beside.Go(func() { members.run(ctx) })
 	beside.Go(func() { s.reapTokens(ctx) })
 	changed := s.roster.changed.wait()
@@ -157,6 +158,12 @@ func (s *leadership) establish(ctx context.Context, term uint64, catalog *reconc
 // writeEntries writes the config entries of the configuration that are missing. One that is there stays as
 // it is.
 func (s *leadership) writeEntries(ctx context.Context) {
+	if s.replica.Follows() {
+		if n := len(*s.entries.Load()); n > 0 {
+			s.log.Warn("config_entries.bootstrap is for the primary datacenter: nothing of it is written here", "primary", s.host.Primary(), "entries", n)
+		}
+		return
+	}
 	for _, e := range *s.entries.Load() {
 		h := e.Head()
 		if stored, _ := state.ConfigEntry(s.store.Read(), nil, h.Kind, h.Key()); stored != nil {

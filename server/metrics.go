@@ -77,6 +77,7 @@ func (s *gauges) setGauges(ctx context.Context) {
 	if !s.host.Leading() {
 		return
 	}
+	s.gaugeReplicas()
 	if s.cfg.Mesh {
 		root, signer := s.custody.Expiry()
 		gaugeEnd(gaugeRoot, root)
@@ -85,6 +86,16 @@ func (s *gauges) setGauges(ctx context.Context) {
 	if h, err := s.operator.health(); err == nil {
 		metrics.SetGauge(gaugeHealthy, zeroOne(h.Healthy))
 		metrics.SetGauge(gaugeTolerance, float32(h.FailureTolerance))
+	}
+}
+
+// gaugeReplicas tells for how long the copies of the primary's data have not been seen to be as that is.
+func (s *gauges) gaugeReplicas() {
+	list, running := s.replica.Progress()
+	for _, p := range list {
+		if running && !p.LastSuccess.IsZero() {
+			metrics.SetGauge([]string{"leader", "replication", string(p.Kind), "lag"}, float32(time.Since(p.LastSuccess).Seconds()))
+		}
 	}
 }
 

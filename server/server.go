@@ -27,6 +27,7 @@ import (
 	"github.com/curia-mesh/curia/server/fsm"
 	"github.com/curia-mesh/curia/server/handler"
 	"github.com/curia-mesh/curia/server/limit"
+	"github.com/curia-mesh/curia/server/replica"
 )
 
 // Config says what a server is and where it keeps what it knows.
@@ -137,6 +138,7 @@ type Server struct {
 	refused    rarely // strangers that asked to be let in
 	sessions   *sessionTimers
 	custody    *ca.Custody
+	replica    *replica.Replica
 	roster     *roster
 	founder    *founder
 	doctor     *doctor
@@ -165,6 +167,7 @@ func Open(cfg Config) (*Server, error) {
 	s.abroad = newDatacenters(&s.cfg)
 	if cfg.ACL.Enabled {
 		s.host.tokens = newAuthorizers(s.store, cfg.Datacenter, cfg.ACL.Default)
+		s.host.tokens.elsewhere = cfg.ACL.Elsewhere != nil && !cfg.ACL.CopyTokens
 	}
 	s.fsm = fsm.New(s.store, s.registry, cfg.Log)
 	s.sessions = newSessionTimers(s.leadership.expire)
@@ -182,6 +185,10 @@ func Open(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("auto_config.authorization.static: %w", err)
 	}
 	s.custody = ca.New(authority, s.store, s.registry.Duties())
+	s.replica = replica.New(replica.Config{
+		Datacenter: cfg.Datacenter, Primary: s.host.Primary, Abroad: s.registry, Token: cfg.ReplicationToken,
+		ACL: cfg.ACL.Enabled, Tokens: cfg.ACL.CopyTokens, Log: cfg.Log,
+	}, s.store, s.registry.Duties())
 	listen := cfg.Listen
 	if listen == nil {
 		listen = net.Listen
@@ -218,7 +225,7 @@ func Open(cfg Config) (*Server, error) {
 // register adds every verb.
 func (s *Server) register() {
 	handler.Register(s.registry, handler.Deps{
-		Datacenter: s.cfg.Datacenter, Store: s.store, Sessions: s.sessions, MinSessionTTL: s.cfg.MinSessionTTL, Remote: s.host.Remote, Abroad: s.abroad.nearest, Log: s.cfg.Log,
+		Datacenter: s.cfg.Datacenter, Primary: s.host.Primary, Store: s.store, Sessions: s.sessions, MinSessionTTL: s.cfg.MinSessionTTL, Remote: s.host.Remote, Abroad: s.abroad.nearest, Log: s.cfg.Log,
 		DenyIntentions: s.cfg.DenyIntentions,
 		KeyListPolicy:  s.cfg.ACL.Enabled && s.cfg.ACL.KeyList,
 		Mesh:           s.cfg.Mesh,

@@ -117,6 +117,13 @@ func ExpiredTokens(tx *Txn, now time.Time, limit int) (accessors []string, next 
 // PutToken adds a token or changes the one with its accessor, and returns the stored row. Its links must lead
 // somewhere, and its secret be nobody else's.
 func PutToken(tx *Txn, t *catalog.Token) (*catalog.Token, error) {
+	if t.AuthMethod != "" && methods.get(tx, nil, primary, tx.key(fold(t.AuthMethod))) == nil {
+		return nil, catalog.Errorf(catalog.Invalid, "token %s: auth method %q does not exist any more", t.AccessorID, t.AuthMethod)
+	}
+	return putToken(tx, t)
+}
+
+func putToken(tx *Txn, t *catalog.Token) (*catalog.Token, error) {
 	row := *t
 	var err error
 	if row.Policies, err = policyLinks(tx, t.Policies); err != nil {
@@ -127,9 +134,6 @@ func PutToken(tx *Txn, t *catalog.Token) (*catalog.Token, error) {
 	}
 	if same := TokenOf(tx, nil, t.SecretID); same != nil && same.AccessorID != t.AccessorID {
 		return nil, catalog.Errorf(catalog.Invalid, "token %s: its secret is that of another token", t.AccessorID)
-	}
-	if row.AuthMethod != "" && methods.get(tx, nil, primary, tx.key(fold(row.AuthMethod))) == nil {
-		return nil, catalog.Errorf(catalog.Invalid, "token %s: auth method %q does not exist any more", t.AccessorID, row.AuthMethod)
 	}
 	row.CreateIndex, row.ModifyIndex = tx.Index, tx.Index
 	if old, _ := Token(tx, nil, t.AccessorID); old != nil {

@@ -66,6 +66,9 @@ func DeleteAuthMethod(tx *Txn, name string) bool {
 		setIndex(tx, bindingsIndex)
 	}
 	for _, t := range tokens.all(tx, tokenByMethod, tx.key(fold(name))) {
+		if !t.Local && Ruler(tx, nil) != nil {
+			continue // it is the primary datacenter's
+		}
 		tokens.remove(tx, t)
 		setIndex(tx, tokensIndex)
 	}

@@ -8,6 +8,7 @@ type settingRow struct {
 	Autopilot *catalog.AutopilotConfig
 	CA        *catalog.CAConfig `codec:",omitempty" json:",omitempty"`
 	CAKeys    *catalog.CAKeys   `codec:",omitempty" json:",omitempty"`
+	Ruler     *catalog.Ruler    `codec:",omitempty" json:",omitempty"`
 }
 
 var settings = &table[settingRow]{

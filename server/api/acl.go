@@ -42,6 +42,8 @@ func (q *TokenQuery) AppendKey(key []byte) []byte {
 type SecretQuery struct {
 	Secret   catalog.SecretID
 	Expanded bool
+	// Datacenter is the one in which what it stands for is to count; empty is the one that answers.
+	Datacenter string `json:"-" codec:",omitempty"`
 }
 
 // TokenFilter selects tokens: by one of these at most.

@@ -91,6 +91,7 @@ func (l *leader) Propose(_ context.Context, entry []byte) (any, error) {
 }
 
 func (l *leader) Datacenter() string                { return cmp.Or(l.name, "dc1") }
+func (l *leader) Primary() string                   { return l.Datacenter() }
 func (l *leader) Leading() bool                     { return true }
 func (l *leader) Leader() (rpc.Caller, error)       { return nil, nil }
 func (l *leader) Remote(string) (rpc.Caller, error) { return nil, nil }

@@ -48,7 +48,7 @@ func (c *Custody) follow(ctx context.Context) error {
 	clusterID := strings.TrimSuffix(theirs.TrustDomain, connect.TrustDomain(""))
 	tx := c.store.Read()
 	config, keys := state.CA(tx, nil), state.CAKeys(tx, nil)
-	if config != nil && config.ClusterID != clusterID && keys != nil {
+	if config != nil && config.ClusterID != clusterID && keys != nil && !c.accepted(tx, clusterID) {
 		return c.foreign(config.ClusterID, clusterID)
 	}
 	c.seen.Store(meta.Index)
@@ -67,10 +67,16 @@ func (c *Custody) follow(ctx context.Context) error {
 	return c.write(ctx, &api.CAWrite{CAS: config.ModifyIndex, Config: config, Roots: roots})
 }
 
+// accepted reports whether the operator has let the primary of a trust domain take the place of what is here.
+func (c *Custody) accepted(tx *state.Txn, clusterID string) bool {
+	ruler := state.Ruler(tx, nil)
+	return ruler != nil && ruler.Datacenter == c.cfg.Primary() && ruler.ClusterID == clusterID
+}
+
 // foreign refuses a primary of another trust domain than this datacenter has certificates of.
 func (c *Custody) foreign(own, theirs string) error {
 	return catalog.Errorf(catalog.Conflict, "this datacenter signs for the trust domain %s, and its primary datacenter %s for %s: nothing is taken over. "+
-		"Was the primary made anew, restore its snapshot there; had this datacenter a mesh of its own before, its certificates end with the change: see the page on datacenters",
+		"Was the primary made anew, restore its snapshot there; had this datacenter a mesh of its own before, whose certificates are no good any more then, let them go with: curia operator federation accept",
 		connect.TrustDomain(own), c.cfg.Primary(), connect.TrustDomain(theirs))
 }
 

@@ -22,6 +22,9 @@ type Rejected interface {
 func AddCommand[Req, Rep any](r *Registry, c Command[Req, Rep]) {
 	v := newVerb[Req](c.Method.Name, c.Method.From, command)
 	v.open, v.guarded = c.Open, c.Refuse != nil
+	if c.Primary != nil {
+		v.primary = func(req any) bool { return c.Primary(req.(*Req)) }
+	}
 	if c.Needs != nil {
 		v.needs = func(req any) []acl.Need { return c.Needs(req.(*Req)) }
 	}

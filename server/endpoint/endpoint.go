@@ -21,6 +21,8 @@ import (
 type Host interface {
 	// Datacenter is the server's own.
 	Datacenter() string
+	// Primary is the datacenter that rules over ACLs and config entries; it may be the own one.
+	Primary() string
 	// Leading reports whether this server leads and has applied everything its predecessors committed.
 	Leading() bool
 	// Leader is a way to the present leader, an error with code no_leader when there is none.
@@ -80,6 +82,8 @@ type Query[Req, Rep any] struct {
 	// Unshared reports whether the answer is shared only while it blocks, because it is cheaper to read
 	// than to find, or depends on what neither its index nor its watch counts. May be nil.
 	Unshared func(*Req) bool
+	// Primary reports whether the primary datacenter must answer a request that another one is asked. Nil is never.
+	Primary func(*Req) bool
 	// Plain queries carry no index and never block.
 	Plain bool
 }
@@ -87,6 +91,8 @@ type Query[Req, Rep any] struct {
 // Command is a verb that writes through the Raft log.
 type Command[Req, Rep any] struct {
 	Method rpc.Method[Req, Rep]
+	// Primary reports whether the primary datacenter must answer a request that another one is asked. Nil is never.
+	Primary func(*Req) bool
 	// Needs says what the token must be allowed.
 	Needs func(*Req) []acl.Need
 	// Open says why nothing is needed of the token. A verb has one of Needs, Refuse and Open, or it is not registered.

@@ -19,6 +19,10 @@ func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error)
 	if v == nil {
 		return rpc.Answer{}, noMethod(call.Method)
 	}
+	call, err := r.ruled(v, call)
+	if err != nil {
+		return rpc.Answer{}, err
+	}
 	var since time.Time // from when on the call is held
 	for {
 		begun := time.Now()
@@ -59,6 +63,21 @@ func (r *Registry) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error)
 			return rpc.Answer{}, none
 		}
 	}
+}
+
+// ruled addresses to the primary datacenter what it must answer.
+func (r *Registry) ruled(v *verb, call *rpc.Call) (*rpc.Call, error) {
+	own, primary := r.host.Datacenter(), r.host.Primary()
+	if v.primary == nil || primary == own || call.Header.Datacenter != "" && call.Header.Datacenter != own {
+		return call, nil
+	}
+	decoded, err := v.decoded(call)
+	if err != nil || !v.primary(decoded.Body) {
+		return call, err
+	}
+	there := *call
+	there.Header.Datacenter = primary
+	return &there, nil
 }
 
 // here answers a call on this server. A read that is not stale counts only if this server still leads after

@@ -107,6 +107,7 @@ func (h *host) restore(key string, index uint64) {
 }
 
 func (h *host) Datacenter() string                                       { return "dc1" }
+func (h *host) Primary() string                                          { return h.Datacenter() }
 func (h *host) Leading() bool                                            { return !h.follows }
 func (h *host) Leader() (rpc.Caller, error)                              { return h.way("leader", catalog.NoLeader) }
 func (h *host) AwaitLeader(context.Context, rpc.Caller, time.Time) error { return nil }

@@ -20,6 +20,9 @@ type Keyed interface{ AppendKey([]byte) []byte }
 func AddQuery[Req, Rep any](r *Registry, q Query[Req, Rep]) {
 	v := newVerb[Req](q.Method.Name, q.Method.From, query)
 	v.open, v.guarded = q.Open, q.Visible != nil || q.Refuse != nil
+	if q.Primary != nil {
+		v.primary = func(req any) bool { return q.Primary(req.(*Req)) }
+	}
 	if q.Needs != nil {
 		v.needs = func(req any) []acl.Need { return q.Needs(req.(*Req)) }
 	}

@@ -33,8 +33,9 @@ type verb struct {
 	blank    func() any
 	takes    func(body any) bool // whether it is a request of the verb's type
 	needs    func(req any) []acl.Need
-	guarded  bool   // in another way than by needs
-	open     string // why nothing is needed of the token
+	primary  func(req any) bool // whether the primary datacenter must answer; nil is never
+	guarded  bool               // in another way than by needs
+	open     string             // why nothing is needed of the token
 	act      func(ctx context.Context, r *Registry, az acl.Authorizer, call *rpc.Call) (rpc.Answer, error)
 	apply    func(tx *state.Txn, body []byte) (any, error)
 	meter    meter
@@ -233,7 +234,7 @@ func (r *Registry) answerAs(ctx context.Context, v *verb, az acl.Authorizer, cal
 func (r *Registry) route(v *verb, call *rpc.Call) (rpc.Caller, error) {
 	h := call.Header
 	if h.Forwarded > maxForwards {
-		return nil, catalog.Errorf(catalog.Internal, "rpc: %s was forwarded %d times: the servers disagree about who answers", v.name, h.Forwarded)
+		return nil, catalog.Errorf(catalog.Internal, "rpc: %s was forwarded %d times: the servers disagree about who answers; is primary_datacenter the same in all datacenters?", v.name, h.Forwarded)
 	}
 	if h.Datacenter != "" && h.Datacenter != r.host.Datacenter() {
 		return r.host.Remote(h.Datacenter)

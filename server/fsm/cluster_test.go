@@ -90,6 +90,7 @@ func (c *cluster) wipe(failer) {
 }
 
 func (c *cluster) Datacenter() string                                       { return "dc1" }
+func (c *cluster) Primary() string                                          { return c.Datacenter() }
 func (c *cluster) Leading() bool                                            { return true }
 func (c *cluster) Leader() (rpc.Caller, error)                              { return nil, nil }
 func (c *cluster) AwaitLeader(context.Context, rpc.Caller, time.Time) error { return nil }

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -16,6 +17,10 @@ import (
 type ACL struct {
 	// Enabled is whether tokens are checked.
 	Enabled bool
+	// Elsewhere is whether the global tokens are in the primary datacenter alone.
+	Elsewhere bool
+	// Status is how far the copy of the primary's ACLs has come; nil in the primary.
+	Status func() *api.ACLReplication
 	// Default is what becomes of what no rule speaks of.
 	Default acl.Effect
 	// TTL is how long agents may remember what a token stands for.
@@ -52,6 +57,9 @@ func (a *ACL) on() error {
 	return nil
 }
 
+// ruled sends every request to the primary datacenter.
+func ruled[Req any](*Req) bool { return true }
+
 func aclRead[Req any](*Req) []acl.Need  { return need(acl.ACL, "", acl.Read) }
 func aclWrite[Req any](*Req) []acl.Need { return need(acl.ACL, "", acl.Write) }
 
@@ -66,11 +74,12 @@ func registerACL(r *endpoint.Registry, d Deps) {
 	endpoint.AddQuery(r, endpoint.Query[api.SecretQuery, api.Resolved]{
 		Method: api.ACLResolve, Open: "the secret says whose it is, and nothing of other tokens is told",
 		Unshared: func(*api.SecretQuery) bool { return true },
+		Primary:  func(q *api.SecretQuery) bool { return d.ACL.Enabled && foreignSecret(d, q) },
 		Read: func(tx *state.Txn, w *state.Watch, q *api.SecretQuery) (*api.Resolved, uint64, error) {
 			if !d.ACL.Enabled {
 				return &api.Resolved{Disabled: true}, 1, nil
 			}
-			return resolve(tx, w, d, q.Secret)
+			return resolve(tx, w, d, q)
 		},
 	})
 	type answers = []api.AccessAnswer
@@ -102,7 +111,10 @@ func registerACL(r *endpoint.Registry, d Deps) {
 		Method: api.ACLStatus, Plain: true, Open: "how far a copy is tells nothing of what is copied",
 		Check: func(*api.Nothing) error { return d.ACL.on() },
 		Read: func(*state.Txn, *state.Watch, *api.Nothing) (*api.ACLReplication, uint64, error) {
-			return &api.ACLReplication{}, 1, nil // there is one datacenter
+			if d.ACL.Status == nil {
+				return &api.ACLReplication{}, 1, nil
+			}
+			return d.ACL.Status(), 1, nil
 		},
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.Nothing, []*catalog.PolicyTemplate]{
@@ -213,12 +225,12 @@ func Manages(list []*catalog.Policy) bool {
 	return false
 }
 
-func resolve(tx *state.Txn, w *state.Watch, d Deps, secret catalog.SecretID) (*api.Resolved, uint64, error) {
-	t, err := Holder(tx, w, secret, time.Now())
+func resolve(tx *state.Txn, w *state.Watch, d Deps, q *api.SecretQuery) (*api.Resolved, uint64, error) {
+	t, err := Holder(tx, w, q.Secret, time.Now())
 	if err != nil {
 		return nil, 0, err
 	}
-	list := Effective(tx, w, t, d.Datacenter)
+	list := Effective(tx, w, t, cmp.Or(q.Datacenter, d.Datacenter))
 	out := &api.Resolved{
 		AccessorID: t.AccessorID, Management: Manages(list), DefaultPolicy: d.ACL.Default.String(), ExpirationTime: t.ExpirationTime, TTL: d.ACL.TTL,
 	}

@@ -18,9 +18,9 @@ import (
 // secured is a server with the ACL system on and what is built in.
 func secured(t *testing.T) *server {
 	s := newServer(state.New())
-	seed := handler.Seed(s.store.Read(), "", time.Now())
+	seed := handler.Seed(s.store.Read(), "", false, time.Now())
 	s.do(t, api.ACLSeedApply.Name, seed)
-	if again := handler.Seed(s.store.Read(), "", time.Now()); again != nil {
+	if again := handler.Seed(s.store.Read(), "", false, time.Now()); again != nil {
 		t.Fatalf("what is built in is missing still: %+v", again)
 	}
 	return s

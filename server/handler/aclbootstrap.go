@@ -12,7 +12,7 @@ import (
 
 func registerBootstrap(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.Bootstrap, catalog.Token]{
-		Method: api.ACLBootstrap, Open: "nobody has a token yet, and it works once",
+		Method: api.ACLBootstrap, Open: "nobody has a token yet, and it works once", Primary: ruled[api.Bootstrap],
 		Prepare: func(_ context.Context, given *api.Bootstrap) (*api.Bootstrap, error) {
 			if err := d.ACL.on(); err != nil {
 				return nil, err
@@ -75,19 +75,20 @@ func mayBootstrap(tx *state.Txn, reset uint64) error {
 
 // Seed returns what is missing of what is built in and of the configuration's management token, nil when nothing is.
 // The token is new: its accessor is random.
-func Seed(tx *state.Txn, management catalog.SecretID, now time.Time) *api.ACLSeed {
+// In a secondary datacenter only the policies are its own to make.
+func Seed(tx *state.Txn, management catalog.SecretID, secondary bool, now time.Time) *api.ACLSeed {
 	seed := &api.ACLSeed{}
 	for _, p := range catalog.BuiltinPolicies() {
 		if old, _ := state.Policy(tx, nil, p.ID); old == nil || string(old.Hash) != string(p.Hash) {
 			seed.Policies = append(seed.Policies, p)
 		}
 	}
-	if state.TokenOf(tx, nil, catalog.AnonymousSecret) == nil {
+	if !secondary && state.TokenOf(tx, nil, catalog.AnonymousSecret) == nil {
 		seed.Tokens = append(seed.Tokens, &catalog.Token{
 			AccessorID: catalog.AnonymousAccessor, SecretID: catalog.AnonymousSecret, Description: "Anonymous Token", CreateTime: now.UTC(),
 		})
 	}
-	if management != "" && state.TokenOf(tx, nil, management) == nil {
+	if !secondary && management != "" && state.TokenOf(tx, nil, management) == nil {
 		t := &catalog.Token{
 			AccessorID: newUUID(), SecretID: management, Description: "Initial Management Token",
 			Policies: []catalog.Link{{ID: catalog.GlobalManagementID}}, CreateTime: now.UTC(),

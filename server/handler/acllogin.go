@@ -17,7 +17,7 @@ import (
 
 func registerLogins(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.Login, catalog.Token]{
-		Method: api.ACLLogin, Open: "the bearer token says who it is",
+		Method: api.ACLLogin, Open: "the bearer token says who it is", Primary: func(req *api.Login) bool { return !hasMethod(d, req.AuthMethod) },
 		Prepare: func(ctx context.Context, given *api.Login) (*api.Login, error) {
 			m, err := loginMethod(d, given.AuthMethod)
 			if err != nil {
@@ -39,7 +39,7 @@ func registerLogins(r *endpoint.Registry, d Deps) {
 		Apply: func(tx *state.Txn, req *api.Login) (*catalog.Token, error) { return state.PutToken(tx, &req.Token) },
 	})
 	endpoint.AddCommand(r, endpoint.Command[api.OIDCLogin, catalog.Token]{
-		Method: api.OIDCDone, Open: "the provider says who it is",
+		Method: api.OIDCDone, Open: "the provider says who it is", Primary: func(req *api.OIDCLogin) bool { return !hasMethod(d, req.AuthMethod) },
 		Prepare: func(ctx context.Context, given *api.OIDCLogin) (*api.OIDCLogin, error) {
 			m, err := loginMethod(d, given.AuthMethod)
 			if err != nil {
@@ -70,6 +70,10 @@ func registerLogins(r *endpoint.Registry, d Deps) {
 	})
 	endpoint.AddCommand(r, endpoint.Command[api.SecretQuery, api.Nothing]{
 		Method: api.ACLLogout, Open: "who shows a secret may give it up",
+		Primary: func(q *api.SecretQuery) bool {
+			t := state.TokenOf(d.Store.Read(), nil, q.Secret)
+			return t == nil || !t.Local
+		},
 		Prepare: func(_ context.Context, q *api.SecretQuery) (*api.SecretQuery, error) {
 			if err := d.ACL.on(); err != nil {
 				return nil, err
@@ -90,6 +94,11 @@ func registerLogins(r *endpoint.Registry, d Deps) {
 			return nothing, nil
 		},
 	})
+}
+
+func hasMethod(d Deps, name string) bool {
+	m, _ := state.AuthMethod(d.Store.Read(), nil, name)
+	return m != nil
 }
 
 func loginMethod(d Deps, name string) (*catalog.AuthMethod, error) {

@@ -14,7 +14,7 @@ import (
 
 func registerAuthMethods(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.AuthMethodWrite, catalog.AuthMethod]{
-		Method: api.AuthMethodApply, Needs: aclWrite[api.AuthMethodWrite],
+		Method: api.AuthMethodApply, Needs: aclWrite[api.AuthMethodWrite], Primary: func(req *api.AuthMethodWrite) bool { return !req.Method.LocalTokens() },
 		Prepare: func(_ context.Context, given *api.AuthMethodWrite) (*api.AuthMethodWrite, error) {
 			if err := d.ACL.on(); err != nil {
 				return nil, err

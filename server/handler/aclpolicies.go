@@ -14,7 +14,7 @@ import (
 
 func registerPolicies(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.PolicyWrite, catalog.Policy]{
-		Method: api.PolicyApply, Needs: aclWrite[api.PolicyWrite],
+		Method: api.PolicyApply, Needs: aclWrite[api.PolicyWrite], Primary: ruled[api.PolicyWrite],
 		Prepare: func(_ context.Context, req *api.PolicyWrite) (*api.PolicyWrite, error) { return preparePolicy(d, req) },
 		Apply: func(tx *state.Txn, req *api.PolicyWrite) (*catalog.Policy, error) {
 			old, _ := state.Policy(tx, nil, req.Policy.ID)
@@ -25,7 +25,7 @@ func registerPolicies(r *endpoint.Registry, d Deps) {
 		},
 	})
 	addRemoval(r, d, removal[api.ACLQuery, catalog.Policy]{
-		method: api.PolicyRemove,
+		method: api.PolicyRemove, primary: ruled[api.ACLQuery],
 		check: func(req *api.ACLQuery) error {
 			if catalog.BuiltinPolicy(req.ID) {
 				return catalog.Errorf(catalog.Invalid, "policy %s is built in and cannot be deleted", req.ID)
@@ -128,7 +128,7 @@ func preparePolicy(d Deps, given *api.PolicyWrite) (*api.PolicyWrite, error) {
 
 func registerRoles(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.RoleWrite, catalog.Role]{
-		Method: api.RoleApply, Needs: aclWrite[api.RoleWrite],
+		Method: api.RoleApply, Needs: aclWrite[api.RoleWrite], Primary: ruled[api.RoleWrite],
 		Prepare: func(_ context.Context, req *api.RoleWrite) (*api.RoleWrite, error) { return prepareRole(d, req) },
 		Apply: func(tx *state.Txn, req *api.RoleWrite) (*catalog.Role, error) {
 			old, _ := state.Role(tx, nil, req.Role.ID)
@@ -139,7 +139,7 @@ func registerRoles(r *endpoint.Registry, d Deps) {
 		},
 	})
 	addRemoval(r, d, removal[api.ACLQuery, catalog.Role]{
-		method: api.RoleRemove,
+		method: api.RoleRemove, primary: ruled[api.ACLQuery],
 		check:  func(req *api.ACLQuery) error { return catalog.ValidateID("role id", req.ID) },
 		stored: func(tx *state.Txn, req *api.ACLQuery) (*catalog.Role, uint64) { return state.Role(tx, nil, req.ID) },
 		remove: func(tx *state.Txn, req *api.ACLQuery) { state.DeleteRole(tx, req.ID) },

@@ -14,14 +14,16 @@ import (
 // the log.
 type removal[Req, Row any] struct {
 	method rpc.Method[Req, api.Nothing]
-	check  func(*Req) error
-	stored func(*state.Txn, *Req) (*Row, uint64)
-	remove func(*state.Txn, *Req)
+	// primary is as in endpoint.Command.
+	primary func(*Req) bool
+	check   func(*Req) error
+	stored  func(*state.Txn, *Req) (*Row, uint64)
+	remove  func(*state.Txn, *Req)
 }
 
 func addRemoval[Req, Row any](r *endpoint.Registry, d Deps, of removal[Req, Row]) {
 	endpoint.AddCommand(r, endpoint.Command[Req, api.Nothing]{
-		Method: of.method, Needs: aclWrite[Req],
+		Method: of.method, Needs: aclWrite[Req], Primary: of.primary,
 		Prepare: func(_ context.Context, req *Req) (*Req, error) { return req, cmp.Or(d.ACL.on(), of.check(req)) },
 		Answer: func(req *Req) *api.Nothing {
 			if row, _ := of.stored(d.Store.Read(), req); row != nil {

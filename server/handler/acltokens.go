@@ -15,7 +15,7 @@ import (
 
 func registerTokens(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.TokenWrite, catalog.Token]{
-		Method: api.TokenApply, Needs: aclWrite[api.TokenWrite],
+		Method: api.TokenApply, Needs: aclWrite[api.TokenWrite], Primary: func(req *api.TokenWrite) bool { return !localWrite(d, req) },
 		Prepare: func(_ context.Context, req *api.TokenWrite) (*api.TokenWrite, error) { return prepareToken(d, req) },
 		Apply: func(tx *state.Txn, req *api.TokenWrite) (*catalog.Token, error) {
 			old, _ := state.Token(tx, nil, req.Token.AccessorID)
@@ -29,7 +29,7 @@ func registerTokens(r *endpoint.Registry, d Deps) {
 		},
 	})
 	endpoint.AddCommand(r, endpoint.Command[api.TokenDelete, api.Nothing]{
-		Method: api.TokenRemove, Needs: aclWrite[api.TokenDelete],
+		Method: api.TokenRemove, Needs: aclWrite[api.TokenDelete], Primary: func(req *api.TokenDelete) bool { return !localToken(d, req.AccessorID) },
 		Prepare: func(_ context.Context, req *api.TokenDelete) (*api.TokenDelete, error) {
 			if err := d.ACL.on(); err != nil {
 				return nil, err
@@ -64,7 +64,7 @@ func registerTokens(r *endpoint.Registry, d Deps) {
 		},
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.TokenQuery, api.TokenAnswer]{
-		Method: api.TokenRead, Needs: aclRead[api.TokenQuery],
+		Method: api.TokenRead, Needs: aclRead[api.TokenQuery], Primary: func(q *api.TokenQuery) bool { return d.ACL.Elsewhere && !hasToken(d, q.AccessorID) },
 		Check: func(q *api.TokenQuery) error {
 			if err := d.ACL.on(); err != nil {
 				return err
@@ -85,7 +85,7 @@ func registerTokens(r *endpoint.Registry, d Deps) {
 		},
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.SecretQuery, api.TokenAnswer]{
-		Method: api.TokenSelf, Open: "the secret says whose it is",
+		Method: api.TokenSelf, Open: "the secret says whose it is", Primary: func(q *api.SecretQuery) bool { return foreignSecret(d, q) },
 		Unshared: func(*api.SecretQuery) bool { return true },
 		Check:    func(*api.SecretQuery) error { return d.ACL.on() },
 		Read: func(tx *state.Txn, w *state.Watch, q *api.SecretQuery) (*api.TokenAnswer, uint64, error) {
@@ -113,6 +113,32 @@ func registerTokens(r *endpoint.Registry, d Deps) {
 			return &found, index, nil
 		},
 	})
+}
+
+// localToken reports whether there is a token of this datacenter alone.
+func localToken(d Deps, accessor string) bool {
+	t, _ := state.Token(d.Store.Read(), nil, accessor)
+	return t != nil && t.Local
+}
+
+func hasToken(d Deps, accessor string) bool {
+	t, _ := state.Token(d.Store.Read(), nil, accessor)
+	return t != nil
+}
+
+// localWrite reports whether a write is about a token of this datacenter alone.
+func localWrite(d Deps, req *api.TokenWrite) bool {
+	if req.Op == api.ACLCreate {
+		return req.Token.Local
+	}
+	return localToken(d, req.Token.AccessorID)
+}
+
+// foreignSecret reports whether a secret is to be looked up in the primary datacenter: it is none of this one, whose
+// tokens are not copied here.
+func foreignSecret(d Deps, q *api.SecretQuery) bool {
+	secret := cmp.Or(q.Secret, catalog.AnonymousSecret)
+	return d.ACL.Elsewhere && state.TokenOf(d.Store.Read(), nil, secret) == nil
 }
 
 func noToken(accessor string) error {

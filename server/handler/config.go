@@ -16,7 +16,7 @@ type entryList = []*catalog.AnyEntry
 
 func registerConfig(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.ConfigWrite, bool]{
-		Method: api.ConfigApply,
+		Method: api.ConfigApply, Primary: ruled[api.ConfigWrite],
 		Needs: func(req *api.ConfigWrite) []acl.Need {
 			if e := req.Entry.Entry(); e != nil {
 				return entryNeeds(e.Head(), acl.Write)

@@ -14,8 +14,8 @@ import (
 
 func registerFederation(r *endpoint.Registry) {
 	endpoint.AddCommand(r, endpoint.Command[catalog.FederationState, api.Nothing]{
-		Method: api.FederationApply,
-		Needs:  func(*catalog.FederationState) []acl.Need { return need(acl.Operator, "", acl.Write) },
+		Method: api.FederationApply, Primary: ruled[catalog.FederationState],
+		Needs: func(*catalog.FederationState) []acl.Need { return need(acl.Operator, "", acl.Write) },
 		Prepare: func(_ context.Context, given *catalog.FederationState) (*catalog.FederationState, error) {
 			req := *given
 			if req.Datacenter == "" {

@@ -16,6 +16,8 @@ import (
 // Deps is what the answers need beside the store.
 type Deps struct {
 	Datacenter string
+	// Primary is the datacenter that rules over ACLs and config entries at the moment; nil is this one.
+	Primary func() string
 	// Store is for what leaders look at before they propose.
 	Store *state.Store
 	// Sessions keeps the time of sessions on the leader.
@@ -75,6 +77,7 @@ func Register(r *endpoint.Registry, d Deps) {
 	registerChain(r, d)
 	registerTopology(r, d)
 	registerACL(r, d)
+	registerReplica(r, d)
 }
 
 var nothing = &api.Nothing{}

@@ -58,6 +58,7 @@ func (s *server) Propose(_ context.Context, entry []byte) (any, error) {
 	return reply, nil
 }
 
+func (s *server) Primary() string                                          { return "dc1" }
 func (s *server) Datacenter() string                                       { return "dc1" }
 func (s *server) Leading() bool                                            { return true }
 func (s *server) Leased() bool                                             { return true }

@@ -17,8 +17,8 @@ type intentionList = []*catalog.Intention
 
 func registerIntentions(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.IntentionWrite, string]{
-		Method: api.IntentionApply,
-		Needs:  func(req *api.IntentionWrite) []acl.Need { return intentionNeeds(d, req) },
+		Method: api.IntentionApply, Primary: ruled[api.IntentionWrite],
+		Needs: func(req *api.IntentionWrite) []acl.Need { return intentionNeeds(d, req) },
 		Prepare: func(_ context.Context, req *api.IntentionWrite) (*api.IntentionWrite, error) {
 			return prepareIntention(req)
 		},

@@ -1,0 +1,197 @@
+package state
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"github.com/curia-mesh/curia/catalog"
+)
+
+// rulerSetting is the name of the setting that holds the primary datacenter which is copied from.
+const rulerSetting = "ruler"
+
+// Ruler returns the primary datacenter that this one copies from, nil while it copies from none.
+func Ruler(tx *Txn, w *Watch) *catalog.Ruler {
+	if row := settings.get(tx, w, primary, tx.key(rulerSetting)); row != nil {
+		return row.Ruler
+	}
+	return nil
+}
+
+// SetRuler stores the primary datacenter that this one copies from.
+func SetRuler(tx *Txn, r *catalog.Ruler) {
+	row := *r
+	row.ModifyIndex = tx.Index
+	settings.put(tx, &settingRow{Name: rulerSetting, Ruler: &row})
+}
+
+// ReplicaKeys returns what there is of a kind, in the order of its keys, and the index of its last change. What belongs
+// to this datacenter alone is not in it: local tokens, and what servers make by themselves.
+func ReplicaKeys(tx *Txn, w *Watch, kind catalog.ReplicaKind) (keys []catalog.ReplicaKey, index uint64) {
+	switch kind {
+	case catalog.ReplicaPolicies:
+		all, index := Policies(tx, w)
+		for _, p := range all {
+			keys = append(keys, catalog.ReplicaKey{Key: p.ID, Hash: p.Hash})
+		}
+		return keys, index
+	case catalog.ReplicaRoles:
+		all, index := Roles(tx, w)
+		for _, r := range all {
+			keys = append(keys, catalog.ReplicaKey{Key: r.ID, Hash: r.Hash})
+		}
+		return keys, index
+	case catalog.ReplicaTokens:
+		all, index := Tokens(tx, w)
+		for _, t := range all {
+			if !t.Local {
+				keys = append(keys, catalog.ReplicaKey{Key: t.AccessorID, Hash: t.Hash})
+			}
+		}
+		return keys, index
+	case catalog.ReplicaEntries:
+		all, index := ConfigEntries(tx, w, "")
+		for _, e := range all {
+			if h := e.Head(); h.Kind != catalog.EntryBoundAPIGateway {
+				keys = append(keys, catalog.ReplicaKey{Key: entryKey(h), Hash: binary.BigEndian.AppendUint64(nil, h.Hash)})
+			}
+		}
+		return keys, index
+	case catalog.ReplicaFederations:
+		all, index := Federations(tx, w)
+		for _, f := range all {
+			keys = append(keys, catalog.ReplicaKey{Key: f.Datacenter, Hash: binary.BigEndian.AppendUint64(nil, f.PrimaryModifyIndex)})
+		}
+		return keys, index
+	}
+	return nil, 1
+}
+
+// entryKey is the key of a config entry among those of all kinds.
+func entryKey(h *catalog.EntryHead) string { return string(h.Kind) + "/" + fold(h.Key()) }
+
+// ReplicaRows returns the rows of a kind with these keys. Keys that are not there any more are left out.
+func ReplicaRows(tx *Txn, kind catalog.ReplicaKind, keys []string) *catalog.ReplicaRows {
+	out := &catalog.ReplicaRows{}
+	for _, key := range keys {
+		switch kind {
+		case catalog.ReplicaPolicies:
+			if p, _ := Policy(tx, nil, key); p != nil {
+				out.Policies = append(out.Policies, p)
+			}
+		case catalog.ReplicaRoles:
+			if r, _ := Role(tx, nil, key); r != nil {
+				out.Roles = append(out.Roles, r)
+			}
+		case catalog.ReplicaTokens:
+			if t, _ := Token(tx, nil, key); t != nil && !t.Local {
+				out.Tokens = append(out.Tokens, t)
+			}
+		case catalog.ReplicaEntries:
+			entryKind, name, _ := strings.Cut(key, "/")
+			if e, _ := ConfigEntry(tx, nil, catalog.EntryKind(entryKind), name); e != nil {
+				out.Entries = append(out.Entries, catalog.AnyOf(e))
+			}
+		case catalog.ReplicaFederations:
+			if f, _ := Federation(tx, nil, key); f != nil {
+				out.Federations = append(out.Federations, f)
+			}
+		}
+	}
+	return out
+}
+
+// CopyRows stores rows of the primary datacenter, and returns why some of them could not be: what they lead to is not here
+// yet, or another row of this datacenter is in their way.
+func CopyRows(tx *Txn, rows *catalog.ReplicaRows) (refused []string) {
+	refused = append(refused, copied(rows.Policies,
+		func(p *catalog.Policy) error { _, err := PutPolicy(tx, p); return err },
+		func(p *catalog.Policy) *catalog.Policy { aside := *p; aside.Name = p.ID; return &aside })...)
+	refused = append(refused, copied(rows.Roles,
+		func(r *catalog.Role) error { _, err := PutRole(tx, r); return err },
+		func(r *catalog.Role) *catalog.Role { aside := *r; aside.Name = r.ID; return &aside })...)
+	for _, t := range rows.Tokens {
+		if err := copyToken(tx, t); err != nil {
+			refused = append(refused, err.Error())
+		}
+	}
+	for _, a := range rows.Entries {
+		e := a.Entry().Clone()
+		if s := catalog.StatusOf(e); s != nil {
+			*s = catalog.EntryStatus{}
+			if old, _ := ConfigEntry(tx, nil, e.Head().Kind, e.Head().Key()); old != nil {
+				*s = *catalog.StatusOf(old)
+			}
+		}
+		e.Normalize() // what is derived does not travel
+		EntrySet(tx, e)
+	}
+	for _, f := range rows.Federations {
+		row := *f
+		row.CreateIndex, row.ModifyIndex, row.PrimaryModifyIndex = tx.Index, tx.Index, f.PrimaryModifyIndex
+		if old, _ := Federation(tx, nil, f.Datacenter); old != nil {
+			row.CreateIndex = old.CreateIndex
+		}
+		federations.put(tx, &row)
+	}
+	return refused
+}
+
+// copied stores rows that have unique names. Where they have changed names among one another, no order will do: one of
+// them is put aside under another name until the others are stored.
+func copied[T any](rows []*T, put func(*T) error, aside func(*T) *T) (refused []string) {
+	for again := false; len(rows) > 0; {
+		var left []*T
+		refused = nil
+		for _, row := range rows {
+			if err := put(row); err != nil {
+				left = append(left, row)
+				refused = append(refused, err.Error())
+			}
+		}
+		if len(left) == len(rows) {
+			if again {
+				return refused
+			}
+			again = true
+			for _, row := range left {
+				_ = put(aside(row)) // what cannot be stored under this name either stays refused
+			}
+			continue
+		}
+		rows, again = left, false
+	}
+	return nil
+}
+
+// copyToken stores a global token of the primary datacenter. Its auth method need not be here.
+func copyToken(tx *Txn, t *catalog.Token) error {
+	if old, _ := Token(tx, nil, t.AccessorID); old != nil && old.Local {
+		return catalog.Errorf(catalog.Conflict, "token %s: a local token has this accessor here: delete it, or make another one in the primary", t.AccessorID)
+	}
+	_, err := putToken(tx, t)
+	return err
+}
+
+// DropRows removes what the primary datacenter does not have.
+func DropRows(tx *Txn, kind catalog.ReplicaKind, keys []string) {
+	for _, key := range keys {
+		switch kind {
+		case catalog.ReplicaPolicies:
+			DeletePolicy(tx, key)
+		case catalog.ReplicaRoles:
+			DeleteRole(tx, key)
+		case catalog.ReplicaTokens:
+			if t, _ := Token(tx, nil, key); t != nil && !t.Local {
+				DeleteToken(tx, key)
+			}
+		case catalog.ReplicaEntries:
+			entryKind, name, _ := strings.Cut(key, "/")
+			EntryDelete(tx, catalog.EntryKind(entryKind), name)
+		case catalog.ReplicaFederations:
+			if f, _ := Federation(tx, nil, key); f != nil {
+				federations.remove(tx, f)
+			}
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package api
+
+import (
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
+)
+
+// ReplicaQuery asks the primary datacenter for what there is of a kind, or for the rows with these keys.
+type ReplicaQuery struct {
+	Kind catalog.ReplicaKind
+	From string   // the datacenter that asks
+	Keys []string `codec:",omitempty"`
+}
+
+// ReplicaList is what there is of a kind.
+type ReplicaList struct {
+	ClusterID string // of the mesh CA
+	Keys      []catalog.ReplicaKey
+}
+
+// ReplicaWrite stores in a secondary datacenter what the primary one has: rows of one kind, and keys of the kind to drop.
+type ReplicaWrite struct {
+	Kind catalog.ReplicaKind
+	Rows catalog.ReplicaRows
+	Drop []string       `codec:",omitempty"`
+	From *catalog.Ruler `codec:",omitempty"` // stored as well, unless it is nil
+	At   time.Time      // when the leader got it; it sets this itself
+}
+
+// ReplicaWritten says which rows could not be stored, and why.
+type ReplicaWritten struct{ Refused []string }
+
+// ReplicaProgress is how far the copy of a kind has come.
+type ReplicaProgress struct {
+	Kind catalog.ReplicaKind
+	// Index is the primary's that it has come to, and Rows how many there are.
+	Index uint64
+	Rows  int
+	// LastSuccess is when the copy was last found to be, or made, as the primary was then.
+	LastSuccess      time.Time
+	LastError        time.Time
+	LastErrorMessage string `json:",omitempty"`
+	// Restarts counts how often it had stopped making progress and was started anew.
+	Restarts int
+}
+
+// Verbs of replication from the primary datacenter to the others.
+var (
+	ReplicaKeys  = rpc.Method[ReplicaQuery, ReplicaList]{Name: "Replica.Keys", From: rpc.FromFederation}
+	ReplicaRows  = rpc.Method[ReplicaQuery, catalog.ReplicaRows]{Name: "Replica.Rows", From: rpc.FromFederation}
+	ReplicaApply = rpc.Method[ReplicaWrite, ReplicaWritten]{Name: "Replica.Apply", From: rpc.FromServers}
+)

@@ -1,0 +1,227 @@
+// Package replica copies what the primary datacenter rules over to a secondary one, as a duty of its leader: ACLs, config
+// entries and federation states.
+package replica
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/server/api"
+)
+
+// Config says what is copied from where.
+type Config struct {
+	Datacenter string
+	// Primary is the datacenter that is copied from, at the moment. Abroad reaches it, with the token that Token returns.
+	Primary func() string
+	Abroad  rpc.Caller
+	Token   func() string
+	// ACL is whether policies and roles are copied, and Tokens whether tokens are.
+	ACL, Tokens bool
+	Log         *slog.Logger
+}
+
+// Replica is a leader's care for the copy. Its methods may be called at once.
+type Replica struct {
+	cfg    Config
+	store  *state.Store
+	caller rpc.Caller // of this server
+
+	// accepted is given when the operator has let the primary's data take the place of what is here.
+	accepted chan struct{}
+
+	mu      sync.Mutex
+	again   context.CancelFunc // ends the loops, so that it is looked anew what may be copied
+	running bool
+	loops   []*loop
+	loss    *Loss // why nothing is copied yet; nil when all is
+}
+
+// New returns the care for the copy in a store, which it changes through the verbs of caller.
+func New(cfg Config, store *state.Store, caller rpc.Caller) *Replica {
+	r := &Replica{cfg: cfg, store: store, caller: caller, accepted: make(chan struct{}, 1)}
+	for _, kind := range cfg.Kinds() {
+		r.loops = append(r.loops, &loop{replica: r, kind: kind})
+	}
+	return r
+}
+
+// Kinds are those that are copied, each before those that lead to it.
+func (c *Config) Kinds() []catalog.ReplicaKind {
+	var kinds []catalog.ReplicaKind
+	if c.ACL {
+		kinds = append(kinds, catalog.ReplicaPolicies, catalog.ReplicaRoles)
+	}
+	if c.ACL && c.Tokens {
+		kinds = append(kinds, catalog.ReplicaTokens)
+	}
+	return append(kinds, catalog.ReplicaEntries, catalog.ReplicaFederations)
+}
+
+// follows reports whether there is a primary to copy from.
+func (c *Config) follows() bool { return c.Primary() != c.Datacenter }
+
+// Follows reports whether this datacenter is a secondary one.
+func (r *Replica) Follows() bool { return r.cfg.follows() }
+
+// Progress is how far the copies have come, and whether they are made here: by the leader of a secondary.
+func (r *Replica) Progress() (list []api.ReplicaProgress, running bool) {
+	r.mu.Lock()
+	running = r.running
+	r.mu.Unlock()
+	for _, l := range r.loops {
+		list = append(list, l.progress())
+	}
+	return list, running
+}
+
+// Run copies until ctx ends, which is with the leadership.
+func (r *Replica) Run(ctx context.Context) {
+	if !r.cfg.follows() {
+		return
+	}
+	r.setRunning(true)
+	defer r.setRunning(false)
+	for r.join(ctx) {
+		turn, again := context.WithCancel(ctx)
+		r.mu.Lock()
+		r.again = again
+		r.mu.Unlock()
+		var all sync.WaitGroup
+		for _, l := range r.loops {
+			all.Go(func() { l.supervise(turn) })
+		}
+		all.Wait()
+		again()
+	}
+}
+
+// lookAnew ends the loops: the primary, or what is here, is not what was looked at when they began.
+func (r *Replica) lookAnew() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.again()
+}
+
+func (r *Replica) setRunning(on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running = on
+}
+
+// header is how the primary datacenter is asked.
+func (r *Replica) header() rpc.Header {
+	h := rpc.Header{Datacenter: r.cfg.Primary()}
+	if r.cfg.Token != nil {
+		h.Token = r.cfg.Token()
+	}
+	return h
+}
+
+// theirs is what the primary has of a kind. With a minimal index it blocks until there is something newer, for up to wait.
+func (r *Replica) theirs(ctx context.Context, kind catalog.ReplicaKind, min uint64, wait time.Duration) (*api.ReplicaList, uint64, error) {
+	h := r.header()
+	ctx, cancel := context.WithTimeout(ctx, wait+callTime)
+	defer cancel()
+	if min > 0 {
+		h.MinIndex, h.MaxWait = min, wait
+	}
+	list, meta, err := api.ReplicaKeys.Call(ctx, r.cfg.Abroad, h, &api.ReplicaQuery{Kind: kind, From: r.cfg.Datacenter})
+	return list, meta.Index, err
+}
+
+// change is what has to be done to make here as there.
+type change struct {
+	put  []string // keys to copy, those that are here among them
+	over []string // of these, those that are here already and say something else
+	drop []string // keys that are not there
+}
+
+// diff compares what is here with what is there.
+func diff(here, there []catalog.ReplicaKey) (c change) {
+	own := make(map[string][]byte, len(here))
+	for _, k := range here {
+		own[k.Key] = k.Hash
+	}
+	for _, k := range there {
+		hash, known := own[k.Key]
+		delete(own, k.Key)
+		switch {
+		case !known:
+			c.put = append(c.put, k.Key)
+		case string(hash) != string(k.Hash):
+			c.put, c.over = append(c.put, k.Key), append(c.over, k.Key)
+		}
+	}
+	for _, k := range here {
+		if _, left := own[k.Key]; left && !catalog.BuiltinPolicy(k.Key) {
+			c.drop = append(c.drop, k.Key)
+		}
+	}
+	return c
+}
+
+const (
+	// batch is how many rows are asked for and stored at once.
+	batch = 128
+	// pace is the pause after each batch, so that a large copy leaves the log to others: about 1000 rows a second.
+	pace = 125 * time.Millisecond
+	// callTime bounds each question to the primary, and each write.
+	callTime = 30 * time.Second
+)
+
+// carryOut makes here as there, batch by batch, and returns what could not be stored. It calls step after each.
+func (r *Replica) carryOut(ctx context.Context, kind catalog.ReplicaKind, c change, step func()) (refused []string, err error) {
+	for drop := range slices.Chunk(c.drop, batch) {
+		step()
+		if err := r.write(ctx, &api.ReplicaWrite{Kind: kind, Drop: drop}, &refused); err != nil {
+			return refused, err
+		}
+	}
+	for keys := range slices.Chunk(c.put, batch) {
+		step()
+		rows, err := r.rows(ctx, kind, keys)
+		if err != nil {
+			return refused, err
+		}
+		if err := r.write(ctx, &api.ReplicaWrite{Kind: kind, Rows: *rows}, &refused); err != nil {
+			return refused, err
+		}
+	}
+	return refused, nil
+}
+
+// rows are those of the primary with these keys.
+func (r *Replica) rows(ctx context.Context, kind catalog.ReplicaKind, keys []string) (*catalog.ReplicaRows, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	rows, _, err := api.ReplicaRows.Call(ctx, r.cfg.Abroad, r.header(), &api.ReplicaQuery{Kind: kind, From: r.cfg.Datacenter, Keys: keys})
+	return rows, err
+}
+
+func (r *Replica) write(ctx context.Context, w *api.ReplicaWrite, refused *[]string) error {
+	done, _, err := api.ReplicaApply.Call(ctx, r.caller, rpc.Header{}, w)
+	if err != nil {
+		return err
+	}
+	*refused = append(*refused, done.Refused...)
+	return sleep(ctx, pace)
+}
+
+// sleep blocks for a while, or until ctx ends, and then returns why.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
