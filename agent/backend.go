@@ -285,12 +285,13 @@ func (a *Agent) elsewhere(cfg *config.Config) authorize {
 	return authz.New(authz.Options{
 		TTL: aclTTL(cfg), Down: authz.DownPolicy(cfg.ACL.DownPolicy), Node: cfg.NodeName, Log: logging.Named(a.log, "acl"),
 		Resolve: func(ctx context.Context, secret string) (*api.Resolved, error) {
-			found, err := resolveToken(ctx, a.backend.caller(), rpc.Header{Datacenter: cfg.PrimaryDatacenter, Consistency: rpc.Stale}, cfg.Datacenter, secret)
+			primary := a.backend.(*hosted).Primary()
+			found, err := resolveToken(ctx, a.backend.caller(), rpc.Header{Datacenter: primary, Consistency: rpc.Stale}, cfg.Datacenter, secret)
 			switch {
 			case err != nil:
 				return nil, err
 			case found.Disabled:
-				return nil, catalog.Errorf(catalog.Unavailable, "the servers of the primary datacenter %s check no tokens: set acl.enabled on them", cfg.PrimaryDatacenter)
+				return nil, catalog.Errorf(catalog.Unavailable, "the servers of the primary datacenter %s check no tokens: set acl.enabled on them", primary)
 			}
 			own := *found
 			own.DefaultPolicy = cfg.ACL.DefaultPolicy

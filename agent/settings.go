@@ -88,9 +88,7 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 	if cfg.ACL.DefaultPolicy == "allow" {
 		out.ACL.Default = acl.Allow
 	}
-	if cfg.PrimaryDatacenter != cfg.Datacenter {
-		out.ACL.CopyTokens, out.ACL.Elsewhere = cfg.ACL.EnableTokenReplication, a.elsewhere(cfg)
-	}
+	out.ACL.CopyTokens, out.ACL.Elsewhere = cfg.ACL.EnableTokenReplication, a.elsewhere(cfg)
 	store := cfg.RaftLogStore
 	out.LogStore = server.LogConfig{Backend: store.Backend, SegmentSize: int64(store.WAL.SegmentSizeMB) << 20, NoFreelistSync: store.BoltDB.NoFreelistSync}
 	if store.Verification.Enabled {

@@ -1,5 +1,7 @@
 package catalog
 
+import "slices"
+
 // ReplicaKind is a kind of what the primary datacenter rules over and the others copy.
 type ReplicaKind string
 
@@ -40,4 +42,42 @@ type Ruler struct {
 	// known.
 	ClusterID   string
 	ModifyIndex uint64
+}
+
+// Primacy says which datacenter is the primary one since it was promoted, whatever the configuration says of those before.
+type Primacy struct {
+	Datacenter string
+	// Epoch counts the promotions: the highest counts.
+	Epoch uint64
+	// Past are the datacenters that were the primary before.
+	Past        []string
+	ModifyIndex uint64
+}
+
+// Over returns the primary where the configuration names one: another one only if that is in the past. A nil Primacy is
+// that of the configuration.
+func (p *Primacy) Over(configured string) string {
+	if p == nil || !slices.Contains(p.Past, configured) {
+		return configured
+	}
+	return p.Datacenter
+}
+
+// Succeeds reports whether the primary has taken over from a datacenter in an orderly way.
+func (p *Primacy) Succeeds(datacenter string) bool {
+	return p != nil && p.Datacenter != datacenter && slices.Contains(p.Past, datacenter)
+}
+
+// Next is the primacy of a datacenter after this one, where the primary was another.
+func (p *Primacy) Next(datacenter, was string) Primacy {
+	next := Primacy{Datacenter: datacenter, Epoch: 1, Past: []string{was, datacenter}}
+	if p != nil {
+		next.Epoch = p.Epoch + 1
+		for _, name := range p.Past {
+			if !slices.Contains(next.Past, name) {
+				next.Past = append(next.Past, name)
+			}
+		}
+	}
+	return next
 }

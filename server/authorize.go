@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -22,7 +23,9 @@ type authorizers struct {
 	store      *state.Store
 	datacenter string
 	def        acl.Effect
-	elsewhere  bool // the anonymous token is in the primary datacenter, unless it is in the store
+	// elsewhere is whether the global tokens are in the primary datacenter, which is asked what they stand for: what is in
+	// the store of them is of before. Nil is never.
+	elsewhere func() bool
 
 	known atomic.Pointer[map[string]*holder]
 
@@ -82,6 +85,8 @@ func (a *authorizers) authorize(secret string) (acl.Authorizer, error) {
 	return h.az, nil
 }
 
+var errElsewhere = catalog.Errorf(catalog.Denied, "the token is none of this datacenter alone")
+
 // anonymous may do what no rule forbids to everybody.
 func (a *authorizers) anonymous() acl.Authorizer {
 	return acl.As(catalog.AnonymousAccessor, acl.Compile(a.def))
@@ -128,8 +133,11 @@ func (h *holder) good() bool {
 func (a *authorizers) look(secret string) (*holder, error) {
 	h := &holder{abandoned: a.store.Abandoned()}
 	tx := a.store.Read()
-	if secret == "" && a.elsewhere && state.TokenOf(tx, &h.watch, catalog.AnonymousSecret) == nil {
-		return nil, catalog.Errorf(catalog.Denied, "the anonymous token is in the primary datacenter")
+	if a.elsewhere != nil {
+		state.Primacy(tx, &h.watch)
+		if t := state.TokenOf(tx, &h.watch, cmp.Or(catalog.SecretID(secret), catalog.AnonymousSecret)); a.elsewhere() && (t == nil || !t.Local) {
+			return nil, errElsewhere
+		}
 	}
 	t, err := handler.Holder(tx, &h.watch, catalog.SecretID(secret), time.Now())
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/fsm"
 )
@@ -16,7 +17,7 @@ import (
 // host is what the registry needs of the server.
 type host struct {
 	datacenter string
-	primary    string
+	primary    string // of the configuration
 	server     *Server
 	ready      atomic.Uint64 // the term in which this server leads with everything of the past applied; 0 is none
 	first      chan struct{} // closed when it is for the first time
@@ -34,7 +35,9 @@ func (h *host) join(s *Server) {
 func (h *host) Datacenter() string { return h.datacenter }
 
 // Primary is the datacenter that rules over the CA, ACLs and config entries.
-func (h *host) Primary() string { return h.primary }
+func (h *host) Primary() string {
+	return state.Primacy(h.server.store.Read(), nil).Over(h.primary)
+}
 
 // Leading implements endpoint.Host. Whoever lost the leadership and has it again has to catch up anew,
 // which the term tells.
@@ -159,7 +162,7 @@ func (h *host) Authorize(ctx context.Context, token string) (acl.Authorizer, err
 		return acl.AllowAll(), nil
 	}
 	az, err := h.tokens.authorize(token)
-	if err != nil && h.tokens.elsewhere && catalog.CodeOf(err) == catalog.Denied && h.primary != h.datacenter {
+	if err == errElsewhere { //nolint:errorlint // it is this very one
 		return h.elsewhere(ctx, token)
 	}
 	return az, err

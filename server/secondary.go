@@ -5,6 +5,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -14,6 +15,43 @@ func (s *Server) replicationToken() string {
 		return ""
 	}
 	return s.cfg.ReplicationToken()
+}
+
+// rulerNeeds is what it takes to make another datacenter the primary, or to copy everything that one has.
+func rulerNeeds[Req any](*Req) []acl.Need {
+	return []acl.Need{{Resource: acl.Operator, Access: acl.Write}, {Resource: acl.ACL, Access: acl.Write}}
+}
+
+// registerFederation adds the verbs of datacenters and their primary.
+func (s *operator) registerFederation() {
+	read := func(*api.Nothing) []acl.Need { return []acl.Need{{Resource: acl.Operator, Access: acl.Read}} }
+	add(s.Server, api.FederationStatus, read, false, func(context.Context, *api.Nothing) (*api.FederationView, error) {
+		return s.federationView(), nil
+	})
+	add(s.Server, api.FederationAccept, rulerNeeds[api.Nothing], false, func(ctx context.Context, _ *api.Nothing) (*api.FederationLoss, error) {
+		loss, err := s.replica.Accept(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &api.FederationLoss{Dropped: loss.Drop, Replaced: loss.Over}, nil
+	})
+	add(s.Server, api.FederationPromote, rulerNeeds[api.Promotion], false, s.promote)
+	add(s.Server, api.FederationYield, rulerNeeds[api.Yield], false, s.yield)
+}
+
+func (s *operator) federationView() *api.FederationView {
+	out := &api.FederationView{Datacenter: s.cfg.Datacenter, Primary: s.host.Primary(), Configured: s.host.primary}
+	if p := state.Primacy(s.store.Read(), nil); p != nil {
+		out.Epoch = p.Epoch
+	}
+	if !s.replica.Follows() {
+		return out
+	}
+	out.Copies, out.Copying = s.replica.Progress()
+	if loss := s.replica.Refusal(); loss != nil {
+		out.Refusal, out.Loss = loss.Error(), api.FederationLoss{Dropped: loss.Drop, Replaced: loss.Over}
+	}
+	return out
 }
 
 // replicationStatus is how far the copy of the primary's ACLs has come.

@@ -162,12 +162,14 @@ func Open(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), limits: limit.New(cfg.Log), ending: make(chan struct{}), restored: make(chan struct{}, 1), since: time.Now()}
 	s.snapshots.Server, s.leadership.Server, s.operator.Server = s, s, s
 	s.entries.Store(&cfg.Entries)
-	s.host = &host{datacenter: cfg.Datacenter, primary: cmp.Or(cfg.Primary, cfg.Datacenter), first: make(chan struct{})}
+	s.host = &host{server: s, datacenter: cfg.Datacenter, primary: cmp.Or(cfg.Primary, cfg.Datacenter), first: make(chan struct{})}
 	s.registry = endpoint.New(s.host, s.store)
 	s.abroad = newDatacenters(&s.cfg)
 	if cfg.ACL.Enabled {
 		s.host.tokens = newAuthorizers(s.store, cfg.Datacenter, cfg.ACL.Default)
-		s.host.tokens.elsewhere = cfg.ACL.Elsewhere != nil && !cfg.ACL.CopyTokens
+		if cfg.ACL.Elsewhere != nil && !cfg.ACL.CopyTokens {
+			s.host.tokens.elsewhere = func() bool { return s.host.Primary() != cfg.Datacenter }
+		}
 	}
 	s.fsm = fsm.New(s.store, s.registry, cfg.Log)
 	s.sessions = newSessionTimers(s.leadership.expire)
@@ -236,10 +238,14 @@ func (s *Server) register() {
 	s.operator.registerKeyring()
 	s.operator.registerJoins()
 	s.operator.registerAuto()
+	s.operator.registerFederation()
 }
 
 // Caller is how the agent of this server reaches it: in process.
 func (s *Server) Caller() rpc.Caller { return s.registry }
+
+// Primary is the datacenter that rules over the CA, ACLs and config entries at the moment.
+func (s *Server) Primary() string { return s.host.Primary() }
 
 // Snapshots saves and restores the cluster's state.
 func (s *Server) Snapshots() *Snapshots { return &s.snapshots }

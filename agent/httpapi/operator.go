@@ -18,8 +18,35 @@ func operatorRoutes() []Route {
 			Methods: []Method{{Name: http.MethodGet, ACL: "operator:read", Handle: autopilotRead}, {Name: http.MethodPut, Handle: autopilotSet}}},
 		{Path: "/v1/operator/autopilot/health", Doc: "show the health of the servers", ACL: "operator:read", Methods: get(autopilotHealth)},
 		{Path: "/v1/operator/autopilot/state", Doc: "show what autopilot knows of the servers", ACL: "operator:read", Methods: get(autopilotState)},
+		{Path: "/v1/operator/federation", Doc: "show how the datacenter stands to its primary", ACL: "operator:read", Methods: get(federationStatus)},
+		{Path: "/v1/operator/federation/accept", Doc: "let the primary's data take the place of the datacenter's own", ACL: "operator:write, acl:write", Methods: put(federationAccept)},
+		{Path: "/v1/operator/federation/promote", Doc: "make the datacenter the primary", ACL: "operator:write, acl:write", Methods: put(federationPromote)},
 		{Path: "/v1/operator/usage", Doc: "count what the datacenter holds", ACL: "operator:read", Methods: get(usage), Effective: true},
 	}
+}
+
+func federationStatus(c *call) error {
+	rep, _, err := send(c, api.FederationStatus, nothing)
+	if err != nil {
+		return err
+	}
+	return c.json(rep)
+}
+
+func federationAccept(c *call) error {
+	rep, _, err := send(c, api.FederationAccept, nothing)
+	if err != nil {
+		return err
+	}
+	return c.json(rep)
+}
+
+func federationPromote(c *call) error {
+	rep, _, err := send(c, api.FederationPromote, &api.Promotion{Force: c.has("force")})
+	if err != nil {
+		return err
+	}
+	return c.json(rep)
 }
 
 func raftConfiguration(c *call) error {

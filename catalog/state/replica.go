@@ -7,8 +7,30 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 )
 
-// rulerSetting is the name of the setting that holds the primary datacenter which is copied from.
-const rulerSetting = "ruler"
+// Names of the settings that hold the primary datacenter which is copied from, and which one was promoted.
+const (
+	rulerSetting   = "ruler"
+	primacySetting = "primacy"
+)
+
+// Primacy returns which datacenter was promoted, nil when none was.
+func Primacy(tx *Txn, w *Watch) *catalog.Primacy {
+	if row := settings.get(tx, w, primary, tx.key(primacySetting)); row != nil {
+		return row.Primacy
+	}
+	return nil
+}
+
+// SetPrimacy stores which datacenter was promoted, unless a later promotion is known, and reports whether it did.
+func SetPrimacy(tx *Txn, p *catalog.Primacy) bool {
+	if old := Primacy(tx, nil); old != nil && old.Epoch >= p.Epoch {
+		return false
+	}
+	row := *p
+	row.ModifyIndex = tx.Index
+	settings.put(tx, &settingRow{Name: primacySetting, Primacy: &row})
+	return true
+}
 
 // Ruler returns the primary datacenter that this one copies from, nil while it copies from none.
 func Ruler(tx *Txn, w *Watch) *catalog.Ruler {

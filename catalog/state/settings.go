@@ -9,6 +9,7 @@ type settingRow struct {
 	CA        *catalog.CAConfig `codec:",omitempty" json:",omitempty"`
 	CAKeys    *catalog.CAKeys   `codec:",omitempty" json:",omitempty"`
 	Ruler     *catalog.Ruler    `codec:",omitempty" json:",omitempty"`
+	Primacy   *catalog.Primacy  `codec:",omitempty" json:",omitempty"`
 }
 
 var settings = &table[settingRow]{

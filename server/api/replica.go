@@ -26,7 +26,9 @@ type ReplicaWrite struct {
 	Rows catalog.ReplicaRows
 	Drop []string       `codec:",omitempty"`
 	From *catalog.Ruler `codec:",omitempty"` // stored as well, unless it is nil
-	At   time.Time      // when the leader got it; it sets this itself
+	// Epoch is that of the primary's primacy. Once another one was promoted nothing is stored.
+	Epoch uint64
+	At    time.Time // when the leader got it; it sets this itself
 }
 
 // ReplicaWritten says which rows could not be stored, and why.

@@ -27,6 +27,9 @@ func (c *Custody) Maintain(ctx context.Context) error {
 	if err := c.begin(ctx); err != nil {
 		return err
 	}
+	if err := c.ascended(ctx); err != nil {
+		return err
+	}
 	p, err := c.open(ctx)
 	if err != nil {
 		return err

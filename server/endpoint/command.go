@@ -46,6 +46,13 @@ func AddCommand[Req, Rep any](r *Registry, c Command[Req, Rep]) {
 				return rpc.Answer{Body: rpc.NewBody(rep, nil)}, nil
 			}
 		}
+		if v.primary != nil {
+			r.ruling.RLock()
+			defer r.ruling.RUnlock()
+			if primary := r.host.Primary(); primary != r.host.Datacenter() && v.primary(call.Body) {
+				return rpc.Answer{}, catalog.Errorf(catalog.Conflict, "datacenter %s has just become the primary: nothing was written; repeat it", primary)
+			}
+		}
 		rep, err := r.host.Propose(ctx, encodeEntry(v.name, req))
 		if rejected := Rejected(nil); errors.As(err, &rejected) {
 			return rpc.Answer{Body: rpc.NewBody(rejected.Rejection(), nil)}, nil

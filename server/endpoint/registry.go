@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sort"
+	"sync"
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -20,6 +21,9 @@ type Registry struct {
 	store   *state.Store
 	verbs   map[string]*verb
 	answers answers
+	// ruling is held for reading while something is proposed that is the primary datacenter's to write, and for writing
+	// while another one becomes the primary.
+	ruling  sync.RWMutex
 	filters filter.Cache
 }
 
@@ -74,6 +78,13 @@ func (r *Registry) add(v *verb) {
 	}
 	v.meter = newMeter(v)
 	r.verbs[v.name] = v
+}
+
+// Reign calls do, which may make another datacenter the primary, while nothing is proposed that is the primary's to write.
+func (r *Registry) Reign(do func() error) error {
+	r.ruling.Lock()
+	defer r.ruling.Unlock()
+	return do()
 }
 
 // Methods returns the names of all verbs, sorted.

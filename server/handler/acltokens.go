@@ -64,7 +64,7 @@ func registerTokens(r *endpoint.Registry, d Deps) {
 		},
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.TokenQuery, api.TokenAnswer]{
-		Method: api.TokenRead, Needs: aclRead[api.TokenQuery], Primary: func(q *api.TokenQuery) bool { return d.ACL.Elsewhere && !hasToken(d, q.AccessorID) },
+		Method: api.TokenRead, Needs: aclRead[api.TokenQuery], Primary: func(q *api.TokenQuery) bool { return d.ACL.Elsewhere && !localToken(d, q.AccessorID) },
 		Check: func(q *api.TokenQuery) error {
 			if err := d.ACL.on(); err != nil {
 				return err
@@ -121,11 +121,6 @@ func localToken(d Deps, accessor string) bool {
 	return t != nil && t.Local
 }
 
-func hasToken(d Deps, accessor string) bool {
-	t, _ := state.Token(d.Store.Read(), nil, accessor)
-	return t != nil
-}
-
 // localWrite reports whether a write is about a token of this datacenter alone.
 func localWrite(d Deps, req *api.TokenWrite) bool {
 	if req.Op == api.ACLCreate {
@@ -134,11 +129,14 @@ func localWrite(d Deps, req *api.TokenWrite) bool {
 	return localToken(d, req.Token.AccessorID)
 }
 
-// foreignSecret reports whether a secret is to be looked up in the primary datacenter: it is none of this one, whose
-// tokens are not copied here.
+// foreignSecret reports whether a secret is to be looked up in the primary datacenter: its tokens are not copied here, and
+// it is none of this datacenter alone.
 func foreignSecret(d Deps, q *api.SecretQuery) bool {
-	secret := cmp.Or(q.Secret, catalog.AnonymousSecret)
-	return d.ACL.Elsewhere && state.TokenOf(d.Store.Read(), nil, secret) == nil
+	if !d.ACL.Elsewhere {
+		return false
+	}
+	t := state.TokenOf(d.Store.Read(), nil, cmp.Or(q.Secret, catalog.AnonymousSecret))
+	return t == nil || !t.Local
 }
 
 func noToken(accessor string) error {

@@ -39,6 +39,16 @@ func registerReplica(r *endpoint.Registry, d Deps) {
 		},
 		Apply: applyReplica,
 	})
+	endpoint.AddQuery(r, endpoint.Query[api.Nothing, api.Primacies]{
+		Method: api.PrimacyRead, Plain: true, Open: "which datacenter is the primary is no secret",
+		Read: func(tx *state.Txn, _ *state.Watch, _ *api.Nothing) (*api.Primacies, uint64, error) {
+			return &api.Primacies{Primacy: state.Primacy(tx, nil)}, 1, nil
+		},
+	})
+	endpoint.AddCommand(r, endpoint.Command[catalog.Primacy, bool]{
+		Method: api.PrimacyApply, Needs: func(*catalog.Primacy) []acl.Need { return need(acl.Operator, "", acl.Write) },
+		Apply: func(tx *state.Txn, req *catalog.Primacy) (*bool, error) { return new(state.SetPrimacy(tx, req)), nil },
+	})
 }
 
 // replicaNeeds is what the replication token must be allowed: with tokens come their secrets, and with config entries
@@ -58,7 +68,7 @@ func replicaNeeds(q *api.ReplicaQuery) []acl.Need {
 // checkReplica refuses those who take this datacenter for a primary when it is none, or are called as it is.
 func checkReplica(d Deps, q *api.ReplicaQuery) error {
 	switch primary := d.primary(); {
-	case primary != d.Datacenter:
+	case primary != d.Datacenter && primary != q.From: // that one is about to take over, or has
 		return catalog.Errorf(catalog.Conflict, "datacenter %s is no primary: it copies from %s: set primary_datacenter to that on the servers of %s", d.Datacenter, primary, q.From)
 	case q.From == d.Datacenter:
 		return catalog.Errorf(catalog.Conflict, "another datacenter calls itself %s as this one: give one of them another name", q.From)
@@ -81,6 +91,9 @@ func (d *Deps) primary() string {
 }
 
 func applyReplica(tx *state.Txn, req *api.ReplicaWrite) (*api.ReplicaWritten, error) {
+	if p := state.Primacy(tx, nil); p != nil && p.Epoch > req.Epoch {
+		return nil, catalog.Errorf(catalog.Conflict, "datacenter %s has become the primary in the meantime: nothing is copied from the one before", p.Datacenter)
+	}
 	if req.From != nil {
 		state.SetRuler(tx, req.From)
 	}

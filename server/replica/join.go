@@ -9,6 +9,7 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/connect"
+	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -67,8 +68,9 @@ const joinRetry = 10 * time.Second
 func (r *Replica) join(ctx context.Context) bool {
 	defer r.refuse(nil)
 	told := ""
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && r.cfg.follows() {
 		loss, err := r.look(ctx)
+		r.learn(ctx, err)
 		switch {
 		case err == nil && loss == nil:
 			return true
@@ -99,6 +101,43 @@ func (r *Replica) join(ctx context.Context) bool {
 	return false
 }
 
+// learn asks a primary that says it is none who is, and believes that if it has taken over from there.
+func (r *Replica) learn(ctx context.Context, err error) {
+	if err == nil || catalog.CodeOf(err) != catalog.Conflict {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	was := r.cfg.Primary()
+	told, _, err := api.PrimacyRead.Call(ctx, r.cfg.Abroad, r.header(), &api.Nothing{})
+	if err != nil || !told.Primacy.Succeeds(was) {
+		return
+	}
+	done, _, err := api.PrimacyApply.Call(ctx, r.caller, rpc.Header{}, told.Primacy)
+	if err == nil && *done {
+		r.cfg.Log.Info("another datacenter is the primary now", "primary", told.Primacy.Datacenter, "was", was)
+	}
+}
+
+// Sync makes all copies as the primary is, once.
+func (r *Replica) Sync(ctx context.Context) error {
+	for _, kind := range r.cfg.Kinds() {
+		theirs, _, err := r.theirs(ctx, kind, 0, 0)
+		if err != nil {
+			return err
+		}
+		here, _ := state.ReplicaKeys(r.store.Read(), nil, kind)
+		refused, err := r.carryOut(ctx, kind, diff(here, theirs.Keys), func() {})
+		if err != nil {
+			return err
+		}
+		if len(refused) > 0 {
+			return notStored(refused)
+		}
+	}
+	return nil
+}
+
 func (r *Replica) refuse(l *Loss) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -110,7 +149,10 @@ func (r *Replica) refuse(l *Loss) {
 func (r *Replica) look(ctx context.Context) (*Loss, error) {
 	primary, tx := r.cfg.Primary(), r.store.Read()
 	loss := &Loss{Primary: primary, Ruler: catalog.Ruler{Datacenter: primary}}
-	ruler, config := state.Ruler(tx, nil), state.CA(tx, nil)
+	ruler, config, primacy := state.Ruler(tx, nil), state.CA(tx, nil), state.Primacy(tx, nil)
+	if primacy != nil {
+		r.epoch.Store(primacy.Epoch)
+	}
 	for _, kind := range r.cfg.Kinds() {
 		theirs, _, err := r.theirs(ctx, kind, 0, 0)
 		if err != nil {
@@ -135,6 +177,15 @@ func (r *Replica) look(ctx context.Context) (*Loss, error) {
 	copies := rules(ruler, primary, loss.Ruler.ClusterID)
 	if !copies && ruler != nil && ruler.Datacenter == primary {
 		loss.Anew = fmt.Sprintf("%s is another cluster than was copied from: its mesh is %s, and was %s; was it made anew, restore its snapshot there", primary, loss.Ruler.ClusterID, ruler.ClusterID)
+	}
+	if !copies && primacy != nil && primacy.Datacenter == primary {
+		was := r.cfg.Datacenter // which was the primary itself
+		if ruler != nil {
+			was = ruler.Datacenter
+		}
+		if primacy.Succeeds(was) && loss.Trust == "" { // what is copied from now has everything that was copied before
+			return nil, r.rule(ctx, loss.Ruler)
+		}
 	}
 	if !copies && len(loss.Drop)+len(loss.Over) > 0 || !copies && loss.Trust != "" {
 		return loss, nil

@@ -94,6 +94,7 @@ func (l *loop) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		l.replica.learn(ctx, err)
 		l.note(err)
 		pause := roundPause - time.Since(began)
 		if failures++; err == nil {
@@ -132,7 +133,7 @@ func (l *loop) round(ctx context.Context) error {
 		return err
 	}
 	if len(refused) > 0 {
-		return catalog.Errorf(catalog.Conflict, "%d rows of the primary could not be stored yet: %s", len(refused), strings.Join(refused[:min(len(refused), 3)], "; "))
+		return notStored(refused)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,6 +142,10 @@ func (l *loop) round(ctx context.Context) error {
 	}
 	l.at.Index, l.at.Rows = index, len(theirs.Keys)
 	return nil
+}
+
+func notStored(refused []string) error {
+	return catalog.Errorf(catalog.Unavailable, "%d rows of the primary could not be stored yet: %s", len(refused), strings.Join(refused[:min(len(refused), 3)], "; "))
 }
 
 // rules reports whether the ruler that is stored is the primary, and no other cluster of that name.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -32,6 +33,8 @@ type Replica struct {
 	cfg    Config
 	store  *state.Store
 	caller rpc.Caller // of this server
+
+	epoch atomic.Uint64 // of the primacy that is copied from
 
 	// accepted is given when the operator has let the primary's data take the place of what is here.
 	accepted chan struct{}
@@ -83,9 +86,27 @@ func (r *Replica) Progress() (list []api.ReplicaProgress, running bool) {
 
 // Run copies until ctx ends, which is with the leadership.
 func (r *Replica) Run(ctx context.Context) {
-	if !r.cfg.follows() {
-		return
+	for r.awaitPrimary(ctx) {
+		r.copy(ctx)
 	}
+}
+
+// awaitPrimary blocks until there is a primary to copy from. It returns false when ctx ends before.
+func (r *Replica) awaitPrimary(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		var w state.Watch
+		gone := r.store.Abandoned()
+		state.Primacy(r.store.Read(), &w)
+		if r.cfg.follows() {
+			return true
+		}
+		_ = w.Wait(ctx, gone) // it is looked at again in any case
+	}
+	return false
+}
+
+// copy copies from the primary as long as there is one, until ctx ends.
+func (r *Replica) copy(ctx context.Context) {
 	r.setRunning(true)
 	defer r.setRunning(false)
 	for r.join(ctx) {
@@ -206,6 +227,7 @@ func (r *Replica) rows(ctx context.Context, kind catalog.ReplicaKind, keys []str
 }
 
 func (r *Replica) write(ctx context.Context, w *api.ReplicaWrite, refused *[]string) error {
+	w.Epoch = r.epoch.Load()
 	done, _, err := api.ReplicaApply.Call(ctx, r.caller, rpc.Header{}, w)
 	if err != nil {
 		return err
