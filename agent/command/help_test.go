@@ -29,6 +29,7 @@ var wanted = map[string]string{
 	"snapshot inspect": "kvdetails kvdepth kvfilter format", "operator raft list-peers": "stale", "operator raft remove-peer": "id address",
 	"operator raft transfer-leader": "id", "operator autopilot state": "format",
 	"operator autopilot set-config": "cleanup-dead-servers last-contact-threshold max-trailing-logs min-quorum server-stabilization-time",
+	"operator federation promote":   "force",
 	"operator usage instances":      "onlybillable onlyconnect all-datacenters",
 	"keyring":                       "install use remove list list-primary relay-factor local-only", "maint": "enable disable reason service", "rtt": "wan",
 	"debug": "capture duration interval since output archive", "tls ca create": "domain days name-constraint additional-name-constraint cluster-id",

@@ -262,6 +262,7 @@ func TestA09_BlockingQueries(t *testing.T) {
 // lone is a host that leads and has applied everything.
 type lone struct{ endpoint.Host }
 
+func (lone) Primary() string                                           { return "dc1" }
 func (lone) Datacenter() string                                        { return "dc1" }
 func (lone) Leading() bool                                             { return true }
 func (lone) Leased() bool                                              { return true }
