@@ -115,7 +115,7 @@ func (h *hosted) stats(cfg *config.Config) map[string]map[string]string {
 		"raft": h.RaftStats(),
 		"consul": {
 			"acl": aclState(cfg), "server": "true", "bootstrap": strconv.FormatBool(cfg.BootstrapExpect == 1), "known_datacenters": strconv.Itoa(h.Datacenters()),
-			"leader": strconv.FormatBool(h.State() == raft.Leader), "leader_addr": h.LeaderAddr(),
+			"primary_datacenter": h.Primary(), "leader": strconv.FormatBool(h.State() == raft.Leader), "leader_addr": h.LeaderAddr(),
 		},
 	}
 }

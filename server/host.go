@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -162,7 +163,7 @@ func (h *host) Authorize(ctx context.Context, token string) (acl.Authorizer, err
 		return acl.AllowAll(), nil
 	}
 	az, err := h.tokens.authorize(token)
-	if err == errElsewhere { //nolint:errorlint // it is this very one
+	if errors.Is(err, errElsewhere) {
 		return h.elsewhere(ctx, token)
 	}
 	return az, err
