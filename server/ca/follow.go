@@ -53,9 +53,14 @@ func (c *Custody) follow(ctx context.Context) error {
 		return c.foreign(config.ClusterID, clusterID)
 	}
 	if config == nil || config.ClusterID != clusterID {
+		var replaced uint64
+		if config != nil {
+			replaced = config.ModifyIndex
+		}
 		if config, err = c.firstFollower(clusterID); err != nil {
 			return err
 		}
+		config.ModifyIndex = replaced
 	}
 	if !signs(keys, active) {
 		return c.renewIntermediate(ctx, config, theirs)

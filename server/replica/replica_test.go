@@ -96,6 +96,7 @@ func (p *place) Leading() bool                     { return true }
 func (p *place) Leader() (rpc.Caller, error)       { return nil, nil }
 func (p *place) Remote(string) (rpc.Caller, error) { return nil, nil }
 func (p *place) Confirm(context.Context) error     { return nil }
+func (p *place) Leased() bool                      { return true }
 func (p *place) Contact() (time.Duration, bool)    { return 0, true }
 func (p *place) CaughtUp() bool                    { return true }
 
