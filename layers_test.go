@@ -45,7 +45,7 @@ var may = map[string][]string{
 	"server/authmethod":          {"catalog", "connect/fetch", "connect/jwt", "server/api"},
 	"server/autopilot":           {"catalog"},
 	"server/ca":                  {"catalog", "catalog/state", "connect", "connect/ca", "rpc", "server/api"},
-	"server/replica":             {"catalog", "catalog/state", "connect", "rpc", "server/api"},
+	"server/replica":             {"catalog", "catalog/state", "connect", "rpc", "rpc/pause", "server/api"},
 	"server/fsm":                 {"catalog", "catalog/state", "server/endpoint"},
 	"server/trial":               {"catalog", "catalog/state", "server/fsm", "server/snapshot"},
 	"server/raftstore":           {"rpc/durable"},

@@ -2,10 +2,12 @@ package server
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
+	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/connect"
 	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/handler"
@@ -68,6 +70,10 @@ func (s *leadership) keepCA(ctx context.Context) {
 	failures, told := 0, ""
 	for {
 		pause := caInterval
+		var ruling state.Watch
+		gone, tx := s.store.Abandoned(), s.store.Read()
+		state.Primacy(tx, &ruling)
+		state.Ruler(tx, &ruling)
 		err := s.custody.Maintain(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -82,29 +88,29 @@ func (s *leadership) keepCA(ctx context.Context) {
 				s.log.Error("the mesh's CA could not be looked after; it is tried again", "err", err)
 			}
 		}
-		s.pauseCA(ctx, pause, err == nil)
+		s.pauseCA(ctx, pause, err == nil, func(ctx context.Context) { _ = ruling.Wait(ctx, gone) })
 	}
 }
 
-// pauseCA blocks until something may be due with the CA, for no longer than a while. News of the primary datacenter count
-// only after all went well: else there would be no pause.
-func (s *leadership) pauseCA(ctx context.Context, pause time.Duration, await bool) {
+// pauseCA blocks until something may be due with the CA, for no longer than a while: when there may be another primary
+// datacenter, which ruled blocks for, or news of it. Such count only after all went well: else there would be no pause.
+func (s *leadership) pauseCA(ctx context.Context, pause time.Duration, await bool, ruled func(context.Context)) {
 	ctx, cancel := context.WithTimeout(ctx, pause)
-	news := make(chan struct{})
-	defer func() {
+	var waits sync.WaitGroup
+	defer waits.Wait()
+	defer cancel()
+	waits.Go(func() {
+		ruled(ctx)
 		cancel()
-		<-news
-	}()
-	go func() { // ends with ctx
-		defer close(news)
-		if await {
+	})
+	if await {
+		waits.Go(func() {
 			s.custody.Await(ctx)
-			return
-		}
-		<-ctx.Done()
-	}()
+			cancel()
+		})
+	}
 	select {
-	case <-news:
+	case <-ctx.Done():
 	case <-s.restored:
 	}
 }

@@ -41,7 +41,6 @@ func (c *Custody) follow(ctx context.Context) error {
 	if err != nil {
 		return catalog.Errorf(catalog.CodeOf(err), "the roots of the primary datacenter %s: %w", c.cfg.Primary(), err)
 	}
-	c.seen.Store(meta.Index)
 	active := theirs.Active()
 	if active == nil {
 		return catalog.Errorf(catalog.Unavailable, "the primary datacenter %s has no root yet: its leader makes one soon, or its log says why it cannot", c.cfg.Primary())
@@ -52,6 +51,7 @@ func (c *Custody) follow(ctx context.Context) error {
 	if config != nil && config.ClusterID != clusterID && keys != nil && !c.accepted(tx, clusterID) {
 		return c.foreign(config.ClusterID, clusterID)
 	}
+	c.seen.Store(meta.Index)
 	if config == nil || config.ClusterID != clusterID {
 		var replaced uint64
 		if config != nil {

@@ -13,8 +13,11 @@ import (
 func registerReplica(r *endpoint.Registry, d Deps) {
 	endpoint.AddQuery(r, endpoint.Query[api.ReplicaQuery, api.ReplicaList]{
 		Method: api.ReplicaKeys, Needs: replicaNeeds,
-		Check: func(q *api.ReplicaQuery) error { return checkReplica(d, q) },
 		Read: func(tx *state.Txn, w *state.Watch, q *api.ReplicaQuery) (*api.ReplicaList, uint64, error) {
+			state.Primacy(tx, w) // whoever waits hears at once that this is the primary no longer
+			if err := checkReplica(d, q); err != nil {
+				return nil, 0, err
+			}
 			keys, index := state.ReplicaKeys(tx, w, q.Kind)
 			out := &api.ReplicaList{Keys: keys}
 			if c := state.CA(tx, nil); c != nil {

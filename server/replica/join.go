@@ -150,9 +150,7 @@ func (r *Replica) look(ctx context.Context) (*Loss, error) {
 	primary, tx := r.cfg.Primary(), r.store.Read()
 	loss := &Loss{Primary: primary, Ruler: catalog.Ruler{Datacenter: primary}}
 	ruler, config, primacy := state.Ruler(tx, nil), state.CA(tx, nil), state.Primacy(tx, nil)
-	if primacy != nil {
-		r.epoch.Store(primacy.Epoch)
-	}
+	r.epoch.Store(epochOf(primacy))
 	for _, kind := range r.cfg.Kinds() {
 		theirs, _, err := r.theirs(ctx, kind, 0, 0)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/rpc/pause"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -80,7 +81,7 @@ func (l *loop) watch(ctx context.Context) (stalled bool) {
 		if left <= 0 {
 			return true
 		}
-		if sleep(ctx, left) != nil {
+		if !pause.For(ctx, left) {
 			return false
 		}
 	}
@@ -88,15 +89,16 @@ func (l *loop) watch(ctx context.Context) (stalled bool) {
 
 // run makes round after round until ctx ends.
 func (l *loop) run(ctx context.Context) {
+	from := uint64(0) // the index of the primary that this copy has come to in this turn
 	for failures := 0; ctx.Err() == nil; {
 		began := time.Now()
-		err := l.round(ctx)
+		err := l.round(ctx, &from)
 		if ctx.Err() != nil {
 			return
 		}
 		l.replica.learn(ctx, err)
 		l.note(err)
-		pause := roundPause - time.Since(began)
+		rest := roundPause - time.Since(began)
 		if failures++; err == nil {
 			failures = 0
 		} else {
@@ -104,24 +106,21 @@ func (l *loop) run(ctx context.Context) {
 			if catalog.CodeOf(err) == catalog.NoPath {
 				most = lostPause
 			}
-			pause = min(roundPause<<min(failures-1, 10), most)
+			rest = min(roundPause<<min(failures-1, 10), most)
 		}
-		if sleep(ctx, pause) != nil {
-			return
-		}
+		pause.For(ctx, rest)
 	}
 }
 
-// round waits for news of the primary, at first only asks, and makes the copy as the primary is.
-func (l *loop) round(ctx context.Context) error {
+// round waits for news of the primary after an index, at 0 only asks, and makes the copy as the primary is.
+func (l *loop) round(ctx context.Context, from *uint64) error {
 	r := l.replica
-	from := l.progress().Index
-	theirs, index, err := r.theirs(ctx, l.kind, from, roundWait)
+	theirs, index, err := r.theirs(ctx, l.kind, *from, roundWait)
 	if err != nil {
 		return err
 	}
-	if index < from {
-		r.cfg.Log.Warn("the primary datacenter is older than it was: was a snapshot restored there? Its state counts", "kind", l.kind, "primary", r.cfg.Primary(), "index", index, "was", from)
+	if index < *from {
+		r.cfg.Log.Warn("the primary datacenter is older than it was: was a snapshot restored there? Its state counts", "kind", l.kind, "primary", r.cfg.Primary(), "index", index, "was", *from)
 	}
 	if !rules(state.Ruler(r.store.Read(), nil), r.cfg.Primary(), theirs.ClusterID) {
 		r.lookAnew()
@@ -140,7 +139,7 @@ func (l *loop) round(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	l.at.Index, l.at.Rows = index, len(theirs.Keys)
+	*from, l.at.Index, l.at.Rows = index, index, len(theirs.Keys)
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/pause"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -93,16 +94,33 @@ func (r *Replica) Run(ctx context.Context) {
 
 // awaitPrimary blocks until there is a primary to copy from. It returns false when ctx ends before.
 func (r *Replica) awaitPrimary(ctx context.Context) bool {
+	return r.await(ctx, func(*catalog.Primacy) bool { return r.cfg.follows() })
+}
+
+// overruled blocks until another promotion counts than when it was last looked at what may be copied, or ctx ends.
+func (r *Replica) overruled(ctx context.Context) {
+	r.await(ctx, func(p *catalog.Primacy) bool { return epochOf(p) != r.epoch.Load() })
+}
+
+// await blocks until the primacy is as wanted. It returns false when ctx ends before.
+func (r *Replica) await(ctx context.Context, wanted func(*catalog.Primacy) bool) bool {
 	for ctx.Err() == nil {
 		var w state.Watch
 		gone := r.store.Abandoned()
-		state.Primacy(r.store.Read(), &w)
-		if r.cfg.follows() {
+		if wanted(state.Primacy(r.store.Read(), &w)) {
 			return true
 		}
 		_ = w.Wait(ctx, gone) // it is looked at again in any case
 	}
 	return false
+}
+
+// epochOf is that of a primacy, 0 where nobody was promoted.
+func epochOf(p *catalog.Primacy) uint64 {
+	if p == nil {
+		return 0
+	}
+	return p.Epoch
 }
 
 // copy copies from the primary as long as there is one, until ctx ends.
@@ -115,6 +133,10 @@ func (r *Replica) copy(ctx context.Context) {
 		r.again = again
 		r.mu.Unlock()
 		var all sync.WaitGroup
+		all.Go(func() {
+			r.overruled(turn)
+			again()
+		})
 		for _, l := range r.loops {
 			all.Go(func() { l.supervise(turn) })
 		}
@@ -233,17 +255,8 @@ func (r *Replica) write(ctx context.Context, w *api.ReplicaWrite, refused *[]str
 		return err
 	}
 	*refused = append(*refused, done.Refused...)
-	return sleep(ctx, pace)
-}
-
-// sleep blocks for a while, or until ctx ends, and then returns why.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
+	if !pause.For(ctx, pace) {
 		return ctx.Err()
 	}
+	return nil
 }
