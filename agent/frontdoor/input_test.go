@@ -48,7 +48,7 @@ func TestUnknownPaths(t *testing.T) {
 	n := testkit.NewDev(t, nil)
 	n.Start(t)
 	for _, path := range []string{
-		"/v1", "/v1/", "/v2/kv/x", "/v1/kvx", "/v1/catalog", "/v1/catalog/nodes/x", "/v1/status/leader/x", "/v1/agent/selfish", "/v1/agent/token/a/b",
+		"/v1", "/v1/", "/v2/kv/x", "/v1/kvx", "/v1/catalog", "/v1/catalog/nodes/x", "/v1/status/leader/x", "/v1/agent/selfish", "/v1/agent/tokens/a",
 		"/v1/txn/x", "/v1/%00", "/v1/%2e%2e/etc/passwd", "/etc/passwd", "/v1/operator/raft", "/V1/KV/x", "/debug/pprof/nothing", "/v1/" + strings.Repeat("x", 8000),
 	} {
 		for _, method := range []string{"GET", "PUT", "DELETE"} {

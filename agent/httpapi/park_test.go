@@ -33,6 +33,7 @@ type alone struct {
 }
 
 func (alone) Datacenter() string                                        { return "dc1" }
+func (alone) Primary() string                                           { return "dc1" }
 func (alone) Leading() bool                                             { return true }
 func (alone) Leased() bool                                              { return true }
 func (alone) Contact() (time.Duration, bool)                            { return 0, true }
