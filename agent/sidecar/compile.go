@@ -48,8 +48,9 @@ func (c *compiler) sidecar(s *Sidecar) {
 		u := &s.Service.Proxy.Upstreams[i]
 		c.add(s.Service.Proxy.DestinationServiceName, upstreamName(s, u), func() (*proxy.Listener, error) { return c.upstream(s, u, own) })
 	}
-	for i := range s.Service.Proxy.Expose.Paths {
-		p := &s.Service.Proxy.Expose.Paths[i]
+	paths := s.exposed()
+	for i := range paths {
+		p := &paths[i]
 		c.add(s.Service.Proxy.DestinationServiceName, fmt.Sprintf("%s/expose:%d", name, p.ListenerPort), func() (*proxy.Listener, error) { return c.exposed(s, p) })
 	}
 }
@@ -266,10 +267,28 @@ func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name string, t *Targe
 	return target
 }
 
-// exposed takes plain requests for one path of the application: for those who cannot be in the mesh.
-// Source: https://developer.hashicorp.com/consul/docs/reference/proxy/sidecar (expose)
+// exposed are the paths that are there without TLS: those of the registration, else of the service's defaults, else of all
+// proxies.
+func (s *Sidecar) exposed() []catalog.ExposePath {
+	paths := s.Service.Proxy.Expose.Paths
+	if d := s.Defaults.Service; d != nil && len(paths) == 0 {
+		paths = d.Expose.Paths
+	}
+	if d := s.Defaults.Proxy; d != nil && len(paths) == 0 {
+		paths = d.Expose.Paths
+	}
+	return paths
+}
+
+// exposed takes plain requests for one path of the application: for those who cannot be in the mesh, or, where the path is
+// that of a check, for who makes it.
+// Source: https://developer.hashicorp.com/consul/docs/reference/proxy/connect-proxy (expose)
 func (c *compiler) exposed(s *Sidecar, p *catalog.ExposePath) (*proxy.Listener, error) {
-	to := local(proxy.Endpoint{Network: "tcp", Address: net.JoinHostPort(cmp.Or(s.Service.Proxy.LocalServiceAddress, "127.0.0.1"), strconv.Itoa(p.LocalPathPort))})
+	port := cmp.Or(p.LocalPathPort, s.Service.Proxy.LocalServicePort)
+	if p.ListenerPort == 0 || port == 0 {
+		return nil, fmt.Errorf("path %q has no port: set ListenerPort and LocalPathPort", p.Path)
+	}
+	to := local(proxy.Endpoint{Network: "tcp", Address: net.JoinHostPort(cmp.Or(s.Service.Proxy.LocalServiceAddress, "127.0.0.1"), strconv.Itoa(port))})
 	to.HTTP2 = p.Protocol == "http2"
 	none := &proxy.Target{Name: "other paths", Patience: -1}
 	const here, nowhere = "resolver:path", "resolver:other"
@@ -285,5 +304,7 @@ func (c *compiler) exposed(s *Sidecar, p *catalog.ExposePath) (*proxy.Listener, 
 	if err != nil {
 		return nil, err
 	}
-	return &proxy.Listener{Network: "tcp", Address: net.JoinHostPort(s.Bind, strconv.Itoa(p.ListenerPort)), Protocol: proxy.HTTP, Routes: routes}, nil
+	return &proxy.Listener{
+		Network: "tcp", Address: net.JoinHostPort(s.Bind, strconv.Itoa(p.ListenerPort)), Protocol: proxy.HTTP, Routes: routes, FromHere: p.ParsedFromCheck,
+	}, nil
 }

@@ -113,6 +113,17 @@ func TestListeners(t *testing.T) {
 	f(func(s *Sidecar) {
 		s.Service.Proxy.Expose.Paths = []catalog.ExposePath{{Path: "/health", ListenerPort: 21500, LocalPathPort: 8080}}
 	}, all, "tcp :21500")
+	path := func(port int) catalog.Expose {
+		return catalog.Expose{Paths: []catalog.ExposePath{{Path: "/health", ListenerPort: port}}}
+	}
+	f(func(s *Sidecar) {
+		s.Defaults.Service, s.Defaults.Proxy = &catalog.ServiceDefaults{Expose: path(21501)}, &catalog.ProxyDefaults{Expose: path(21502)}
+	}, all, "tcp :21501")
+	f(func(s *Sidecar) { s.Defaults.Proxy = &catalog.ProxyDefaults{Expose: path(21502)} }, all, "tcp :21502")
+	f(func(s *Sidecar) {
+		s.Service.Proxy.Expose, s.Defaults.Service = path(21500), &catalog.ServiceDefaults{Expose: path(21501)}
+	}, all, "tcp :21500")
+	f(func(s *Sidecar) { s.Service.Proxy.Expose = path(0) }, all, `web-sidecar-proxy/expose:0: path "/health" has no port: set ListenerPort and LocalPathPort`)
 }
 
 // What is known of an upstream is asked for as its registration says, then as the overrides and defaults of its service.

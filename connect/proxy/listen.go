@@ -136,7 +136,7 @@ func (l *listening) admit(raw net.Conn) {
 	l.mu.Lock()
 	from := hostOf(raw.RemoteAddr())
 	full := conf.MaxConns > 0 && len(l.conns) >= conf.MaxConns || conf.PerCaller > 0 && from != "" && l.from[from] >= conf.PerCaller
-	if full || l.stopping.Load() {
+	if full || l.stopping.Load() || conf.FromHere && !fromHere(raw) {
 		l.mu.Unlock()
 		if full {
 			l.refused.Add(1)
@@ -158,6 +158,12 @@ func (l *listening) admit(raw net.Conn) {
 		}
 		l.mu.Unlock()
 	}()
+}
+
+// fromHere reports whether a caller is on this machine: it has a loopback address, or that which it called.
+func fromHere(c net.Conn) bool {
+	from, ok := c.RemoteAddr().(*net.TCPAddr)
+	return !ok || from.IP.IsLoopback() || hostOf(from) == hostOf(c.LocalAddr())
 }
 
 // cut ends a connection and what it is passed on to, from another goroutine.

@@ -65,6 +65,7 @@ type Listener struct {
 	// Upgrades are the protocols in lower case, beside websocket, that an HTTP connection may become.
 	Upgrades []string
 
+	FromHere  bool          // takes connections from this machine only
 	MaxConns  int           // at once; those above are closed
 	PerCaller int           // of them, from one address; 0 does not bound it
 	MaxHead   int           // bytes of the head of a request
