@@ -28,6 +28,9 @@ type ReplicaRows struct {
 	Tokens      []*Token           `codec:",omitempty"`
 	Entries     []*AnyEntry        `codec:",omitempty"`
 	Federations []*FederationState `codec:",omitempty"`
+	// Rest is how many of the keys that were asked for, the last ones, are left for another question: they would be too
+	// much for one.
+	Rest int `codec:",omitempty"`
 }
 
 // Len is how many they are.

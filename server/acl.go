@@ -99,7 +99,8 @@ const (
 	expiryBatch = 256
 )
 
-// reapTokens removes the tokens whose time is over, until ctx ends.
+// reapTokens removes the tokens whose time is over, until ctx ends. Those of the primary datacenter go when they are gone
+// there: by another clock they would come back.
 func (s *leadership) reapTokens(ctx context.Context) {
 	if !s.cfg.ACL.Enabled {
 		return
@@ -113,7 +114,7 @@ func (s *leadership) reapTokens(ctx context.Context) {
 		case <-tick.C:
 		}
 		for {
-			accessors, _ := state.ExpiredTokens(s.store.Read(), time.Now(), expiryBatch)
+			accessors, _ := state.ExpiredTokens(s.store.Read(), time.Now(), expiryBatch, s.replica.Follows())
 			if len(accessors) == 0 {
 				break
 			}

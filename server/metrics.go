@@ -93,8 +93,8 @@ func (s *gauges) setGauges(ctx context.Context) {
 func (s *gauges) gaugeReplicas() {
 	list, running := s.replica.Progress()
 	for _, p := range list {
-		if running && !p.LastSuccess.IsZero() {
-			metrics.SetGauge([]string{"leader", "replication", string(p.Kind), "lag"}, float32(time.Since(p.LastSuccess).Seconds()))
+		if running {
+			metrics.SetGauge([]string{"leader", "replication", string(p.Kind), "lag"}, float32(p.Lag.Seconds()))
 		}
 	}
 }

@@ -20,6 +20,9 @@ func (s *operator) promote(ctx context.Context, req *api.Promotion) (*catalog.Pr
 	if loss := s.replica.Refusal(); loss != nil {
 		return nil, catalog.Errorf(catalog.Conflict, "this datacenter is no copy of %s: %w", was, loss)
 	}
+	if ruler := state.Ruler(s.store.Read(), nil); req.Force && (ruler == nil || ruler.Datacenter != was) {
+		return nil, catalog.Errorf(catalog.Conflict, "this datacenter never was a copy of %s: to let it be a primary with what it has, set primary_datacenter to %s on its servers", was, s.cfg.Datacenter)
+	}
 	heir := &ca.Heir{}
 	if s.cfg.Mesh {
 		var err error
@@ -56,7 +59,11 @@ func (s *operator) succeed(ctx context.Context, was, root string) (*api.Yielded,
 	failed := func(err error, what string) error {
 		return catalog.Errorf(catalog.CodeOf(err), "%s: %w", what, err)
 	}
-	if err := s.replica.Sync(ctx); err != nil {
+	err := s.replica.Ready(ctx)
+	if err == nil {
+		err = s.replica.Sync(ctx)
+	}
+	if err != nil {
 		return nil, failed(err, "the copy of the primary datacenter "+was+" could not be completed, and nothing has changed; where that is lost for good, promote with -force")
 	}
 	yielded, _, err := api.FederationYield.Call(ctx, s.registry, rpc.Header{Datacenter: was, Token: s.replicationToken()}, &api.Yield{To: s.cfg.Datacenter, Root: root})

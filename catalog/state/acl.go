@@ -103,9 +103,12 @@ func listed[T any](tx *Txn, rows iter.Seq[*T], changed string) ([]*T, uint64) {
 }
 
 // ExpiredTokens returns the accessors of at most limit tokens whose time was over at now, and when the next one's is
-// after these, nil when none follows.
-func ExpiredTokens(tx *Txn, now time.Time, limit int) (accessors []string, next *time.Time) {
+// after these, nil when none follows; with local of those alone that are of this datacenter.
+func ExpiredTokens(tx *Txn, now time.Time, limit int, local bool) (accessors []string, next *time.Time) {
 	for t := range tokens.scan(tx, nil, tokenByExpiry, nil) {
+		if local && !t.Local {
+			continue
+		}
 		if !t.Expired(now) || len(accessors) == limit {
 			return accessors, t.ExpirationTime
 		}

@@ -170,7 +170,7 @@ func expiries(t *rapid.T, store *state.Store, m *aclModel) {
 			over++
 		}
 	}
-	got, _ := state.ExpiredTokens(store.Read(), time.Unix(int64(now), 0), limit)
+	got, _ := state.ExpiredTokens(store.Read(), time.Unix(int64(now), 0), limit, false)
 	if len(got) != min(over, limit) {
 		t.Fatalf("%d tokens have expired at %d, want %d", len(got), now, min(over, limit))
 	}

@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"strings"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -40,8 +41,14 @@ func Ruler(tx *Txn, w *Watch) *catalog.Ruler {
 	return nil
 }
 
-// SetRuler stores the primary datacenter that this one copies from.
+// SetRuler stores the primary datacenter that this one copies from; one without a name is none.
 func SetRuler(tx *Txn, r *catalog.Ruler) {
+	if r.Datacenter == "" {
+		if row := settings.get(tx, nil, primary, tx.key(rulerSetting)); row != nil {
+			settings.remove(tx, row)
+		}
+		return
+	}
 	row := *r
 	row.ModifyIndex = tx.Index
 	settings.put(tx, &settingRow{Name: rulerSetting, Ruler: &row})
@@ -92,14 +99,24 @@ func ReplicaKeys(tx *Txn, w *Watch, kind catalog.ReplicaKind) (keys []catalog.Re
 // entryKey is the key of a config entry among those of all kinds.
 func entryKey(h *catalog.EntryHead) string { return string(h.Kind) + "/" + fold(h.Key()) }
 
-// ReplicaRows returns the rows of a kind with these keys. Keys that are not there any more are left out.
+// maxRows is about how many bytes of rows are handed out at once: they are one entry of a log then.
+const maxRows = 1 << 20
+
+// ReplicaRows returns the rows of a kind with these keys, and at least one of them. Keys that are not there any more are
+// left out.
 func ReplicaRows(tx *Txn, kind catalog.ReplicaKind, keys []string) *catalog.ReplicaRows {
-	out := &catalog.ReplicaRows{}
-	for _, key := range keys {
+	out, size := &catalog.ReplicaRows{}, 0
+	for i, key := range keys {
+		if size > maxRows {
+			out.Rest = len(keys) - i
+			break
+		}
+		size += 1 << 10
 		switch kind {
 		case catalog.ReplicaPolicies:
 			if p, _ := Policy(tx, nil, key); p != nil {
 				out.Policies = append(out.Policies, p)
+				size += len(p.Rules)
 			}
 		case catalog.ReplicaRoles:
 			if r, _ := Role(tx, nil, key); r != nil {
@@ -113,6 +130,8 @@ func ReplicaRows(tx *Txn, kind catalog.ReplicaKind, keys []string) *catalog.Repl
 			entryKind, name, _ := strings.Cut(key, "/")
 			if e, _ := ConfigEntry(tx, nil, catalog.EntryKind(entryKind), name); e != nil {
 				out.Entries = append(out.Entries, catalog.AnyOf(e))
+				text, _ := json.Marshal(e) // what is stored can be written
+				size += len(text)
 			}
 		case catalog.ReplicaFederations:
 			if f, _ := Federation(tx, nil, key); f != nil {

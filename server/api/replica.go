@@ -28,7 +28,9 @@ type ReplicaWrite struct {
 	From *catalog.Ruler `codec:",omitempty"` // stored as well, unless it is nil
 	// Epoch is that of the primary's primacy. Once another one was promoted nothing is stored.
 	Epoch uint64
-	At    time.Time // when the leader got it; it sets this itself
+	// Unfit says why rows were left out, and At when the leader got it; it sets these itself.
+	Unfit []string `codec:",omitempty"`
+	At    time.Time
 }
 
 // ReplicaWritten says which rows could not be stored, and why.
@@ -41,7 +43,9 @@ type ReplicaProgress struct {
 	Index uint64
 	Rows  int
 	// LastSuccess is when the copy was last found to be, or made, as the primary was then.
-	LastSuccess      time.Time
+	LastSuccess time.Time
+	// Lag is the time since then, or since this server has tried it.
+	Lag              time.Duration
 	LastError        time.Time
 	LastErrorMessage string `json:",omitempty"`
 	// Restarts counts how often it had stopped making progress and was started anew.

@@ -230,6 +230,9 @@ func resolve(tx *state.Txn, w *state.Watch, d Deps, q *api.SecretQuery) (*api.Re
 	if err != nil {
 		return nil, 0, err
 	}
+	if t.Local && q.Datacenter != "" && q.Datacenter != d.Datacenter {
+		return nil, 0, errNoToken(tx) // it is good here alone
+	}
 	list := Effective(tx, w, t, cmp.Or(q.Datacenter, d.Datacenter))
 	out := &api.Resolved{
 		AccessorID: t.AccessorID, Management: Manages(list), DefaultPolicy: d.ACL.Default.String(), ExpirationTime: t.ExpirationTime, TTL: d.ACL.TTL,

@@ -219,6 +219,15 @@ func TestPoliciesAndRoles(t *testing.T) {
 	}
 }
 
+// TestLocalTokenElsewhere: a local token of the primary datacenter stands for nothing in another one.
+func TestLocalTokenElsewhere(t *testing.T) {
+	s := secured(t)
+	local := s.token(t, catalog.Token{Local: true})
+	s.do(t, api.ACLResolve.Name, &api.SecretQuery{Secret: local.SecretID, Datacenter: "dc1"})
+	s.refused(t, api.ACLResolve.Name, &api.SecretQuery{Secret: local.SecretID, Datacenter: "dc2"}, catalog.Denied, "ACL ")
+	s.do(t, api.ACLResolve.Name, &api.SecretQuery{Secret: s.token(t, catalog.Token{}).SecretID, Datacenter: "dc2"})
+}
+
 // TestTokensReap: tokens whose time is over are removed, and no others.
 func TestTokensReap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -227,7 +236,7 @@ func TestTokensReap(t *testing.T) {
 		long := s.token(t, catalog.Token{ExpirationTTL: catalog.Duration(time.Hour)})
 		time.Sleep(time.Minute)
 		s.refused(t, api.ACLResolve.Name, &api.SecretQuery{Secret: short.SecretID}, catalog.Denied, "")
-		over, next := state.ExpiredTokens(s.store.Read(), time.Now(), 10)
+		over, next := state.ExpiredTokens(s.store.Read(), time.Now(), 10, false)
 		if !slices.Equal(over, []string{short.AccessorID}) || !next.Equal(*long.ExpirationTime) {
 			t.Fatalf("expired are %v, then %v", over, next)
 		}

@@ -17,7 +17,7 @@ import (
 
 func registerLogins(r *endpoint.Registry, d Deps) {
 	endpoint.AddCommand(r, endpoint.Command[api.Login, catalog.Token]{
-		Method: api.ACLLogin, Open: "the bearer token says who it is", Primary: func(req *api.Login) bool { return !hasMethod(d, req.AuthMethod) },
+		Method: api.ACLLogin, Open: "the bearer token says who it is", Primary: func(req *api.Login) bool { return !localLogin(d, req.AuthMethod) },
 		Prepare: func(ctx context.Context, given *api.Login) (*api.Login, error) {
 			m, err := loginMethod(d, given.AuthMethod)
 			if err != nil {
@@ -39,7 +39,7 @@ func registerLogins(r *endpoint.Registry, d Deps) {
 		Apply: func(tx *state.Txn, req *api.Login) (*catalog.Token, error) { return state.PutToken(tx, &req.Token) },
 	})
 	endpoint.AddCommand(r, endpoint.Command[api.OIDCLogin, catalog.Token]{
-		Method: api.OIDCDone, Open: "the provider says who it is", Primary: func(req *api.OIDCLogin) bool { return !hasMethod(d, req.AuthMethod) },
+		Method: api.OIDCDone, Open: "the provider says who it is", Primary: func(req *api.OIDCLogin) bool { return !localLogin(d, req.AuthMethod) },
 		Prepare: func(ctx context.Context, given *api.OIDCLogin) (*api.OIDCLogin, error) {
 			m, err := loginMethod(d, given.AuthMethod)
 			if err != nil {
@@ -96,9 +96,10 @@ func registerLogins(r *endpoint.Registry, d Deps) {
 	})
 }
 
-func hasMethod(d Deps, name string) bool {
+// localLogin reports whether an auth method is of this datacenter, and its tokens are.
+func localLogin(d Deps, name string) bool {
 	m, _ := state.AuthMethod(d.Store.Read(), nil, name)
-	return m != nil
+	return m != nil && m.LocalTokens()
 }
 
 func loginMethod(d Deps, name string) (*catalog.AuthMethod, error) {

@@ -37,6 +37,7 @@ func registerReplica(r *endpoint.Registry, d Deps) {
 		Method: api.ReplicaApply, Needs: func(*api.ReplicaWrite) []acl.Need { return need(acl.Operator, "", acl.Write) },
 		Prepare: func(_ context.Context, given *api.ReplicaWrite) (*api.ReplicaWrite, error) {
 			req := *given
+			req.Rows, req.Unfit = fitRows(given.Kind, &given.Rows)
 			req.At = writtenAt()
 			return &req, nil
 		},
@@ -70,15 +71,19 @@ func replicaNeeds(q *api.ReplicaQuery) []acl.Need {
 
 // checkReplica refuses those who take this datacenter for a primary when it is none, or are called as it is.
 func checkReplica(d Deps, q *api.ReplicaQuery) error {
+	promoted := state.Primacy(d.Store.Read(), nil)
 	switch primary := d.primary(); {
-	case primary != d.Datacenter && primary != q.From: // that one is about to take over, or has
+	case primary != d.Datacenter && (promoted == nil || promoted.Datacenter != q.From): // that one is about to take over, or has
 		return catalog.Errorf(catalog.Conflict, "datacenter %s is no primary: it copies from %s: set primary_datacenter to that on the servers of %s", d.Datacenter, primary, q.From)
 	case q.From == d.Datacenter:
 		return catalog.Errorf(catalog.Conflict, "another datacenter calls itself %s as this one: give one of them another name", q.From)
 	}
 	switch q.Kind {
 	case catalog.ReplicaPolicies, catalog.ReplicaRoles, catalog.ReplicaTokens:
-		return d.ACL.on()
+		if !d.ACL.Enabled {
+			return catalog.Errorf(catalog.Unavailable, "datacenter %s checks no tokens, and %s wants to copy its ACLs: set acl.enabled on the servers of both, or of none", d.Datacenter, q.From)
+		}
+		return nil
 	case catalog.ReplicaEntries, catalog.ReplicaFederations:
 		return nil
 	}
@@ -101,7 +106,7 @@ func applyReplica(tx *state.Txn, req *api.ReplicaWrite) (*api.ReplicaWritten, er
 		state.SetRuler(tx, req.From)
 	}
 	state.DropRows(tx, req.Kind, req.Drop)
-	out := &api.ReplicaWritten{Refused: state.CopyRows(tx, &req.Rows)}
+	out := &api.ReplicaWritten{Refused: append(req.Unfit, state.CopyRows(tx, &req.Rows)...)}
 	if req.Kind == catalog.ReplicaEntries {
 		bindGateways(tx, catalog.EntryAPIGateway, req.At)
 	}

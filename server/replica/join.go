@@ -29,6 +29,12 @@ type Loss struct {
 // lossShown bounds how many of each are named.
 const lossShown = 20
 
+// Summary says how much would be lost, and names nothing of it.
+func (l *Loss) Summary() string {
+	return fmt.Sprintf("nothing is copied from the primary datacenter %s yet, because what is here would be lost: %d rows deleted, %d replaced; curia operator federation status names them",
+		l.Primary, len(l.Drop), len(l.Over))
+}
+
 // Error implements error: it names the difference, and what to do.
 func (l *Loss) Error() string {
 	var b strings.Builder
@@ -80,7 +86,7 @@ func (r *Replica) join(ctx context.Context) bool {
 		}
 		for _, l := range r.loops {
 			l.mu.Lock()
-			l.at.LastError, l.at.LastErrorMessage = time.Now(), err.Error()
+			l.failed(err)
 			l.mu.Unlock()
 		}
 		if ctx.Err() == nil && told != err.Error() {
@@ -117,6 +123,16 @@ func (r *Replica) learn(ctx context.Context, err error) {
 	if err == nil && *done {
 		r.cfg.Log.Info("another datacenter is the primary now", "primary", told.Primacy.Datacenter, "was", was)
 	}
+}
+
+// Ready returns an error unless this datacenter may copy from its primary, which it asks: one with code conflict when
+// something would be lost by that.
+func (r *Replica) Ready(ctx context.Context) error {
+	loss, err := r.look(ctx)
+	if err == nil && loss != nil {
+		return catalog.Errorf(catalog.Conflict, "%w", loss)
+	}
+	return err
 }
 
 // Sync makes all copies as the primary is, once.

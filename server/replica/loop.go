@@ -1,7 +1,9 @@
 package replica
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +21,9 @@ const (
 	roundWait = 30 * time.Second
 	// roundPause is the least time from one round to the next.
 	roundPause = time.Second
+	// settleTries is how often rows are stored anew that could not be, before that is a failure: what they lead to may be
+	// on its way in another loop.
+	settleTries = 4
 	// failurePause is the longest pause after a round that failed; the first is roundPause, and each is twice the last.
 	failurePause = time.Minute
 	// lostPause is the longest while the primary is known to be away: to ask costs nothing then.
@@ -35,6 +40,7 @@ type loop struct {
 	mu    sync.Mutex
 	at    api.ReplicaProgress
 	moved time.Time // when it made a step last, whatever came of it
+	began time.Time // when this server took up the copy
 	told  string    // the error that was logged last
 }
 
@@ -44,6 +50,9 @@ func (l *loop) progress() api.ReplicaProgress {
 	defer l.mu.Unlock()
 	out := l.at
 	out.Kind = l.kind
+	if since := cmp.Or(l.at.LastSuccess, l.began); !since.IsZero() {
+		out.Lag = time.Since(since)
+	}
 	return out
 }
 
@@ -126,13 +135,21 @@ func (l *loop) round(ctx context.Context, from *uint64) error {
 		r.lookAnew()
 		return ctx.Err()
 	}
-	here, _ := state.ReplicaKeys(r.store.Read(), nil, l.kind)
-	refused, err := r.carryOut(ctx, l.kind, diff(here, theirs.Keys), l.step)
-	if err != nil {
-		return err
-	}
-	if len(refused) > 0 {
-		return notStored(refused)
+	for tries := 1; ; tries++ {
+		here, _ := state.ReplicaKeys(r.store.Read(), nil, l.kind)
+		refused, err := r.carryOut(ctx, l.kind, diff(here, theirs.Keys), l.step)
+		if err != nil {
+			return err
+		}
+		if len(refused) == 0 {
+			break
+		}
+		if tries == settleTries {
+			return notStored(refused)
+		}
+		if !pause.For(ctx, roundPause) {
+			return ctx.Err()
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -165,20 +182,16 @@ func (l *loop) note(err error) {
 	defer l.mu.Unlock()
 	now, log := time.Now(), l.replica.cfg.Log
 	l.moved = now
-	gauge := func(name string, value float32) {
-		metrics.SetGauge([]string{"leader", "replication", string(l.kind), name}, value)
-	}
-	gauge("index", float32(l.at.Index))
+	l.gauge("index", float32(l.at.Index))
 	if err == nil {
 		if l.told != "" || l.at.LastSuccess.IsZero() {
 			log.Info("the copy is as the primary datacenter is", "kind", l.kind, "primary", l.replica.cfg.Primary(), "rows", l.at.Rows)
 		}
 		l.at.LastSuccess, l.told = now, ""
-		gauge("status", 1)
+		l.gauge("status", 1)
 		return
 	}
-	gauge("status", 0)
-	l.at.LastError, l.at.LastErrorMessage = now, err.Error()
+	l.failed(err)
 	what := err.Error()
 	if catalog.CodeOf(err) == catalog.NoPath {
 		what = "no path" // since when, and how, is another matter
@@ -187,4 +200,17 @@ func (l *loop) note(err error) {
 		l.told = what
 		log.Warn("the copy from the primary datacenter is not as that is; it is tried again", "kind", l.kind, "primary", l.replica.cfg.Primary(), "err", err)
 	}
+}
+
+// failed keeps why the copy is not as the primary is. The lock is held.
+func (l *loop) failed(err error) {
+	l.at.LastError, l.at.LastErrorMessage = time.Now(), err.Error()
+	if loss := (*Loss)(nil); errors.As(err, &loss) {
+		l.at.LastErrorMessage = loss.Summary() // everybody may read this
+	}
+	l.gauge("status", 0)
+}
+
+func (l *loop) gauge(name string, value float32) {
+	metrics.SetGauge([]string{"leader", "replication", string(l.kind), name}, value)
 }

@@ -94,12 +94,26 @@ func (r *Replica) Run(ctx context.Context) {
 
 // awaitPrimary blocks until there is a primary to copy from. It returns false when ctx ends before.
 func (r *Replica) awaitPrimary(ctx context.Context) bool {
+	if !r.cfg.follows() && state.Ruler(r.store.Read(), nil) != nil { // what was copied is this datacenter's own now
+		r.epoch.Store(epochOf(state.Primacy(r.store.Read(), nil)))
+		if err := r.rule(ctx, catalog.Ruler{}); err != nil && ctx.Err() == nil {
+			r.cfg.Log.Warn("it could not be stored that nothing is copied here any more; the next leader tries it again", "err", err)
+		}
+	}
 	return r.await(ctx, func(*catalog.Primacy) bool { return r.cfg.follows() })
 }
 
-// overruled blocks until another promotion counts than when it was last looked at what may be copied, or ctx ends.
-func (r *Replica) overruled(ctx context.Context) {
-	r.await(ctx, func(p *catalog.Primacy) bool { return epochOf(p) != r.epoch.Load() })
+// overruled blocks until another promotion counts than when it was last looked at what may be copied, a snapshot was
+// restored here since gone was asked of the store, or ctx ends.
+func (r *Replica) overruled(ctx context.Context, gone <-chan struct{}) {
+	r.await(ctx, func(p *catalog.Primacy) bool {
+		select {
+		case <-gone:
+			return true
+		default:
+			return epochOf(p) != r.epoch.Load()
+		}
+	})
 }
 
 // await blocks until the primacy is as wanted. It returns false when ctx ends before.
@@ -127,14 +141,14 @@ func epochOf(p *catalog.Primacy) uint64 {
 func (r *Replica) copy(ctx context.Context) {
 	r.setRunning(true)
 	defer r.setRunning(false)
-	for r.join(ctx) {
+	for gone := r.store.Abandoned(); r.join(ctx); gone = r.store.Abandoned() {
 		turn, again := context.WithCancel(ctx)
 		r.mu.Lock()
 		r.again = again
 		r.mu.Unlock()
 		var all sync.WaitGroup
 		all.Go(func() {
-			r.overruled(turn)
+			r.overruled(turn, gone)
 			again()
 		})
 		for _, l := range r.loops {
@@ -154,8 +168,13 @@ func (r *Replica) lookAnew() {
 
 func (r *Replica) setRunning(on bool) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.running = on
+	r.mu.Unlock()
+	for _, l := range r.loops {
+		l.mu.Lock()
+		l.began, l.at.LastSuccess = time.Now(), time.Time{}
+		l.mu.Unlock()
+	}
 }
 
 // header is how the primary datacenter is asked.
@@ -176,7 +195,16 @@ func (r *Replica) theirs(ctx context.Context, kind catalog.ReplicaKind, min uint
 		h.MinIndex, h.MaxWait = min, wait
 	}
 	list, meta, err := api.ReplicaKeys.Call(ctx, r.cfg.Abroad, h, &api.ReplicaQuery{Kind: kind, From: r.cfg.Datacenter})
-	return list, meta.Index, err
+	return list, meta.Index, r.advised(err)
+}
+
+// advised says what to do where the primary does not let its data be copied.
+func (r *Replica) advised(err error) error {
+	if err == nil || catalog.CodeOf(err) != catalog.Denied {
+		return err
+	}
+	return catalog.Errorf(catalog.Denied, "the primary datacenter %s does not let it be copied: %w: give the servers of %s, as acl.tokens.replication, a token of %s that allows acl and operator to be written",
+		r.cfg.Primary(), err, r.cfg.Datacenter, r.cfg.Primary())
 }
 
 // change is what has to be done to make here as there.
@@ -196,6 +224,7 @@ func diff(here, there []catalog.ReplicaKey) (c change) {
 		hash, known := own[k.Key]
 		delete(own, k.Key)
 		switch {
+		case catalog.BuiltinPolicy(k.Key): // each datacenter makes them, as its version knows them
 		case !known:
 			c.put = append(c.put, k.Key)
 		case string(hash) != string(k.Hash):
@@ -227,12 +256,17 @@ func (r *Replica) carryOut(ctx context.Context, kind catalog.ReplicaKind, c chan
 			return refused, err
 		}
 	}
-	for keys := range slices.Chunk(c.put, batch) {
+	for left := c.put; len(left) > 0; {
 		step()
+		keys := left[:min(len(left), batch)]
 		rows, err := r.rows(ctx, kind, keys)
 		if err != nil {
 			return refused, err
 		}
+		if rows.Rest < 0 || rows.Rest >= len(keys) {
+			return refused, catalog.Errorf(catalog.Internal, "the primary leaves %d of %d rows for later: is it of another version?", rows.Rest, len(keys))
+		}
+		left = left[len(keys)-rows.Rest:]
 		if err := r.write(ctx, &api.ReplicaWrite{Kind: kind, Rows: *rows}, &refused); err != nil {
 			return refused, err
 		}

@@ -293,7 +293,7 @@ func TestJoinRefuses(t *testing.T) {
 		if n := two.log.count("nothing is copied"); n != 2 { // message and error of one line
 			t.Errorf("it is said %d times", n)
 		}
-		if list, running := r.Progress(); !running || !strings.Contains(list[0].LastErrorMessage, "service-defaults/old") {
+		if list, running := r.Progress(); !running || !strings.Contains(list[0].LastErrorMessage, "1 rows deleted, 1 replaced") || strings.Contains(list[0].LastErrorMessage, "service-defaults/old") {
 			t.Errorf("%+v", list)
 		}
 		lost, err := r.Accept(t.Context())
@@ -412,6 +412,79 @@ func TestWatchdog(t *testing.T) {
 		}
 		if n := two.log.count("is started anew"); n != 5 {
 			t.Errorf("it is said %d times", n)
+		}
+	})
+}
+
+// TestUnfitRows: what a primary of another version, or in the wrong hands, sends in place of rows harms nobody: it is
+// refused by name, and the rest is copied.
+func TestUnfitRows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		two := newPlace(t, "dc2", 10)
+		good := &catalog.Policy{ID: "11111111-2222-3333-4444-555555555555", Name: "good", Rules: `operator = "read"`}
+		web := &catalog.ServiceDefaults{EntryHead: catalog.EntryHead{Kind: catalog.EntryServiceDefaults, Name: "web"}, Protocol: "http"}
+		for kind, rows := range map[catalog.ReplicaKind]catalog.ReplicaRows{
+			catalog.ReplicaPolicies: {
+				Policies: []*catalog.Policy{nil, good, {ID: "x", Name: "bad"}, {ID: good.ID, Name: "rules", Rules: "{"}, {ID: catalog.GlobalManagementID, Name: "weak"}},
+				Entries:  []*catalog.AnyEntry{catalog.AnyOf(web)},
+			},
+			catalog.ReplicaRoles: {Roles: []*catalog.Role{nil, {}}},
+			catalog.ReplicaTokens: {Tokens: []*catalog.Token{
+				nil, {AccessorID: good.ID}, {AccessorID: good.ID, SecretID: "s", Local: true}, {AccessorID: "x", SecretID: "s"},
+			}},
+			catalog.ReplicaEntries: {Entries: []*catalog.AnyEntry{
+				nil, {}, {ServiceDefaults: &catalog.ServiceDefaults{}}, catalog.AnyOf(&catalog.BoundAPIGateway{EntryHead: catalog.EntryHead{Kind: catalog.EntryBoundAPIGateway, Name: "gw"}}),
+			}},
+			catalog.ReplicaFederations: {Federations: []*catalog.FederationState{nil, {}}},
+			"another":                  {Policies: []*catalog.Policy{good}},
+		} {
+			bad := rows.Len()
+			if kind == catalog.ReplicaPolicies {
+				bad-- // one is good
+			}
+			done, _, err := api.ReplicaApply.Call(t.Context(), two.Registry, rpc.Header{}, &api.ReplicaWrite{Kind: kind, Rows: rows})
+			if err != nil || len(done.Refused) != bad {
+				t.Errorf("%s: %d of %d bad rows are refused: %q %v", kind, len(done.Refused), bad, done.Refused, err)
+			}
+		}
+		tx := two.store.Read()
+		if list, _ := state.Policies(tx, nil); len(list) != 1 || list[0].Name != "good" {
+			t.Errorf("stored is %+v", list)
+		}
+		if list, _ := state.ConfigEntries(tx, nil, ""); len(list) != 0 {
+			t.Errorf("stored is %+v", list)
+		}
+	})
+}
+
+// TestLargeRows: rows that are too much for one entry of the log come in several.
+func TestLargeRows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two := newPlace(t, "dc1", 100), newPlace(t, "dc2", 10)
+		long := strings.Repeat("# "+strings.Repeat("x", 1000)+"\n", 200)
+		for i := range 20 {
+			write := &api.PolicyWrite{Op: api.ACLCreate, Policy: catalog.Policy{Name: fmt.Sprint("p", i), Rules: long}}
+			if _, _, err := api.PolicyApply.Call(t.Context(), one.Registry, rpc.Header{}, write); err != nil {
+				t.Fatal(err)
+			}
+		}
+		follow(t, one, two)
+		same(t, one, two, 10*time.Second)
+		if n := two.Applied() - 10; n < 4 {
+			t.Errorf("4 MB came in %d entries of the log", n)
+		}
+	})
+}
+
+// TestBothSecondary: two datacenters that take one another for the primary copy nothing, and are told.
+func TestBothSecondary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := newPlace(t, "dc1", 100)
+		one.Registry = endpoint.New(one, one.store)
+		handler.Register(one.Registry, handler.Deps{Datacenter: "dc1", Primary: func() string { return "dc2" }, Store: one.store, ACL: handler.ACL{Enabled: true}})
+		_, _, err := api.ReplicaKeys.Call(t.Context(), one.Registry, rpc.Header{}, &api.ReplicaQuery{Kind: catalog.ReplicaEntries, From: "dc2"})
+		if err == nil || !strings.Contains(err.Error(), "dc1 is no primary: it copies from dc2: set primary_datacenter to that on the servers of dc2") {
+			t.Error(err)
 		}
 	})
 }
