@@ -476,15 +476,47 @@ func TestLargeRows(t *testing.T) {
 	})
 }
 
-// TestBothSecondary: two datacenters that take one another for the primary copy nothing, and are told.
-func TestBothSecondary(t *testing.T) {
+// TestWrongSide: who asks a datacenter that is no primary, has its name, or checks no tokens, hears on which servers to set
+// what.
+func TestWrongSide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		one := newPlace(t, "dc1", 100)
-		one.Registry = endpoint.New(one, one.store)
-		handler.Register(one.Registry, handler.Deps{Datacenter: "dc1", Primary: func() string { return "dc2" }, Store: one.store, ACL: handler.ACL{Enabled: true}})
-		_, _, err := api.ReplicaKeys.Call(t.Context(), one.Registry, rpc.Header{}, &api.ReplicaQuery{Kind: catalog.ReplicaEntries, From: "dc2"})
-		if err == nil || !strings.Contains(err.Error(), "dc1 is no primary: it copies from dc2: set primary_datacenter to that on the servers of dc2") {
-			t.Error(err)
+		f := func(primary string, acls bool, kind catalog.ReplicaKind, from, says string) {
+			t.Helper()
+			one := newPlace(t, "dc1", 100)
+			one.Registry = endpoint.New(one, one.store)
+			handler.Register(one.Registry, handler.Deps{Datacenter: "dc1", Primary: func() string { return primary }, Store: one.store, ACL: handler.ACL{Enabled: acls}})
+			_, _, err := api.ReplicaKeys.Call(t.Context(), one.Registry, rpc.Header{}, &api.ReplicaQuery{Kind: kind, From: from})
+			if err == nil || !strings.Contains(err.Error(), says) {
+				t.Errorf("%v, want %q", err, says)
+			}
 		}
+		f("dc2", true, catalog.ReplicaEntries, "dc2", "dc1 is no primary: it copies from dc2: set primary_datacenter to that on the servers of dc2")
+		f("dc2", true, catalog.ReplicaEntries, "dc3", "dc1 is no primary: it copies from dc2: set primary_datacenter to that on the servers of dc3")
+		f("dc1", true, catalog.ReplicaEntries, "dc1", "another datacenter calls itself dc1 as this one: give one of them another name")
+		f("dc1", false, catalog.ReplicaTokens, "dc2", "datacenter dc1 checks no tokens, and dc2 wants to copy its ACLs: set acl.enabled on the servers of both, or of none")
+		f("dc1", true, "future", "dc2", `nothing of the kind "future" is copied by this version`)
+	})
+}
+
+// TestSecondaryRestored: when an old snapshot is restored in a secondary datacenter it is soon as the primary is again.
+func TestSecondaryRestored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two := newPlace(t, "dc1", 100), newPlace(t, "dc2", 10)
+		one.entry(t, "web", "http")
+		follow(t, one, two)
+		same(t, one, two, 5*time.Second)
+		older := two.store.Load()
+		err := state.Save(two.store.Read(), func(table string, row any) error { return older.Row(table, row) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		one.entry(t, "late", "http")
+		one.dropEntry(t, "web")
+		same(t, one, two, 5*time.Second)
+		older.Finish()
+		if one.says() == two.says() {
+			t.Fatal("the snapshot is not older")
+		}
+		same(t, one, two, 5*time.Second)
 	})
 }
