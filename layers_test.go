@@ -46,6 +46,7 @@ var may = map[string][]string{
 	"server/autopilot":           {"catalog"},
 	"server/ca":                  {"catalog", "catalog/state", "connect", "connect/ca", "rpc", "server/api"},
 	"server/replica":             {"catalog", "catalog/state", "connect", "rpc", "rpc/pause", "server/api"},
+	"server/peer":                {"catalog", "catalog/state", "connect", "rpc", "rpc/pause", "server/api"},
 	"server/fsm":                 {"catalog", "catalog/state", "server/endpoint"},
 	"server/trial":               {"catalog", "catalog/state", "server/fsm", "server/snapshot"},
 	"server/raftstore":           {"rpc/durable"},

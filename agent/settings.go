@@ -76,6 +76,9 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 	out.Mesh, out.CAProvider, out.CASettings = cfg.Connect.Enabled || out.Auto.AllowTLS || out.Auto.Intro != nil, cfg.Connect.CAProvider, cfg.Connect.CAConfig
 	out.Security, out.GossipKeys, out.Joins = a.peers, a.pools.keys, a.joins
 	out.MinSessionTTL, out.ConnsPerClient, out.HandshakeTimeout = cfg.SessionTTLMin, cfg.Limits.RPCMaxConnsPerClient, cfg.Limits.RPCHandshakeTimeout
+	if cfg.Peering.Enabled && cfg.Connect.Enabled {
+		out.Peering = peeringAddress(cfg)
+	}
 	out.DenyIntentions, out.ReapMaxFailed = intentionPolicy(cfg) == "deny", cfg.ReapMaxFailed
 	ap := cfg.Autopilot
 	out.Autopilot = catalog.AutopilotConfig{
@@ -98,6 +101,16 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		out.DataDir = cfg.DataDir
 	}
 	return out
+}
+
+// peeringAddress is where the servers of other clusters are met; empty is nowhere.
+func peeringAddress(cfg *config.Config) string {
+	for _, l := range cfg.Listeners() {
+		if l.Name == "grpc_tls" && l.Network == "tcp" {
+			return l.Address
+		}
+	}
+	return ""
 }
 
 // intentionPolicy is what happens to connections that no intention speaks of.

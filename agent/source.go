@@ -53,10 +53,10 @@ func lookUp[Req, Rep any](ctx context.Context, s *source, m rpc.Method[Req, Rep]
 
 // Service implements dns.Source.
 func (s *source) Service(ctx context.Context, q dns.ServiceQuery) (dns.Instances, error) {
-	if q.Peer != "" || q.SamenessGroup != "" {
-		return dns.Instances{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.Peer+q.SamenessGroup)
+	if q.SamenessGroup != "" {
+		return dns.Instances{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.SamenessGroup)
 	}
-	req := &api.ServiceQuery{Service: q.Name, Connect: q.Mesh == dns.Connect, Ingress: q.Mesh == dns.Ingress}
+	req := &api.ServiceQuery{Service: q.Name, Peer: q.Peer, Connect: q.Mesh == dns.Connect, Ingress: q.Mesh == dns.Ingress}
 	h := s.header(q.Datacenter)
 	answer, err := lookUp(ctx, s, api.HealthService, h, req)
 	if err != nil {
@@ -96,11 +96,8 @@ func (s *source) PreparedQuery(ctx context.Context, q dns.PreparedQuery) (dns.In
 
 // Node implements dns.Source.
 func (s *source) Node(ctx context.Context, q dns.NodeQuery) (dns.Node, error) {
-	if q.Peer != "" {
-		return dns.Node{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.Peer)
-	}
 	h := s.header(q.Datacenter)
-	answer, err := lookUp(ctx, s, api.Nodes, h, &api.NodeQuery{Node: q.Name})
+	answer, err := lookUp(ctx, s, api.Nodes, h, &api.NodeQuery{Node: q.Name, Peer: q.Peer})
 	if err != nil {
 		return dns.Node{}, err
 	}

@@ -1,8 +1,12 @@
 package catalog
 
 import (
+	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,19 +29,70 @@ const (
 type Peering struct {
 	ID                  string
 	Name                string
+	DeletedAt           *time.Time        `json:",omitempty"` // when it was marked for deletion
 	Meta                map[string]string `json:",omitempty"`
 	State               PeeringState
 	PeerID              string   `json:",omitempty"` // the peering's id over there
 	PeerCAPems          []string `json:",omitempty"`
 	PeerServerName      string   `json:",omitempty"`
 	PeerServerAddresses []string `json:",omitempty"`
-	StreamStatus        PeeringStream
-	Remote              PeeringRemote
-	// Secret of the last token that was made: who shows it is the other cluster.
-	Secret      string `json:"-" codec:"Secret"`
+	// Manual is whether people have written these addresses: they stay then, whatever the other cluster says of itself.
+	Manual       bool `json:"-" codec:"Manual,omitempty"`
+	StreamStatus PeeringStream
+	Remote       PeeringRemote
+	// Secrets never leave the servers: nil in what is shown.
+	Secrets     *PeeringSecrets `json:"-" codec:"Secrets,omitempty"`
 	CreateIndex uint64
 	ModifyIndex uint64
 }
+
+// PeeringSecrets are what proves one cluster to the other. The cluster that made the token keeps hashes only.
+type PeeringSecrets struct {
+	// Establishment is the hash of the secret in the last token, until Expires; empty once it was exchanged.
+	Establishment string
+	Expires       time.Time
+	// Spent is the hash of the secret that was exchanged last, and Accepted that of the secret which took its place: who
+	// comes with both again has only not heard the answer.
+	Spent    string
+	Accepted string
+	// Stream is the secret that the cluster which dials shows with each stream.
+	Stream Secret
+}
+
+// HashPeeringSecret is how a secret is kept by those who only compare it.
+func HashPeeringSecret(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
+}
+
+// SamePeeringSecret reports, in a time that tells nothing, whether a secret has a hash.
+func SamePeeringSecret(secret, hash string) bool {
+	return hash != "" && subtle.ConstantTimeCompare([]byte(HashPeeringSecret(secret)), []byte(hash)) == 1
+}
+
+// Dials reports whether this cluster is the one that connects: it has used a token of the other.
+func (p *Peering) Dials() bool { return p.Secrets != nil && p.Secrets.Stream != Secret{} }
+
+// Ended reports whether nothing goes over the peering any more.
+func (p *Peering) Ended() bool {
+	return p.State == PeeringDeleting || p.State == PeeringTerminated
+}
+
+// Shown is the peering without what proves it.
+func (p *Peering) Shown() *Peering {
+	row := *p
+	row.Secrets = nil
+	return &row
+}
+
+// Same reports whether two rows say the same, their indexes and what goes over the connection left aside.
+func (p *Peering) Same(o *Peering) bool {
+	return p.ID == o.ID && p.Name == o.Name && (p.DeletedAt == nil) == (o.DeletedAt == nil) && samePairs(p.Meta, o.Meta) && p.State == o.State && p.PeerID == o.PeerID &&
+		slices.Equal(p.PeerCAPems, o.PeerCAPems) && p.PeerServerName == o.PeerServerName && slices.Equal(p.PeerServerAddresses, o.PeerServerAddresses) &&
+		p.Manual == o.Manual && p.Remote == o.Remote && (p.Secrets == o.Secrets || p.Secrets != nil && o.Secrets != nil && *p.Secrets == *o.Secrets)
+}
+
+func samePairs(a, b map[string]string) bool { return len(a) == len(b) && HasPairs(a, b) }
 
 // PeeringStream is what goes over the connection.
 type PeeringStream struct {
@@ -46,6 +101,8 @@ type PeeringStream struct {
 	LastHeartbeat    *time.Time
 	LastReceive      *time.Time
 	LastSend         *time.Time
+	// Error says why there is no connection at the moment, as the leader knows it.
+	Error string `json:",omitempty"`
 }
 
 // PeeringRemote is where the other cluster is.

@@ -22,6 +22,8 @@ const (
 	ProtocolBulk Protocol = "curia-bulk"
 	// ProtocolIntro carries the same frames, under TLS only, for peers that have no certificate yet.
 	ProtocolIntro Protocol = "curia-intro"
+	// ProtocolPeer carries the same frames, under TLS only, between clusters that are peers.
+	ProtocolPeer Protocol = "curia-peer"
 )
 
 // protocols is indexed by a plain connection's first byte, less one.

@@ -23,6 +23,8 @@ type ListenerOptions struct {
 	Plain func() bool
 	// Identify, which may be nil, says who a peer is by its verified certificate.
 	Identify func(*x509.Certificate) Identity
+	// Only, if set, is the one protocol of the port, which is under TLS: agents and Raft have no business there.
+	Only Protocol
 	// Intro, which may be nil, answers the calls of peers without a certificate, on ProtocolIntro.
 	Intro *Server
 	// Admit, which may be nil, refuses a peer that may not speak the protocol: Raft is for servers.
@@ -270,9 +272,10 @@ func (l *Listener) secure(ctx context.Context, conn net.Conn, peer *Peer) (net.C
 	}
 	state := secured.ConnectionState()
 	peer.Protocol = Protocol(state.NegotiatedProtocol)
-	if peer.Protocol.firstByte() == 0 && peer.Protocol != ProtocolIntro {
+	if peer.Protocol.firstByte() == 0 && peer.Protocol != ProtocolIntro && (l.o.Only == "" || peer.Protocol != l.o.Only) {
 		return nil, errors.New("the peer named no protocol by ALPN")
 	}
+	peer.Shown = state.PeerCertificates
 	if len(state.VerifiedChains) > 0 {
 		peer.Certificate = state.VerifiedChains[0][0]
 		if l.o.Identify != nil {
@@ -297,6 +300,9 @@ func (l *Listener) serving() (*tls.Config, error) {
 	present := l.config.Load()
 	if present == nil || present.source != source {
 		served := withProtocols(source, protocols[:]...)
+		if l.o.Only != "" {
+			served = withProtocols(source, l.o.Only)
+		}
 		if l.o.Intro != nil {
 			introduce(served)
 		}

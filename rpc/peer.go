@@ -13,6 +13,9 @@ type Peer struct {
 	// Certificate is the peer's leaf, verified by crypto/tls against the roots of the TLS configuration;
 	// nil where TLS is off or no client certificate was verified.
 	Certificate *x509.Certificate
+	// Shown is what the peer has shown under TLS, its leaf first, whether or not it was verified: that it has the key is
+	// all that is known of it.
+	Shown []*x509.Certificate
 	// Identity is what ListenerOptions.Identify makes of the certificate.
 	Identity Identity
 	// Protocol is what the connection is for.

@@ -13,10 +13,10 @@ import (
 // PoolOptions configure a Pool. A zero field means its default.
 type PoolOptions struct {
 	Dialer Dialer
-	// Protocol of calls; default ProtocolRPC.
-	Protocol Protocol
-	Decode   DecodeError
-	Limits   Limits
+	// Protocol of calls; default ProtocolRPC. Bulk is that of streams; default ProtocolBulk.
+	Protocol, Bulk Protocol
+	Decode         DecodeError
+	Limits         Limits
 	// Conns bounds the connections for calls to one address; default 2. The second is made when the first
 	// has 256 calls under way.
 	Conns int
@@ -60,6 +60,7 @@ func NewPool(o PoolOptions) *Pool {
 	o.Limits = o.Limits.withDefaults()
 	def(&o.Conns, 2)
 	def(&o.Protocol, ProtocolRPC)
+	def(&o.Bulk, ProtocolBulk)
 	def(&o.IdleTimeout, 2*time.Minute)
 	p := &Pool{o: o, lines: make(map[lineKey][]*line)}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background()) // a connection outlives the call it is made for
@@ -91,7 +92,7 @@ func (p *Pool) Close() error {
 func (p *Pool) Drop(addr string) {
 	p.mu.Lock()
 	var lines []*line
-	for _, protocol := range protocols {
+	for _, protocol := range []Protocol{p.o.Protocol, p.o.Bulk} {
 		key := lineKey{addr, protocol}
 		lines = append(lines, p.lines[key]...)
 		delete(p.lines, key)
@@ -161,7 +162,7 @@ func (t *Target) Open(ctx context.Context, call *Call) (*Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return use(ctx, t.pool, lineKey{t.addr, ProtocolBulk}, func(c *clientConn) (*Stream, error) {
+	return use(ctx, t.pool, lineKey{t.addr, t.pool.o.Bulk}, func(c *clientConn) (*Stream, error) {
 		return c.open(ctx, head, body)
 	})
 }
@@ -209,7 +210,7 @@ func (p *Pool) line(key lineKey) (*line, error) {
 	}
 	lines := p.lines[key]
 	most := p.o.Conns
-	if key.protocol == ProtocolBulk {
+	if key.protocol == p.o.Bulk {
 		most = 1
 	}
 	best, load := pick(lines)

@@ -28,3 +28,6 @@ func (s *Server) HangUp() {
 		c.Conn.Close()
 	}
 }
+
+// Meeting is where this server meets those of other clusters.
+func (s *Server) Meeting() string { return s.meeting.Addr().String() }

@@ -96,6 +96,7 @@ func (s *leadership) reign(ctx context.Context) {
 	beside.Go(func() { s.replica.Run(ctx) })
 	beside.Go(func() { members.run(ctx) })
 	beside.Go(func() { s.reapTokens(ctx) })
+	beside.Go(func() { s.peers.Lead(ctx) })
 	changed := s.roster.changed.wait()
 	catalog.reconcile(ctx)
 	s.federate(ctx)

@@ -27,6 +27,7 @@ import (
 	"github.com/curia-mesh/curia/server/fsm"
 	"github.com/curia-mesh/curia/server/handler"
 	"github.com/curia-mesh/curia/server/limit"
+	"github.com/curia-mesh/curia/server/peer"
 	"github.com/curia-mesh/curia/server/replica"
 )
 
@@ -98,6 +99,8 @@ type Config struct {
 	Joins *Joins
 	// Auto is how client agents get certificates and settings.
 	Auto Auto
+	// Peering is where the port for the servers of other clusters listens; empty is nowhere, and there are no peerings then.
+	Peering string
 	// Security is how connections between agents are secured; nil is not at all.
 	Security Security
 	// Limits of the server's port.
@@ -144,6 +147,9 @@ type Server struct {
 	doctor     *doctor
 	succession *succession
 	abroad     *datacenters
+	peers      *peer.Peers
+	meeting    *rpc.Listener // for peers; nil without
+	unmet      net.Listener  // its port
 	limits     *limit.Limiter
 	ending     chan struct{} // closed when it takes no more calls
 	restored   chan struct{} // the store was replaced, for the leader
@@ -173,6 +179,7 @@ func Open(cfg Config) (*Server, error) {
 	}
 	s.fsm = fsm.New(s.store, s.registry, cfg.Log)
 	s.sessions = newSessionTimers(s.leadership.expire)
+	s.peers = s.newPeers()
 	s.register()
 	authority := ca.Config{
 		Datacenter: cfg.Datacenter, Provider: cfg.CAProvider, Settings: cfg.CASettings, Applied: s.fsm.Applied, Log: cfg.Log,
@@ -212,6 +219,9 @@ func Open(cfg Config) (*Server, error) {
 		port.Close()
 		return nil, err
 	}
+	if err := s.openMeeting(listen); err != nil {
+		return nil, errors.Join(err, s.raft.close(), port.Close())
+	}
 	s.founder = &founder{
 		id: cfg.NodeID, name: cfg.NodeName, expect: cfg.Expect, roster: s.roster, raft: s.raft, ask: askStanding(s.pool), leaders: &s.host.leaders, log: cfg.Log,
 	}
@@ -229,12 +239,14 @@ func (s *Server) register() {
 	handler.Register(s.registry, handler.Deps{
 		Datacenter: s.cfg.Datacenter, Primary: s.host.Primary, Store: s.store, Sessions: s.sessions, MinSessionTTL: s.cfg.MinSessionTTL, Remote: s.host.Remote, Abroad: s.abroad.nearest, Log: s.cfg.Log,
 		DenyIntentions: s.cfg.DenyIntentions,
+		PeerStream:     s.peers.Stream,
 		KeyListPolicy:  s.cfg.ACL.Enabled && s.cfg.ACL.KeyList,
 		Mesh:           s.cfg.Mesh,
 		ACL:            s.aclDeps(),
 	})
 	s.operator.registerOwn()
 	s.operator.registerConnect()
+	s.operator.registerPeers()
 	s.operator.registerKeyring()
 	s.operator.registerJoins()
 	s.operator.registerAuto()
@@ -304,6 +316,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.verifyLog(inner) })
 	group.Go(func() error { return s.followLimits(inner) })
 	group.Go(func() error { return s.followRoots(inner) })
+	group.Go(func() error { return s.meet(inner) })
 	s.raft.electSelf()
 	err := group.Wait()
 	s.succession.handOver()
@@ -366,7 +379,7 @@ func (s *Server) hangUp(ctx context.Context) error {
 
 // Close gives back what Open took, when Run does not follow.
 func (s *Server) Close() error {
-	return errors.Join(s.raft.close(), s.port.Close(), s.pool.Close(), s.abroad.pool.Close())
+	return errors.Join(s.raft.close(), s.port.Close(), s.closeMeeting(), s.pool.Close(), s.abroad.pool.Close())
 }
 
 // drainTimeout bounds the wait for the calls of others that are under way, and for those who made them to hang up.

@@ -43,13 +43,24 @@ func (c *Config) Listeners() []Listener {
 	add("http", or(c.Addresses.HTTP), c.Ports.HTTP, "tcp")
 	add("https", or(c.Addresses.HTTPS), c.Ports.HTTPS, "tcp")
 	add("grpc", or(c.Addresses.GRPC), c.Ports.GRPC, "tcp")
-	add("grpc_tls", or(c.Addresses.GRPCTLS), c.Ports.GRPCTLS, "tcp")
+	add("grpc_tls", c.peeringAddr(), c.Ports.GRPCTLS, "tcp")
 	add("serf_lan", c.SerfLAN, c.Ports.SerfLAN, "tcp", "udp")
 	if c.Server {
 		add("serf_wan", c.SerfWAN, c.Ports.SerfWAN, "tcp", "udp")
 		add("server", c.BindAddr, c.Ports.Server, "tcp")
 	}
 	return all
+}
+
+// peeringAddr is where grpc_tls is: that of servers is for those of other clusters, as the port of servers is for theirs.
+func (c *Config) peeringAddr() string {
+	switch {
+	case c.Addresses.GRPCTLS != "":
+		return c.Addresses.GRPCTLS
+	case c.Server:
+		return c.BindAddr
+	}
+	return c.ClientAddr
 }
 
 // listeners checks the addresses of the client interfaces and that no two sockets are the same.

@@ -402,7 +402,7 @@ var nameless = map[string]bool{"acl": true, "keyring": true, "mesh": true, "oper
 // write is needed, with the right to other things, with exactly what is needed, and by management. Rows and rights come
 // from the table; a route without a probe fails.
 func TestACLMatrix(t *testing.T) {
-	node := testkit.New(t, testkit.Settings{"acl": testkit.Settings{
+	node := testkit.New(t, testkit.Settings{"peering": testkit.Settings{"enabled": true}, "acl": testkit.Settings{
 		"enabled": true, "default_policy": "deny", "tokens": testkit.Settings{"initial_management": bossToken, "agent": bossToken},
 	}, "enable_debug": true})
 	m := &matrix{Agent: node.Start(t), t: t, made: map[string]string{}, tokens: map[string]string{}}

@@ -56,11 +56,11 @@ func catalogDatacenters(c *call) error {
 }
 
 func catalogNodes(c *call) error {
-	return query(c, api.Nodes, &api.NodeQuery{Meta: c.nodeMeta(), Near: c.near()})
+	return query(c, api.Nodes, &api.NodeQuery{Meta: c.nodeMeta(), Near: c.near(), Peer: c.param("peer")})
 }
 
 func catalogServices(c *call) error {
-	return query(c, api.Services, &api.ServiceQuery{NodeMeta: c.nodeMeta()})
+	return query(c, api.Services, &api.ServiceQuery{NodeMeta: c.nodeMeta(), Peer: c.param("peer")})
 }
 
 // serviceQuery reads what selects instances of the service that the path names.
@@ -71,7 +71,7 @@ func (c *call) serviceQuery() (*api.ServiceQuery, error) {
 	}
 	// Each tag once: they are looked for in every instance.
 	tags := slices.Compact(slices.Sorted(slices.Values(c.query["tag"])))
-	return &api.ServiceQuery{Service: name, Tags: tags, NodeMeta: c.nodeMeta(), Near: c.near()}, nil
+	return &api.ServiceQuery{Service: name, Tags: tags, NodeMeta: c.nodeMeta(), Near: c.near(), Peer: c.param("peer")}, nil
 }
 
 func catalogService(c *call) error {
@@ -96,7 +96,7 @@ func catalogNode(c *call) error {
 	if err != nil {
 		return err
 	}
-	return query(c, api.NodeServiceMap, &api.NodeQuery{Node: name})
+	return query(c, api.NodeServiceMap, &api.NodeQuery{Node: name, Peer: c.param("peer")})
 }
 
 func catalogNodeServices(c *call) error {
@@ -104,7 +104,7 @@ func catalogNodeServices(c *call) error {
 	if err != nil {
 		return err
 	}
-	return query(c, api.NodeServicesList, &api.NodeQuery{Node: name})
+	return query(c, api.NodeServicesList, &api.NodeQuery{Node: name, Peer: c.param("peer")})
 }
 
 func catalogGatewayServices(c *call) error {
@@ -131,7 +131,7 @@ func healthNode(c *call) error {
 	if err != nil {
 		return err
 	}
-	return query(c, api.HealthNode, &api.NodeQuery{Node: name})
+	return query(c, api.HealthNode, &api.NodeQuery{Node: name, Peer: c.param("peer")})
 }
 
 func healthChecks(c *call) error {
@@ -164,5 +164,5 @@ func healthState(c *call) error {
 	if err != nil {
 		return err
 	}
-	return query(c, api.HealthState, &api.StateQuery{Status: catalog.Status(state), NodeMeta: c.nodeMeta(), Near: c.near()})
+	return query(c, api.HealthState, &api.StateQuery{Status: catalog.Status(state), NodeMeta: c.nodeMeta(), Near: c.near(), Peer: c.param("peer")})
 }

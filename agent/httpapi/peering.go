@@ -79,7 +79,7 @@ func peeringToken(c *call) error {
 		return err
 	}
 	token, _, err := send(c, api.PeeringGenerate, &api.PeeringWrite{
-		Peering: catalog.Peering{Name: body.PeerName, Meta: body.Meta}, Token: catalog.PeeringToken{ManualServerAddresses: body.ServerExternalAddresses},
+		Name: body.PeerName, Meta: body.Meta, Token: catalog.PeeringToken{ManualServerAddresses: body.ServerExternalAddresses},
 	})
 	if err != nil {
 		return err
@@ -99,9 +99,9 @@ func peeringEstablish(c *call) error {
 	if err != nil {
 		return err
 	}
-	req := &api.PeeringWrite{Peering: catalog.Peering{Name: body.PeerName, Meta: body.Meta}, Token: *token}
+	req := &api.PeeringWrite{Name: body.PeerName, Meta: body.Meta, Token: *token}
 	if _, _, err := send(c, api.PeeringEstablish, req); err != nil {
 		return err
 	}
-	return c.done()
+	return c.json(struct{}{})
 }

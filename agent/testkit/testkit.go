@@ -32,7 +32,8 @@ type Node struct {
 	Dev bool
 }
 
-// New returns the place of a lone server with these settings on top of the defaults.
+// New returns the place of a lone server with these settings on top of the defaults. It meets peers only where they speak
+// of peering.
 func New(t testing.TB, s Settings) *Node {
 	t.Helper()
 	n := &Node{Ports: FreePorts(t), Dir: t.TempDir()}
@@ -42,6 +43,9 @@ func New(t testing.TB, s Settings) *Node {
 		"log_level": "debug", "ports": Settings{
 			"dns": n.DNS, "http": n.Ports.HTTP, "https": -1, "grpc": -1, "grpc_tls": -1, "serf_lan": n.SerfLAN, "serf_wan": n.SerfWAN, "server": n.Server,
 		},
+	}
+	if _, peers := s["peering"]; peers {
+		defaults["ports"].(Settings)["grpc_tls"] = n.Peering
 	}
 	n.Configure(t, merge(defaults, s))
 	return n
@@ -97,7 +101,7 @@ func (n *Node) Configure(t testing.TB, s Settings) {
 }
 
 // Ports are those of one agent, all on 127.0.0.1.
-type Ports struct{ DNS, HTTP, SerfLAN, SerfWAN, Server int }
+type Ports struct{ DNS, HTTP, SerfLAN, SerfWAN, Server, Peering int }
 
 // Ports are taken in blocks below those that systems give to outgoing connections.
 const (
@@ -115,9 +119,9 @@ func FreePorts(t testing.TB) Ports {
 		if err != nil {
 			continue
 		}
-		if p := first + 1; free(p, p+1, p+2, p+3, p+4) {
+		if p := first + 1; free(p, p+1, p+2, p+3, p+4, p+5) {
 			t.Cleanup(func() { guard.Close() })
-			return Ports{p, p + 1, p + 2, p + 3, p + 4}
+			return Ports{p, p + 1, p + 2, p + 3, p + 4, p + 5}
 		}
 		guard.Close()
 	}

@@ -26,6 +26,7 @@ const (
 	coordinatesIndex = "coordinates"       // the last removal of a coordinate
 	queriesIndex     = "queries"           // the last change of a prepared query
 	peeringsIndex    = "peerings"          // the last removal of a peering
+	importsIndex     = "imports"           // the last removal of an imported service
 	exportsIndex     = "exports"           // the last removal of an export set
 	joinsIndex       = "joins"             // the last removal of a join token
 	tokensIndex      = "acl-tokens"        // the last change of a token

@@ -22,6 +22,11 @@ func Peering(tx *Txn, w *Watch, name string) (*catalog.Peering, uint64) {
 	return nil, index
 }
 
+// PeeringByID returns the peering with an id of this cluster's, nil when there is none.
+func PeeringByID(tx *Txn, w *Watch, id string) *catalog.Peering {
+	return peerings.get(tx, w, peeringByID, tx.key(id))
+}
+
 // Peerings returns all peerings by name.
 func Peerings(tx *Txn, w *Watch) ([]*catalog.Peering, uint64) {
 	index, found := max(1, indexOf(tx, peeringsIndex)), []*catalog.Peering{}
@@ -32,27 +37,31 @@ func Peerings(tx *Txn, w *Watch) ([]*catalog.Peering, uint64) {
 	return found, index
 }
 
-// PutPeering adds a peering, or renews the secret of the one with its name, and its metadata when there is
-// some. It returns the stored row.
-func PutPeering(tx *Txn, p *catalog.Peering) (*catalog.Peering, error) {
+// PutPeering stores a peering if the one in its place was changed last at the index was, 0 for none, and reports whether
+// it did.
+func PutPeering(tx *Txn, p *catalog.Peering, was uint64) (bool, error) {
 	row := *p
 	row.CreateIndex, row.ModifyIndex = tx.Index, tx.Index
-	if old, _ := Peering(tx, nil, p.Name); old != nil {
-		row = *old
-		row.Secret, row.ModifyIndex = p.Secret, tx.Index
-		if p.Meta != nil {
-			row.Meta = p.Meta
-		}
-	} else if peerings.get(tx, nil, peeringByID, tx.key(p.ID)) != nil {
-		return nil, catalog.Errorf(catalog.Conflict, "peering %q: id %s is taken", p.Name, p.ID)
+	old, _ := Peering(tx, nil, p.Name)
+	other := PeeringByID(tx, nil, p.ID)
+	switch {
+	case old == nil && was != 0, old != nil && (old.ModifyIndex != was || old.ID != p.ID):
+		return false, nil
+	case other != nil && fold(other.Name) != fold(p.Name):
+		return false, catalog.Errorf(catalog.Conflict, "peering %q: id %s is taken", p.Name, p.ID)
+	case old != nil:
+		row.CreateIndex = old.CreateIndex
 	}
 	peerings.put(tx, &row)
-	return &row, nil
+	return true, nil
 }
 
-// DeletePeering removes a peering, if it is there.
-func DeletePeering(tx *Txn, name string) {
-	if p, _ := Peering(tx, nil, name); p != nil {
+// DeletePeering removes a peering, and what was imported over it, if it is there.
+func DeletePeering(tx *Txn, id string) {
+	if p := PeeringByID(tx, nil, id); p != nil {
+		for _, i := range imports.all(tx, primary, tx.key(fold(p.Name))) {
+			removeImport(tx, i)
+		}
 		peerings.remove(tx, p)
 		setIndex(tx, peeringsIndex)
 	}

@@ -18,7 +18,7 @@ import (
 var tables = []erased{
 	roots,
 	nodes, savedChecks{checks}, savedVirtuals{virtuals}, savedInstances{instances}, names, pairs, graves, sessions, coordinates, indexes, settings,
-	savedEntries{entries}, queries, peerings, federations, exports, joins,
+	savedEntries{entries}, queries, peerings, imports, federations, exports, joins,
 	policies, roles, methods, bindings, tokens,
 }
 
@@ -38,6 +38,7 @@ type version struct {
 	entries     rows[catalog.AnyEntry]
 	queries     rows[catalog.PreparedQuery]
 	peerings    rows[catalog.Peering]
+	imports     rows[catalog.ImportedService]
 	federations rows[catalog.FederationState]
 	exports     rows[catalog.ExportSet]
 	joins       rows[catalog.JoinToken]

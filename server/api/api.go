@@ -94,11 +94,12 @@ type NodeQuery struct {
 	Node string            // empty for all
 	Meta map[string]string // pairs that the node must have
 	Near string            // sort by round-trip time from this node
+	Peer string            // the cluster that the node is of; empty is this one
 }
 
 // AppendKey implements endpoint.Keyed.
 func (q *NodeQuery) AppendKey(key []byte) []byte {
-	return appendString(appendMap(appendString(key, q.Node), q.Meta), q.Near)
+	return appendString(appendString(appendMap(appendString(key, q.Node), q.Meta), q.Near), q.Peer)
 }
 
 // ServiceQuery asks for the instances of a service.
@@ -111,6 +112,7 @@ type ServiceQuery struct {
 	Connect  bool // what mesh connections to the service reach, not the service itself
 	Ingress  bool // the ingress gateways that expose the service
 	Address  string
+	Peer     string // the cluster that exports the service; empty is this one
 }
 
 // AppendKey implements endpoint.Keyed.
@@ -118,7 +120,7 @@ func (q *ServiceQuery) AppendKey(key []byte) []byte {
 	key = appendStrings(appendString(key, q.Service), q.Tags)
 	key = appendString(appendMap(key, q.NodeMeta), q.Near)
 	key = appendBool(appendBool(appendBool(key, q.Passing), q.Connect), q.Ingress)
-	return appendString(key, q.Address)
+	return appendString(appendString(key, q.Address), q.Peer)
 }
 
 // StateQuery asks for the checks in a state.
@@ -126,6 +128,7 @@ type StateQuery struct {
 	Status   catalog.Status
 	NodeMeta map[string]string
 	Near     string
+	Peer     string
 }
 
 // NodeServices is a node with its services by id.

@@ -5,10 +5,43 @@ import (
 	"github.com/curia-mesh/curia/rpc"
 )
 
-// PeeringWrite makes a peering, or renews the secret of one. Token lacks what Apply adds: the id.
+// PeeringWrite begins a peering, with a new token or with that of the other cluster.
 type PeeringWrite struct {
+	Name  string
+	Meta  map[string]string
+	Token catalog.PeeringToken
+}
+
+// PeeringPut stores a peering if the one in its place was changed last at the index Was; 0 is if there is none.
+type PeeringPut struct {
 	Peering catalog.Peering
-	Token   catalog.PeeringToken
+	Was     uint64
+}
+
+// PeeringImport is news of what the peer with an id of this cluster's exports: services as they are now, and those that it
+// exports no more: with Whole, Keep lists all that it exports, and others go.
+type PeeringImport struct {
+	ID       string
+	Services []*catalog.ImportedService
+	Whole    bool
+	Keep     []string
+}
+
+// PeeringExchange is how a cluster that has a token of another's comes to a peering: it shows the secret of the token and
+// says who it is, and by which secret it will be known from now on.
+type PeeringExchange struct {
+	PeerID        string
+	Establishment string
+	Stream        string
+	// ServerName is that of the servers that dial, and Roots sign their certificates.
+	ServerName string
+	Roots      []string
+}
+
+// PeeringOpen opens the stream of a peering.
+type PeeringOpen struct {
+	PeerID string
+	Stream string
 }
 
 // ExportedService is a service that other clusters may reach.
@@ -22,6 +55,13 @@ type ExportConsumers struct {
 	Peers []string `json:",omitempty"`
 }
 
+// Verbs of the port on which peers meet, and nothing else is answered. They are no verbs of agents: what they need is
+// shown to the leader, a secret and a certificate.
+var (
+	PeerExchange = rpc.Method[PeeringExchange, Nothing]{Name: "Peer.Exchange"}
+	PeerStream   = rpc.Method[PeeringOpen, Nothing]{Name: "Peer.Stream"}
+)
+
 // Verbs of peerings and of what is exported to them. The reply to PeeringGenerate is the token for the other cluster.
 // ExportSetPut answers with the set as it is stored.
 var (
@@ -30,6 +70,9 @@ var (
 	PeeringRead      = rpc.Method[Named, []*catalog.Peering]{Name: "Peering.Read", From: rpc.FromAgents}
 	PeeringList      = rpc.Method[Nothing, []*catalog.Peering]{Name: "Peering.List", From: rpc.FromAgents}
 	PeeringDelete    = rpc.Method[Named, Nothing]{Name: "Peering.Delete", From: rpc.FromAgents}
+	PeeringStore     = rpc.Method[PeeringPut, bool]{Name: "Peering.Store", From: rpc.FromServers}
+	PeeringTake      = rpc.Method[PeeringImport, Nothing]{Name: "Peering.Import", From: rpc.FromServers}
+	PeeringRemove    = rpc.Method[Named, Nothing]{Name: "Peering.Remove", From: rpc.FromServers}
 
 	ExportSetPut    = rpc.Method[catalog.ExportSet, catalog.ExportSet]{Name: "ExportSet.Put", From: rpc.FromAgents}
 	ExportSetRead   = rpc.Method[Named, []*catalog.ExportSet]{Name: "ExportSet.Read", From: rpc.FromAgents}

@@ -170,7 +170,26 @@ func (c *Custody) SignAgent(ctx context.Context, req *api.SignRequest, domain st
 	return c.sign(ctx, csr, id)
 }
 
+// SignServer signs for this server itself, by what the store holds: it need not lead. No request of others leads here.
+func (c *Custody) SignServer(ctx context.Context, text string) (*catalog.IssuedCert, error) {
+	csr, id, err := connect.ParseCSR(text)
+	if err != nil {
+		return nil, err
+	}
+	if id.Kind != connect.KindServer {
+		return nil, catalog.Errorf(catalog.Internal, "certificate request of %s: it is of no server", id)
+	}
+	return c.issue(ctx, csr, id)
+}
+
 func (c *Custody) sign(ctx context.Context, csr *x509.CertificateRequest, id connect.ID) (*catalog.IssuedCert, error) {
+	if id.Kind != connect.KindService && id.Kind != connect.KindAgent && id.Kind != connect.KindMeshGateway {
+		return nil, catalog.Errorf(catalog.Denied, "certificate request of %s: nobody may ask for the identity of a %s", id, id.Kind)
+	}
+	return c.issue(ctx, csr, id)
+}
+
+func (c *Custody) issue(ctx context.Context, csr *x509.CertificateRequest, id connect.ID) (*catalog.IssuedCert, error) {
 	p, err := c.open(ctx)
 	if err != nil {
 		return nil, err
@@ -180,9 +199,6 @@ func (c *Custody) sign(ctx context.Context, csr *x509.CertificateRequest, id con
 	}
 	if id.Datacenter != c.cfg.Datacenter {
 		return nil, catalog.Errorf(catalog.Invalid, "certificate request of %s: this datacenter is %s", id, c.cfg.Datacenter)
-	}
-	if id.Kind != connect.KindService && id.Kind != connect.KindAgent && id.Kind != connect.KindMeshGateway {
-		return nil, catalog.Errorf(catalog.Denied, "certificate request of %s: nobody may ask for the identity of a %s", id, id.Kind)
 	}
 	release, err := c.limit.enter(ctx)
 	if err != nil {

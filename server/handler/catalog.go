@@ -74,6 +74,9 @@ func registerCatalogReads(r *endpoint.Registry) {
 		Method:   api.Nodes,
 		Unshared: func(q *api.NodeQuery) bool { return q.Near != "" },
 		Read: func(tx *state.Txn, w *state.Watch, q *api.NodeQuery) (*[]*catalog.Node, uint64, error) {
+			if q.Peer != "" {
+				return importedNodes(tx, w, q)
+			}
 			if q.Node != "" {
 				return readNode(tx, w, q.Node)
 			}
@@ -144,18 +147,18 @@ func hidesMesh(az acl.Authorizer, q *api.ServiceQuery) bool {
 func nearby(q *api.ServiceQuery) bool { return q.Near != "" }
 
 func readServices(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*map[string][]string, uint64, error) {
-	if len(q.NodeMeta) == 0 {
+	if len(q.NodeMeta) == 0 && q.Peer == "" {
 		found, index := state.ServiceNames(tx, w)
 		return &found, index, nil
 	}
-	return servicesOf(tx, w, func(i *catalog.Instance) (bool, error) { return catalog.HasPairs(i.Node.Meta, q.NodeMeta), nil })
+	return servicesOf(tx, w, q.Peer, func(i *catalog.Instance) (bool, error) { return catalog.HasPairs(i.Node.Meta, q.NodeMeta), nil })
 }
 
 // readKeptServices answers with the services of which an instance is accepted. Filters speak of instances as
 // the list of a service's shows them.
 // Source: https://developer.hashicorp.com/consul/api-docs/catalog#list-services (filtering)
 func readKeptServices(tx *state.Txn, w *state.Watch, q *api.ServiceQuery, az acl.Authorizer, keep filter.Keep) (*map[string][]string, uint64, error) {
-	return servicesOf(tx, w, func(i *catalog.Instance) (bool, error) {
+	return servicesOf(tx, w, q.Peer, func(i *catalog.Instance) (bool, error) {
 		if !catalog.HasPairs(i.Node.Meta, q.NodeMeta) || az.View() != "" && !(seesNode(az, i.Node.Node) && seesService(az, i.Service.Service)) {
 			return false, nil
 		}
@@ -163,11 +166,17 @@ func readKeptServices(tx *state.Txn, w *state.Watch, q *api.ServiceQuery, az acl
 	})
 }
 
-// servicesOf returns the services of all instances to keep, with the tags of those.
-func servicesOf(tx *state.Txn, w *state.Watch, keep func(*catalog.Instance) (bool, error)) (*map[string][]string, uint64, error) {
+// servicesOf returns the services of all instances to keep, this cluster's or those of a peer, with the tags of those.
+func servicesOf(tx *state.Txn, w *state.Watch, peer string, keep func(*catalog.Instance) (bool, error)) (*map[string][]string, uint64, error) {
 	found := map[string][]string{}
 	var failed error
-	index := state.AllInstances(tx, w, func(i *catalog.Instance) {
+	all := state.AllInstances
+	if peer != "" {
+		all = func(tx *state.Txn, w *state.Watch, each func(*catalog.Instance)) uint64 {
+			return imported(tx, w, peer, each)
+		}
+	}
+	index := all(tx, w, func(i *catalog.Instance) {
 		if failed != nil {
 			return
 		}
@@ -208,6 +217,9 @@ func visibleServices(az acl.Authorizer, rep *map[string][]string) (*map[string][
 // matching returns the instances that a query selects, nearest first where it says from where.
 func matching(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (found []*catalog.Instance, index, health uint64) {
 	switch {
+	case q.Peer != "":
+		found, index = importedInstances(tx, w, q)
+		health = index
 	case q.Ingress:
 		found, index, health = gatewaysOf(tx, w, catalog.KindIngressGateway, q.Service)
 	case q.Connect:
@@ -221,7 +233,9 @@ func matching(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (found []*cata
 			kept = append(kept, i)
 		}
 	}
-	sortNear(tx, q.Near, kept, func(i *catalog.Instance) string { return i.Node.Node })
+	if q.Peer == "" { // nothing is known of how far the nodes of others are
+		sortNear(tx, q.Near, kept, func(i *catalog.Instance) string { return i.Node.Node })
+	}
 	return kept, index, health
 }
 
@@ -230,7 +244,7 @@ func registerNodeServices(r *endpoint.Registry) {
 	endpoint.AddQuery(r, endpoint.Query[api.NodeQuery, *api.NodeServices]{
 		Method: api.NodeServiceMap,
 		Read: func(tx *state.Txn, w *state.Watch, q *api.NodeQuery) (**api.NodeServices, uint64, error) {
-			node, found, index := nodeServices(tx, w, q.Node)
+			node, found, index := nodeServices(tx, w, q)
 			if node == nil {
 				return new(*api.NodeServices), index, nil
 			}
@@ -279,7 +293,7 @@ func registerNodeServiceList(r *endpoint.Registry) {
 	endpoint.AddQuery(r, endpoint.Query[api.NodeQuery, *api.NodeServiceList]{
 		Method: api.NodeServicesList,
 		Read: func(tx *state.Txn, w *state.Watch, q *api.NodeQuery) (**api.NodeServiceList, uint64, error) {
-			node, found, index := nodeServices(tx, w, q.Node)
+			node, found, index := nodeServices(tx, w, q)
 			rep := &api.NodeServiceList{Node: node}
 			if node != nil {
 				rep.Services = []*catalog.Service{}
@@ -339,7 +353,11 @@ func visibleOwners(az acl.Authorizer, rep *api.Owners) (*api.Owners, bool) {
 	return kept, len(kept.Nodes)+len(kept.Instances) < len(rep.Nodes)+len(rep.Instances)
 }
 
-func nodeServices(tx *state.Txn, w *state.Watch, name string) (*catalog.Node, []*catalog.Instance, uint64) {
+func nodeServices(tx *state.Txn, w *state.Watch, q *api.NodeQuery) (*catalog.Node, []*catalog.Instance, uint64) {
+	if q.Peer != "" {
+		return importedNode(tx, w, q)
+	}
+	name := q.Node
 	node := state.Node(tx, w, name)
 	index := state.NodeIndex(tx, node, name)
 	if node != nil {

@@ -30,6 +30,8 @@ type Deps struct {
 	Abroad func() []string
 	// Log may be nil.
 	Log *slog.Logger
+	// PeerStream is what the leader knows of the connection with a peer, by the id of the peering. May be nil.
+	PeerStream func(id string) catalog.PeeringStream
 	// DenyIntentions denies the connections that no intention speaks of.
 	DenyIntentions bool
 	// KeyListPolicy is whether it takes the access list to read the keys under a prefix.

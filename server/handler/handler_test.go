@@ -280,9 +280,13 @@ func drawWrite(t *rapid.T) (string, any) {
 		}
 		return api.QueryApply.Name, &api.QueryWrite{Op: api.QueryCreate, Query: q}
 	case "peer":
-		return api.PeeringGenerate.Name, &api.PeeringWrite{Peering: catalog.Peering{Name: pick("peer", "east", "west")}}
+		name := pick("peer", "east", "west")
+		return api.PeeringStore.Name, &api.PeeringPut{Peering: catalog.Peering{ID: "id-" + name, Name: name, State: catalog.PeeringActive}}
+	case "import":
+		name := pick("service", "web", "db")
+		return api.PeeringTake.Name, &api.PeeringImport{ID: "id-" + pick("peer", "east", "west"), Services: []*catalog.ImportedService{{Service: name}}, Whole: true, Keep: []string{name}}
 	case "unpeer":
-		return api.PeeringDelete.Name, &api.Named{Name: pick("peer", "east", "west")}
+		return api.PeeringRemove.Name, &api.Named{Name: "id-" + pick("peer", "east", "west")}
 	case "export":
 		return api.ExportSetPut.Name, &catalog.ExportSet{Name: pick("set", "east", "west"), Services: []string{pick("exported", "web", "db")}, Consumers: []catalog.ServiceConsumer{{Peer: pick("to", "east", "west")}}}
 	case "unexport":

@@ -1,6 +1,8 @@
 package handler
 
 import (
+	"strings"
+
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/filter"
@@ -17,6 +19,10 @@ func registerHealth(r *endpoint.Registry, _ Deps) {
 	endpoint.AddQuery(r, endpoint.Query[api.NodeQuery, []*catalog.Check]{
 		Method: api.HealthNode,
 		Read: func(tx *state.Txn, w *state.Watch, q *api.NodeQuery) (*[]*catalog.Check, uint64, error) {
+			if q.Peer != "" {
+				found, index := importedChecks(tx, w, q.Peer, func(i *catalog.Instance) bool { return strings.EqualFold(i.Node.Node, q.Node) }, func(*catalog.Check) bool { return true })
+				return &found, index, nil
+			}
 			found, index := state.NodeChecks(tx, w, q.Node)
 			return &found, index, nil
 		},
@@ -28,6 +34,13 @@ func registerHealth(r *endpoint.Registry, _ Deps) {
 		Check:    checkService,
 		Unshared: nearby,
 		Read: func(tx *state.Txn, w *state.Watch, q *api.ServiceQuery) (*[]*catalog.Check, uint64, error) {
+			if q.Peer != "" {
+				found, index := importedChecks(tx, w, q.Peer, func(i *catalog.Instance) bool {
+					return strings.EqualFold(i.Service.Service, q.Service) && catalog.HasPairs(i.Node.Meta, q.NodeMeta)
+				},
+					func(c *catalog.Check) bool { return c.ServiceID != "" })
+				return &found, index, nil
+			}
 			found, index := state.ServiceChecks(tx, w, q.Service, nodeWith(q.NodeMeta))
 			sortNear(tx, q.Near, found, nodeOf)
 			return &found, index, nil
@@ -39,6 +52,11 @@ func registerHealth(r *endpoint.Registry, _ Deps) {
 		Method:   api.HealthState,
 		Unshared: func(q *api.StateQuery) bool { return q.Near != "" },
 		Read: func(tx *state.Txn, w *state.Watch, q *api.StateQuery) (*[]*catalog.Check, uint64, error) {
+			if q.Peer != "" {
+				found, index := importedChecks(tx, w, q.Peer, func(i *catalog.Instance) bool { return catalog.HasPairs(i.Node.Meta, q.NodeMeta) },
+					func(c *catalog.Check) bool { return q.Status == catalog.Any || c.Status == q.Status })
+				return &found, index, nil
+			}
 			found, index := state.StateChecks(tx, w, q.Status, nodeWith(q.NodeMeta))
 			sortNear(tx, q.Near, found, nodeOf)
 			return &found, index, nil

@@ -85,7 +85,7 @@ func visibleServiceDump(az acl.Authorizer, rep *api.ServiceInfo) (*api.ServiceIn
 func readNodeDump(tx *state.Txn, w *state.Watch, q *api.NodeQuery) (*[]*api.NodeInfo, uint64, error) {
 	found := []*api.NodeInfo{}
 	if q.Node != "" {
-		node, services, index := nodeServices(tx, w, q.Node)
+		node, services, index := nodeServices(tx, w, &api.NodeQuery{Node: q.Node})
 		checks, checked := state.NodeChecks(tx, w, q.Node)
 		if node == nil {
 			return &found, index, nil

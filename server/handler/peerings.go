@@ -2,97 +2,134 @@ package handler
 
 import (
 	"context"
-	"net"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/filter"
 	"github.com/curia-mesh/curia/catalog/state"
-	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/endpoint"
 )
 
+// registerPeerings adds what the store answers of peerings. What needs the other cluster is the leader's: see package
+// server/peer.
 func registerPeerings(r *endpoint.Registry, d Deps) {
-	endpoint.AddCommand(r, endpoint.Command[api.PeeringWrite, string]{
-		Method: api.PeeringGenerate,
-		Needs:  func(*api.PeeringWrite) []acl.Need { return need(acl.Peering, "", acl.Write) },
-		Prepare: func(_ context.Context, given *api.PeeringWrite) (*api.PeeringWrite, error) {
-			req := *given
-			if err := req.Peering.Validate(); err != nil {
-				return nil, err
-			}
-			req.Peering.ID, req.Peering.State, req.Peering.Secret = newUUID(), catalog.PeeringPending, newUUID()
-			req.Token.ServerAddresses = peeringAddresses(d.Store.Read())
-			req.Token.EstablishmentSecret, req.Token.Remote.Datacenter = req.Peering.Secret, d.Datacenter
-			return &req, nil
-		},
-		Apply: func(tx *state.Txn, req *api.PeeringWrite) (*string, error) {
-			p, err := state.PutPeering(tx, &req.Peering)
-			if err != nil {
-				return nil, err
-			}
-			token := req.Token
-			token.PeerID = p.ID
-			text := token.String()
-			return &text, nil
-		},
-	})
-	endpoint.AddAction(r, endpoint.Action[api.PeeringWrite, api.Nothing]{
-		Method: api.PeeringEstablish,
-		Needs:  func(*api.PeeringWrite) []acl.Need { return need(acl.Peering, "", acl.Write) },
-		Do: func(_ context.Context, _ rpc.Header, req *api.PeeringWrite) (*api.Nothing, rpc.Meta, error) {
-			if err := req.Peering.Validate(); err != nil {
-				return nil, rpc.Meta{}, err
-			}
-			return nil, rpc.Meta{}, catalog.Errorf(catalog.Unavailable, "peering %q with datacenter %q cannot be established: this version does not connect to other clusters yet", req.Peering.Name, req.Token.Remote.Datacenter)
-		},
-	})
-	endpoint.AddCommand(r, endpoint.Command[api.Named, api.Nothing]{
-		Method: api.PeeringDelete,
-		Needs:  func(*api.Named) []acl.Need { return need(acl.Peering, "", acl.Write) },
-		Answer: func(req *api.Named) *api.Nothing {
-			if p, _ := state.Peering(d.Store.Read(), nil, req.Name); p != nil {
-				return nil
-			}
-			return nothing
-		},
-		Apply: func(tx *state.Txn, req *api.Named) (*api.Nothing, error) {
-			state.DeletePeering(tx, req.Name)
-			return nothing, nil
-		},
-	})
+	registerPeeringWrites(r)
+	show := func(tx *state.Txn, w *state.Watch, p *catalog.Peering) *catalog.Peering {
+		row := p.Shown()
+		if d.PeerStream != nil {
+			row.StreamStatus = d.PeerStream(p.ID)
+		}
+		row.StreamStatus.ExportedServices, row.StreamStatus.ImportedServices = exchanged(tx, w, p)
+		return row
+	}
 	type list = []*catalog.Peering
 	endpoint.AddQuery(r, endpoint.Query[api.Named, list]{
-		Method: api.PeeringRead,
-		Needs:  func(*api.Named) []acl.Need { return need(acl.Peering, "", acl.Read) },
+		Method:   api.PeeringRead,
+		Needs:    func(*api.Named) []acl.Need { return need(acl.Peering, "", acl.Read) },
+		Unshared: func(*api.Named) bool { return true }, // the leader knows the times of messages, not the store
 		Read: func(tx *state.Txn, w *state.Watch, q *api.Named) (*list, uint64, error) {
 			found, index := state.Peering(tx, w, q.Name)
 			if found == nil {
 				return &list{}, index, nil
 			}
-			return &list{found}, index, nil
+			return &list{show(tx, w, found)}, index, nil
 		},
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.Nothing, list]{
-		Method: api.PeeringList,
-		Needs:  func(*api.Nothing) []acl.Need { return need(acl.Peering, "", acl.Read) },
-		Filter: filter.List[*catalog.Peering],
+		Method:   api.PeeringList,
+		Needs:    func(*api.Nothing) []acl.Need { return need(acl.Peering, "", acl.Read) },
+		Unshared: func(*api.Nothing) bool { return true },
+		Filter:   filter.List[*catalog.Peering],
 		Read: func(tx *state.Txn, w *state.Watch, _ *api.Nothing) (*list, uint64, error) {
 			found, index := state.Peerings(tx, w)
-			return &found, index, nil
+			shown := list{}
+			for _, p := range found {
+				shown = append(shown, show(tx, w, p))
+			}
+			return &shown, index, nil
 		},
 	})
 }
 
-// peeringAddresses lists where other clusters reach the servers.
-func peeringAddresses(tx *state.Txn) []string {
-	servers, _, _ := state.ServiceInstances(tx, nil, catalog.ServersService)
-	list := []string{}
-	for _, i := range servers {
-		if port := i.Service.Meta["grpc_tls_port"]; port != "" {
-			list = append(list, net.JoinHostPort(i.Address(), port))
+// exchanged lists what goes over a peering in each direction: nothing before both clusters have agreed, or after the end.
+func exchanged(tx *state.Txn, w *state.Watch, p *catalog.Peering) (exported, imported []string) {
+	if p.State == catalog.PeeringPending || p.Ended() {
+		return nil, nil
+	}
+	found, _ := state.Imports(tx, w, p.Name)
+	for _, s := range found {
+		imported = append(imported, s.Service)
+	}
+	return ExportedTo(tx, w, p.Name), imported
+}
+
+// ExportedTo lists the services that a peer may see, by name.
+func ExportedTo(tx *state.Txn, w *state.Watch, peer string) []string {
+	list, _, _ := readExports(tx, w, &api.Named{Name: peer}) // it never fails
+	var names []string
+	for _, s := range *list {
+		names = append(names, s.Service)
+	}
+	return names
+}
+
+// registerPeeringWrites adds what the leader writes of peerings.
+func registerPeeringWrites(r *endpoint.Registry) {
+	write := need(acl.Operator, "", acl.Write)
+	endpoint.AddCommand(r, endpoint.Command[api.PeeringPut, bool]{
+		Method: api.PeeringStore,
+		Needs:  func(*api.PeeringPut) []acl.Need { return write },
+		Prepare: func(_ context.Context, req *api.PeeringPut) (*api.PeeringPut, error) {
+			return req, req.Peering.Validate()
+		},
+		Apply: func(tx *state.Txn, req *api.PeeringPut) (*bool, error) {
+			done, err := state.PutPeering(tx, &req.Peering, req.Was)
+			return &done, err
+		},
+	})
+	endpoint.AddCommand(r, endpoint.Command[api.PeeringImport, api.Nothing]{
+		Method: api.PeeringTake,
+		Needs:  func(*api.PeeringImport) []acl.Need { return write },
+		Apply:  func(tx *state.Txn, req *api.PeeringImport) (*api.Nothing, error) { return nothing, takeImport(tx, req) },
+	})
+	endpoint.AddCommand(r, endpoint.Command[api.Named, api.Nothing]{
+		Method: api.PeeringRemove,
+		Needs:  func(*api.Named) []acl.Need { return write },
+		Apply: func(tx *state.Txn, req *api.Named) (*api.Nothing, error) {
+			state.DeletePeering(tx, req.Name)
+			return nothing, nil
+		},
+	})
+}
+
+// takeImport stores news of a peer. What comes after the end of the peering is late, and dropped, but for removals.
+func takeImport(tx *state.Txn, req *api.PeeringImport) error {
+	p := state.PeeringByID(tx, nil, req.ID)
+	if p == nil {
+		return nil
+	}
+	if !p.Ended() {
+		for _, s := range req.Services {
+			row := *s
+			row.Peer = p.Name
+			if err := state.PutImport(tx, &row); err != nil {
+				return err
+			}
 		}
 	}
-	return list
+	if !req.Whole {
+		return nil
+	}
+	kept := map[string]bool{}
+	for _, name := range req.Keep {
+		kept[name] = true
+	}
+	found, _ := state.Imports(tx, nil, p.Name)
+	for _, s := range found {
+		if !kept[s.Service] {
+			state.DeleteImport(tx, p.Name, s.Service)
+		}
+	}
+	return nil
 }

@@ -103,42 +103,54 @@ func TestExportSets(t *testing.T) {
 	}
 }
 
-// TestPeeringToken: a token says how to reach this cluster, and a second one keeps the peering.
-func TestPeeringToken(t *testing.T) {
+// TestPeeringRows: a peering is stored only over the one that was read, its secrets are not shown, and what was imported over
+// it goes with it.
+func TestPeeringRows(t *testing.T) {
 	s := stage(t)
-	s.do(t, api.Register.Name, &api.RegisterRequest{Node: "n1", SkipNodeUpdate: true, Service: &catalog.Service{Service: catalog.ServersService, Meta: map[string]string{"grpc_tls_port": "8503"}}})
-	generate := func(meta map[string]string) *catalog.PeeringToken {
+	put := func(was uint64, p catalog.Peering) bool {
 		t.Helper()
-		text := s.do(t, api.PeeringGenerate.Name, &api.PeeringWrite{Peering: catalog.Peering{Name: "east", Meta: meta}}).(*string)
-		token, err := catalog.ParsePeeringToken(*text)
-		if err != nil {
-			t.Fatal(err)
+		return *s.do(t, api.PeeringStore.Name, &api.PeeringPut{Peering: p, Was: was}).(*bool)
+	}
+	read := func() []*catalog.Peering {
+		t.Helper()
+		return *s.do(t, api.PeeringRead.Name, &api.Named{Name: "EAST"}).(*[]*catalog.Peering)
+	}
+	row := catalog.Peering{ID: "1", Name: "east", State: catalog.PeeringActive, Secrets: &catalog.PeeringSecrets{Stream: catalog.NewSecret("psst")}}
+	if put(7, row) || !put(0, row) || put(0, row) {
+		t.Error("stored over another than was read")
+	}
+	first := read()[0]
+	if first.Secrets != nil || first.State != catalog.PeeringActive {
+		t.Errorf("shown %+v", first)
+	}
+	row.Meta = map[string]string{"env": "test"}
+	if put(first.ModifyIndex-1, row) || !put(first.ModifyIndex, row) {
+		t.Error("stored over another than was read")
+	}
+	s.do(t, api.PeeringTake.Name, &api.PeeringImport{ID: "1", Services: []*catalog.ImportedService{{Service: "api"}, {Service: "db"}}})
+	s.do(t, api.PeeringTake.Name, &api.PeeringImport{ID: "2", Services: []*catalog.ImportedService{{Service: "lost"}}})
+	imported := func(want string) {
+		t.Helper()
+		names := ""
+		found, _ := state.Imports(s.store.Read(), nil, "")
+		for _, i := range found {
+			names += i.Peer + "/" + i.Service + " "
 		}
-		return token
-	}
-	first, second := generate(map[string]string{"env": "test"}), generate(nil)
-	if first.PeerID != second.PeerID || first.EstablishmentSecret == second.EstablishmentSecret || fmt.Sprint(first.ServerAddresses) != "[10.0.0.1:8503]" || first.Remote.Datacenter != "dc1" {
-		t.Errorf("tokens %+v and %+v", first, second)
-	}
-	stored := (*s.do(t, api.PeeringRead.Name, &api.Named{Name: "EAST"}).(*[]*catalog.Peering))[0]
-	if stored.Meta["env"] != "test" || stored.State != catalog.PeeringPending || stored.Secret != second.EstablishmentSecret {
-		t.Errorf("stored %+v", stored)
-	}
-	for what, text := range map[string]string{
-		"no base64": "rubbish!", "no JSON": "cnViYmlzaA==", "no servers": (&catalog.PeeringToken{PeerID: first.PeerID, EstablishmentSecret: "x"}).String(),
-		"no secret": (&catalog.PeeringToken{PeerID: first.PeerID, ServerAddresses: []string{"a:1"}}).String(),
-		"no id":     (&catalog.PeeringToken{EstablishmentSecret: "x", ServerAddresses: []string{"a:1"}}).String(),
-	} {
-		if _, err := catalog.ParsePeeringToken(text); catalog.CodeOf(err) != catalog.Invalid {
-			t.Errorf("%s: %v, want code invalid", what, err)
+		if names != want {
+			t.Errorf("imported %q, want %q", names, want)
 		}
 	}
-	for _, name := range []string{"", "East", "a.b", "-a", strings.Repeat("a", 64), "a\x00"} {
-		for _, method := range []string{api.PeeringGenerate.Name, api.PeeringEstablish.Name} {
-			if _, err := s.Call(t.Context(), &rpc.Call{Method: method, Body: &api.PeeringWrite{Peering: catalog.Peering{Name: name}}}); catalog.CodeOf(err) != catalog.Invalid {
-				t.Errorf("%s of %q: %v, want code invalid", method, name, err)
-			}
-		}
+	imported("east/api east/db ")
+	s.do(t, api.PeeringTake.Name, &api.PeeringImport{ID: "1", Whole: true, Keep: []string{"db"}})
+	imported("east/db ")
+	row.State = catalog.PeeringTerminated
+	put(read()[0].ModifyIndex, row)
+	s.do(t, api.PeeringTake.Name, &api.PeeringImport{ID: "1", Services: []*catalog.ImportedService{{Service: "late"}}})
+	imported("east/db ")
+	s.do(t, api.PeeringRemove.Name, &api.Named{Name: "1"})
+	imported("")
+	if left := read(); len(left) != 0 {
+		t.Errorf("left: %+v", left)
 	}
 }
 
