@@ -88,17 +88,26 @@ func renderQuery(tx *state.Txn, w *state.Watch, run *api.QueryRun) (*catalog.Pre
 func runQuery(tx *state.Txn, w *state.Watch, datacenter string, q *catalog.PreparedQuery, run *api.QueryRun) (*api.QueryResult, uint64) {
 	s := &q.Service
 	rep := &api.QueryResult{Service: s.Service, DNS: q.DNS, Datacenter: datacenter, PeerName: s.Peer, Nodes: []*catalog.Instance{}, Found: true}
-	find := state.ServiceInstances
-	if s.Connect {
-		find = connectInstances
+	var found []*catalog.Instance
+	var index uint64
+	switch {
+	case s.Peer != "":
+		found, index = importedInstances(tx, w, &api.ServiceQuery{Service: s.Service, Peer: s.Peer, Connect: s.Connect})
+	case s.Connect:
+		found, _, index = connectInstances(tx, w, s.Service)
+	default:
+		found, _, index = state.ServiceInstances(tx, w, s.Service)
 	}
-	found, _, index := find(tx, w, s.Service)
 	for _, i := range found {
-		if s.Peer == i.Service.PeerName && s.Selects(i) {
+		if s.Selects(i) {
 			rep.Nodes = append(rep.Nodes, i)
 		}
 	}
-	order(tx, rep, cmp.Or(run.Near, s.Near), run)
+	near := cmp.Or(run.Near, s.Near)
+	if s.Peer != "" {
+		near = "" // nothing is known of how far the nodes of others are
+	}
+	order(tx, rep, near, run)
 	if run.Limit > 0 && len(rep.Nodes) > run.Limit {
 		rep.Nodes = rep.Nodes[:run.Limit]
 	}
