@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -176,20 +177,15 @@ func (c *Custody) SignServer(ctx context.Context, text string) (*catalog.IssuedC
 	if err != nil {
 		return nil, err
 	}
-	if id.Kind != connect.KindServer {
-		return nil, catalog.Errorf(catalog.Internal, "certificate request of %s: it is of no server", id)
-	}
-	return c.issue(ctx, csr, id)
+	return c.issue(ctx, csr, id, connect.KindServer)
 }
 
 func (c *Custody) sign(ctx context.Context, csr *x509.CertificateRequest, id connect.ID) (*catalog.IssuedCert, error) {
-	if id.Kind != connect.KindService && id.Kind != connect.KindAgent && id.Kind != connect.KindMeshGateway {
-		return nil, catalog.Errorf(catalog.Denied, "certificate request of %s: nobody may ask for the identity of a %s", id, id.Kind)
-	}
-	return c.issue(ctx, csr, id)
+	return c.issue(ctx, csr, id, connect.KindService, connect.KindAgent, connect.KindMeshGateway)
 }
 
-func (c *Custody) issue(ctx context.Context, csr *x509.CertificateRequest, id connect.ID) (*catalog.IssuedCert, error) {
+// issue signs for an identity of one of the kinds.
+func (c *Custody) issue(ctx context.Context, csr *x509.CertificateRequest, id connect.ID, kinds ...connect.Kind) (*catalog.IssuedCert, error) {
 	p, err := c.open(ctx)
 	if err != nil {
 		return nil, err
@@ -199,6 +195,9 @@ func (c *Custody) issue(ctx context.Context, csr *x509.CertificateRequest, id co
 	}
 	if id.Datacenter != c.cfg.Datacenter {
 		return nil, catalog.Errorf(catalog.Invalid, "certificate request of %s: this datacenter is %s", id, c.cfg.Datacenter)
+	}
+	if !slices.Contains(kinds, id.Kind) {
+		return nil, catalog.Errorf(catalog.Denied, "certificate request of %s: nobody may ask for the identity of a %s", id, id.Kind)
 	}
 	release, err := c.limit.enter(ctx)
 	if err != nil {
