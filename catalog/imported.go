@@ -24,7 +24,7 @@ type ImportedService struct {
 // Bounds of what one peer may bring.
 const (
 	MaxImportedServices  = 10_000
-	MaxImportedInstances = 20_000 // of one service, sidecars among them
+	MaxImportedInstances = 5_000 // of one service, sidecars among them
 )
 
 // Adopt checks what another cluster says of a service and makes it this cluster's view of it: what could be taken for
@@ -81,6 +81,9 @@ func (i *Instance) adopt(peer string) error {
 	for _, c := range i.Checks {
 		if !c.Status.Valid() {
 			return Errorf(Invalid, "check %.80q: unknown status %.20q", c.CheckID, c.Status)
+		}
+		if c.Node = n.Node; c.ServiceID != "" {
+			c.ServiceID, c.ServiceName = s.ID, s.Service
 		}
 		c.PeerName, c.Output, c.Notes, c.Definition = peer, "", "", nil
 		c.CreateIndex, c.ModifyIndex = 0, 0

@@ -11,6 +11,7 @@ import (
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/handler"
 )
 
 // gaugeInterval is how often the gauges of what the server holds are set.
@@ -34,6 +35,8 @@ var (
 	gaugeVersion   = []string{"version"}
 	gaugeRoot      = []string{"mesh", "active-root-ca", "expiry"}
 	gaugeSigner    = []string{"mesh", "active-signing-ca", "expiry"}
+	gaugePeer      = []string{"peering", "healthy"}
+	gaugeExports   = []string{"peering", "exported_services"}
 	gaugeLogBytes  = []string{"raft", "wal", "size"}
 )
 
@@ -83,6 +86,7 @@ func (s *gauges) setGauges(ctx context.Context) {
 		gaugeEnd(gaugeRoot, root)
 		gaugeEnd(gaugeSigner, signer)
 	}
+	s.gaugePeers()
 	if h, err := s.operator.health(); err == nil {
 		metrics.SetGauge(gaugeHealthy, zeroOne(h.Healthy))
 		metrics.SetGauge(gaugeTolerance, float32(h.FailureTolerance))
@@ -96,6 +100,17 @@ func (s *gauges) gaugeReplicas() {
 		if running {
 			metrics.SetGauge([]string{"leader", "replication", string(p.Kind), "lag"}, float32(p.Lag.Seconds()))
 		}
+	}
+}
+
+// gaugePeers tells of each peering whether it is active, and how many services go out over it.
+func (s *gauges) gaugePeers() {
+	tx := s.store.Read()
+	rows, _ := state.Peerings(tx, nil)
+	for _, p := range rows {
+		labels := []metrics.Label{{Name: "peer_name", Value: p.Name}, {Name: "peer_id", Value: p.ID}}
+		metrics.SetGaugeWithLabels(gaugePeer, zeroOne(p.State == catalog.PeeringActive), labels)
+		metrics.SetGaugeWithLabels(gaugeExports, float32(len(handler.ExportedTo(tx, nil, p.Name))), labels)
 	}
 }
 

@@ -58,7 +58,7 @@ var probes = map[string][]probe{
 	"PUT /v1/agent/join/{address...}":                         {{path: "/v1/agent/join/127.0.0.1:1"}},
 	"PUT /v1/agent/leave":                                     {{path: "/v1/agent/leave", never: true}},
 	"PUT /v1/agent/force-leave/{node...}":                     {{path: "/v1/agent/force-leave/nobody"}},
-	"PUT /v1/agent/token/{kind...}":                           {{path: "/v1/agent/token/replication", body: `{"Token":"x"}`}},
+	"PUT /v1/agent/token/{kind...}":                              {{path: "/v1/agent/token/replication", body: `{"Token":"x"}`}},
 	"GET /v1/agent/services":                                  {{path: "/v1/agent/services"}},
 	"GET /v1/agent/service/{id...}":                           {{path: "/v1/agent/service/web"}},
 	"PUT /v1/agent/service/register":                          {{path: "/v1/agent/service/register", body: `{"Name":"web","ID":"second","Port":81}`}},
@@ -402,7 +402,7 @@ var nameless = map[string]bool{"acl": true, "keyring": true, "mesh": true, "oper
 // write is needed, with the right to other things, with exactly what is needed, and by management. Rows and rights come
 // from the table; a route without a probe fails.
 func TestACLMatrix(t *testing.T) {
-	node := testkit.New(t, testkit.Settings{"peering": testkit.Settings{"enabled": true}, "acl": testkit.Settings{
+	node := testkit.New(t, testkit.Settings{"acl": testkit.Settings{
 		"enabled": true, "default_policy": "deny", "tokens": testkit.Settings{"initial_management": bossToken, "agent": bossToken},
 	}, "enable_debug": true})
 	m := &matrix{Agent: node.Start(t), t: t, made: map[string]string{}, tokens: map[string]string{}}

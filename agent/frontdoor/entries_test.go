@@ -40,7 +40,7 @@ func TestGatewayStatusRestart(t *testing.T) {
 
 // TestExportsOnTheCommandLine: a service that is exported to a peer is in the lists of what is.
 func TestExportsOnTheCommandLine(t *testing.T) {
-	n := testkit.New(t, testkit.Settings{"peering": testkit.Settings{"enabled": true}})
+	n := testkit.New(t, nil)
 	n.Spawn(t)
 	for _, step := range []struct {
 		args, want string

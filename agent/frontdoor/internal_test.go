@@ -12,7 +12,7 @@ import (
 
 // Peerings as far as they go with one cluster. The secret of a token is nowhere but in the token.
 func TestPeering(t *testing.T) {
-	n := testkit.New(t, testkit.Settings{"peering": testkit.Settings{"enabled": true}})
+	n := testkit.New(t, nil)
 	a := n.Spawn(t)
 	var token struct{ PeeringToken string }
 	a.Do(t, "POST", "/v1/peering/token", `{"PeerName": "east", "Meta": {"env": "test"}, "ServerExternalAddresses": ["10.0.0.1:8503"]}`).Want(t, http.StatusOK).JSON(t, &token)

@@ -32,8 +32,7 @@ type Node struct {
 	Dev bool
 }
 
-// New returns the place of a lone server with these settings on top of the defaults. It meets peers only where they speak
-// of peering.
+// New returns the place of a lone server with these settings on top of the defaults.
 func New(t testing.TB, s Settings) *Node {
 	t.Helper()
 	n := &Node{Ports: FreePorts(t), Dir: t.TempDir()}
@@ -41,11 +40,8 @@ func New(t testing.TB, s Settings) *Node {
 	defaults := Settings{
 		"node_name": "n1", "server": true, "bootstrap_expect": 1, "data_dir": n.Data(), "bind_addr": "127.0.0.1", "client_addr": "127.0.0.1",
 		"log_level": "debug", "ports": Settings{
-			"dns": n.DNS, "http": n.Ports.HTTP, "https": -1, "grpc": -1, "grpc_tls": -1, "serf_lan": n.SerfLAN, "serf_wan": n.SerfWAN, "server": n.Server,
+			"dns": n.DNS, "http": n.Ports.HTTP, "https": -1, "grpc": -1, "grpc_tls": n.Peering, "serf_lan": n.SerfLAN, "serf_wan": n.SerfWAN, "server": n.Server,
 		},
-	}
-	if _, peers := s["peering"]; peers {
-		defaults["ports"].(Settings)["grpc_tls"] = n.Peering
 	}
 	n.Configure(t, merge(defaults, s))
 	return n

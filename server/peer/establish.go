@@ -165,15 +165,15 @@ func (p *Peers) accept(ctx context.Context, from rpc.Peer, req *api.PeeringExcha
 	if err != nil {
 		return err
 	}
+	if len(req.Stream) < 20 || len(req.Stream) > 256 || len(req.Roots) > maxRoots {
+		return catalog.Errorf(catalog.Invalid, "peering: the secret of the stream or the list of roots has no fit length")
+	}
 	trust, err := connect.NewTrust(id.TrustDomain, req.Roots...)
 	if err != nil {
 		return err
 	}
 	if err := isServer(trust, id, from.Shown, x509.ExtKeyUsageClientAuth); err != nil {
 		return err
-	}
-	if len(req.Stream) < 20 || len(req.Stream) > 256 || len(req.Roots) > maxRoots {
-		return catalog.Errorf(catalog.Invalid, "peering: the secret of the stream or the list of roots has no fit length")
 	}
 	if row := state.PeeringByID(p.cfg.Store.Read(), nil, req.PeerID); row == nil {
 		return catalog.Errorf(catalog.NotFound, "the peering of the token was deleted: make another token in datacenter %s with peering generate-token", p.cfg.Datacenter)

@@ -17,8 +17,11 @@ const (
 	// pace is the pause after each write of what a peer brings: however quickly it sends, this cluster's log has room for
 	// others.
 	pace = 20 * time.Millisecond
-	// batch is how many services go with one write.
-	batch = 64
+	// batch and batchBytes are how many services go with one write, and of how many bytes.
+	batch      = 64
+	batchBytes = 4 << 20
+	// maxImports bounds all that a peer exports, in bytes of its messages.
+	maxImports = 256 << 20
 )
 
 // importer is what a session has heard of the other side's exports.
@@ -27,11 +30,15 @@ type importer struct {
 	listed map[string]bool // nil before the list has come
 	part   *catalog.ImportedService
 	ready  []*catalog.ImportedService
+	waits  int            // bytes of ready
+	sizes  map[string]int // of services, in bytes
+	total  int            // of sizes
+	partly int            // bytes of part
 }
 
 // take stores what comes until ctx ends, or something comes that has no place here.
 func (s *session) take(ctx context.Context, came <-chan *message) error {
-	i := &importer{session: s}
+	i := &importer{session: s, sizes: map[string]int{}}
 	for {
 		select {
 		case m := <-came:
@@ -41,7 +48,7 @@ func (s *session) take(ctx context.Context, came <-chan *message) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		for more := true; more && len(i.ready) < batch; { // what has come goes with one write
+		for more := true; more && len(i.ready) < batch && i.waits < batchBytes; { // what has come goes with one write
 			select {
 			case m := <-came:
 				if err := i.message(ctx, m); err != nil {
@@ -64,7 +71,7 @@ func (i *importer) message(ctx context.Context, m *message) error {
 	case m.Exports != nil:
 		return i.exports(ctx, m.Exports.Names)
 	case m.Service != nil:
-		return i.service(m.Service)
+		return i.service(m.Service, m.size)
 	}
 	return nil // of a newer version
 }
@@ -88,6 +95,7 @@ func (i *importer) bundle(ctx context.Context, b *bundle) error {
 	if err := checkAddresses(b.Addresses); err != nil {
 		return err
 	}
+	defer pause.For(ctx, pace)
 	return i.line.peers.change(ctx, i.line.id, func(row *catalog.Peering) error {
 		row.PeerCAPems = b.Roots
 		if row.Dials() && !row.Manual && len(b.Addresses) > 0 {
@@ -112,7 +120,13 @@ func (i *importer) exports(ctx context.Context, names []string) error {
 		}
 		listed[name] = true
 	}
-	i.listed, i.part = listed, nil
+	i.listed, i.part, i.partly = listed, nil, 0
+	for name, size := range i.sizes {
+		if !listed[name] {
+			i.total -= size
+			delete(i.sizes, name)
+		}
+	}
 	i.ready = slices.DeleteFunc(i.ready, func(s *catalog.ImportedService) bool { return !listed[s.Service] })
 	found, _ := state.Imports(i.line.peers.cfg.Store.Read(), nil, i.row.Name)
 	if !slices.ContainsFunc(found, func(s *catalog.ImportedService) bool { return !listed[s.Service] }) {
@@ -122,12 +136,15 @@ func (i *importer) exports(ctx context.Context, names []string) error {
 }
 
 // service takes what is said of one of them, when it is whole.
-func (i *importer) service(u *serviceUpdate) error {
+func (i *importer) service(u *serviceUpdate, size int) error {
 	if i.part != nil && i.part.Service != u.Name {
 		return catalog.Errorf(catalog.Invalid, "the other cluster speaks of service %.80q before all was said of %.80q", u.Name, i.part.Service)
 	}
 	if i.part == nil {
 		i.part = &catalog.ImportedService{Service: u.Name}
+	}
+	if i.partly += size; i.total+i.partly > maxImports {
+		return catalog.Errorf(catalog.Limited, "what the other cluster exports has more than %d bytes", maxImports)
 	}
 	i.part.Instances, i.part.Sidecars = append(i.part.Instances, u.Instances...), append(i.part.Sidecars, u.Sidecars...)
 	if n := len(i.part.Instances) + len(i.part.Sidecars); n > catalog.MaxImportedInstances {
@@ -136,11 +153,14 @@ func (i *importer) service(u *serviceUpdate) error {
 	if u.More {
 		return nil
 	}
-	whole := i.part
-	i.part = nil
+	whole, bytes := i.part, i.partly
+	i.part, i.partly = nil, 0
 	if !i.listed[whole.Service] {
 		return nil // it is exported no more
 	}
+	i.total += bytes - i.sizes[whole.Service]
+	i.sizes[whole.Service] = bytes
+	i.waits += bytes
 	if err := whole.Adopt(i.row.Name); err != nil {
 		return err
 	}
@@ -158,7 +178,7 @@ func (i *importer) flush(ctx context.Context) error {
 		old, _ := state.Imported(tx, nil, i.row.Name, s.Service)
 		return old != nil && s.Same(old)
 	})
-	i.ready = nil
+	i.ready, i.waits = nil, 0
 	if len(news) == 0 {
 		return nil
 	}

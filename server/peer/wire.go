@@ -21,6 +21,8 @@ type message struct {
 	Service   *serviceUpdate `codec:",omitempty"`
 	// Gone says that the peering was deleted on the side that sends it. Nothing follows.
 	Gone bool `codec:",omitempty"`
+
+	size int // in bytes, of one that was read
 }
 
 // bundle is how the servers of the sender are reached and known.
@@ -72,7 +74,7 @@ func readMessage(r io.Reader) (*message, error) {
 	if _, err := io.ReadFull(r, body); err != nil {
 		return nil, err
 	}
-	m := &message{}
+	m := &message{size: int(n)}
 	if err := rpc.Decode(body, m); err != nil {
 		return nil, catalog.Errorf(catalog.Invalid, "peering: %w", err)
 	}
