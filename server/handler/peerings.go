@@ -15,13 +15,13 @@ import (
 // server/peer.
 func registerPeerings(r *endpoint.Registry, d Deps) {
 	registerPeeringWrites(r)
-	show := func(tx *state.Txn, w *state.Watch, p *catalog.Peering) *catalog.Peering {
-		row := p.Shown()
+	show := func(tx *state.Txn, w *state.Watch, p *catalog.Peering) (*catalog.Peering, uint64) {
+		row, index := p.Shown(), uint64(0)
 		if d.PeerStream != nil {
 			row.StreamStatus = d.PeerStream(p.ID)
 		}
-		row.StreamStatus.ExportedServices, row.StreamStatus.ImportedServices = exchanged(tx, w, p)
-		return row
+		row.StreamStatus.ExportedServices, row.StreamStatus.ImportedServices, index = exchanged(tx, w, p)
+		return row, index
 	}
 	type list = []*catalog.Peering
 	endpoint.AddQuery(r, endpoint.Query[api.Named, list]{
@@ -33,7 +33,8 @@ func registerPeerings(r *endpoint.Registry, d Deps) {
 			if found == nil {
 				return &list{}, index, nil
 			}
-			return &list{show(tx, w, found)}, index, nil
+			row, at := show(tx, w, found)
+			return &list{row}, max(index, at), nil
 		},
 	})
 	endpoint.AddQuery(r, endpoint.Query[api.Nothing, list]{
@@ -45,7 +46,8 @@ func registerPeerings(r *endpoint.Registry, d Deps) {
 			found, index := state.Peerings(tx, w)
 			shown := list{}
 			for _, p := range found {
-				shown = append(shown, show(tx, w, p))
+				row, at := show(tx, w, p)
+				shown, index = append(shown, row), max(index, at)
 			}
 			return &shown, index, nil
 		},
@@ -53,25 +55,31 @@ func registerPeerings(r *endpoint.Registry, d Deps) {
 }
 
 // exchanged lists what goes over a peering in each direction: nothing before both clusters have agreed, or after the end.
-func exchanged(tx *state.Txn, w *state.Watch, p *catalog.Peering) (exported, imported []string) {
+// The index is that of the last change.
+func exchanged(tx *state.Txn, w *state.Watch, p *catalog.Peering) (exported, imported []string, index uint64) {
 	if p.State == catalog.PeeringPending || p.Ended() {
-		return nil, nil
+		return nil, nil, 0
 	}
-	found, _ := state.Imports(tx, w, p.Name)
+	found, index := state.Imports(tx, w, p.Name)
 	for _, s := range found {
 		imported = append(imported, s.Service)
 	}
-	return ExportedTo(tx, w, p.Name), imported
+	exported, at := exportedTo(tx, w, p.Name)
+	return exported, imported, max(index, at)
 }
 
 // ExportedTo lists the services that a peer may see, by name.
 func ExportedTo(tx *state.Txn, w *state.Watch, peer string) []string {
-	list, _, _ := readExports(tx, w, &api.Named{Name: peer}) // it never fails
-	var names []string
+	names, _ := exportedTo(tx, w, peer)
+	return names
+}
+
+func exportedTo(tx *state.Txn, w *state.Watch, peer string) (names []string, index uint64) {
+	list, index, _ := readExports(tx, w, &api.Named{Name: peer}) // it never fails
 	for _, s := range *list {
 		names = append(names, s.Service)
 	}
-	return names
+	return names, index
 }
 
 // registerPeeringWrites adds what the leader writes of peerings.
