@@ -58,7 +58,7 @@ var probes = map[string][]probe{
 	"PUT /v1/agent/join/{address...}":                         {{path: "/v1/agent/join/127.0.0.1:1"}},
 	"PUT /v1/agent/leave":                                     {{path: "/v1/agent/leave", never: true}},
 	"PUT /v1/agent/force-leave/{node...}":                     {{path: "/v1/agent/force-leave/nobody"}},
-	"PUT /v1/agent/token/{kind...}":                              {{path: "/v1/agent/token/replication", body: `{"Token":"x"}`}},
+	"PUT /v1/agent/token/{kind...}":                           {{path: "/v1/agent/token/replication", body: `{"Token":"x"}`}},
 	"GET /v1/agent/services":                                  {{path: "/v1/agent/services"}},
 	"GET /v1/agent/service/{id...}":                           {{path: "/v1/agent/service/web"}},
 	"PUT /v1/agent/service/register":                          {{path: "/v1/agent/service/register", body: `{"Name":"web","ID":"second","Port":81}`}},
