@@ -483,9 +483,9 @@ func TestWrongSide(t *testing.T) {
 		f := func(primary string, acls bool, kind catalog.ReplicaKind, from, says string) {
 			t.Helper()
 			one := newPlace(t, "dc1", 100)
-			one.Registry = endpoint.New(one, one.store)
-			handler.Register(one.Registry, handler.Deps{Datacenter: "dc1", Primary: func() string { return primary }, Store: one.store, ACL: handler.ACL{Enabled: acls}})
-			_, _, err := api.ReplicaKeys.Call(t.Context(), one.Registry, rpc.Header{}, &api.ReplicaQuery{Kind: kind, From: from})
+			asked := endpoint.New(one, one.store)
+			handler.Register(asked, handler.Deps{Datacenter: "dc1", Primary: func() string { return primary }, Store: one.store, ACL: handler.ACL{Enabled: acls}})
+			_, _, err := api.ReplicaKeys.Call(t.Context(), asked, rpc.Header{}, &api.ReplicaQuery{Kind: kind, From: from})
 			if err == nil || !strings.Contains(err.Error(), says) {
 				t.Errorf("%v, want %q", err, says)
 			}
