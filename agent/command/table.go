@@ -153,7 +153,7 @@ func peeringRows() []row {
 		{name: "peering generate-token", synopsis: "Makes a token for another cluster", reach: toServers, bind: peeringToken,
 			help: "Makes a token with which another cluster peers with this one, and shows it. Who has the token can peer: hand it over in secret. A further token for the same name replaces the one before.\n\n  $ curia peering generate-token -name=east -meta=env=production"},
 		{name: "peering establish", synopsis: "Peers with the cluster that made a token", reach: toServers, bind: peeringEstablish,
-			help: "Peers with the cluster that made the token. This version refuses it: it does not connect to other clusters yet.\n\n  $ curia peering establish -name=west -peering-token=\"$TOKEN\""},
+			help: "Peers with the cluster that made the token.\n\n  $ curia peering establish -name=west -peering-token=\"$TOKEN\""},
 		{name: "peering list", synopsis: "Lists the peerings", reach: toServers, bind: peeringList,
 			help: "Lists the peerings, with how many services each imports and exports over its connection."},
 		{name: "peering read", synopsis: "Shows a peering", reach: toServers, bind: peeringRead,
