@@ -37,15 +37,30 @@ func refuseStale(cfg *config.Config, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("when this server ran last: %w", err)
 	}
-	var last seen
-	if err := json.Unmarshal(text, &last); err != nil {
+	at, err := lastSeen(path, text)
+	if err != nil {
 		return fmt.Errorf("when this server ran last: %s: %w; delete the file if this server may join its cluster again", path, err)
 	}
-	if away := now.Sub(time.Unix(last.Unix, 0)); away > cfg.ServerRejoinAgeMax {
+	if away := now.Sub(at); away > cfg.ServerRejoinAgeMax {
 		return fmt.Errorf("this server ran last %s ago, longer than server_rejoin_age_max (%s): the cluster may have gone on without it; delete %s if it may join again",
 			away.Round(time.Minute), cfg.ServerRejoinAgeMax, path)
 	}
 	return nil
+}
+
+// lastSeen is what the note says. A file system may make an empty file of one that was not synced before the power went:
+// then the file's own time has to do.
+func lastSeen(path string, text []byte) (time.Time, error) {
+	if len(text) == 0 {
+		info, err := os.Stat(path)
+		if err != nil {
+			return time.Time{}, err
+		}
+		return info.ModTime(), nil
+	}
+	var last seen
+	err := json.Unmarshal(text, &last)
+	return time.Unix(last.Unix, 0), err
 }
 
 // noteSeen notes that the server runs.

@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	leanFlag    = flag.Bool("lean", false, "agents without tags and coordinates, which take half of the memory")
+	leanFlag    = flag.Bool("lean", false, "agents without tags and coordinates, which take two thirds of the memory")
 	wavesFlag   = flag.Int("waves", 1, "how many waves the agents start in; the goal is about one")
 	onlyFlag    = flag.String("only", strings.Join(scenarios, ","), "the scenarios to run after the start")
 	agentsFlag  = flag.Int("agents", 40, "how many agents to simulate")
@@ -49,6 +49,12 @@ type sim struct {
 	rows *[]row
 }
 
+// add adds a row, and tells on standard error what it says, since the table comes late.
+func (s *sim) add(r row) {
+	*s.rows = append(*s.rows, r)
+	fmt.Fprintf(os.Stderr, "sim: %s: %s\n", r.what, r.got)
+}
+
 // check adds a row that the test stands or falls with.
 func (s *sim) check(ok bool, what, goal, got string, args ...any) {
 	met := "yes"
@@ -56,7 +62,7 @@ func (s *sim) check(ok bool, what, goal, got string, args ...any) {
 		met = "no"
 		s.t.Errorf("%s: %s, goal %s", what, got, goal)
 	}
-	*s.rows = append(*s.rows, row{what, got, goal, met})
+	s.add(row{what, got, goal, met})
 }
 
 // goalsFrom is how many agents it takes to say something of a goal that is a rate or a time: of fewer, one that is
@@ -69,12 +75,12 @@ func (s *sim) goal(ok bool, what, goal, got string, args ...any) {
 		s.check(ok, what, goal, got, args...)
 		return
 	}
-	*s.rows = append(*s.rows, row{what, fmt.Sprintf(got, args...), goal, "no, of few"})
+	s.add(row{what, fmt.Sprintf(got, args...), goal, "no, of few"})
 }
 
 // show adds a row without a goal.
 func (s *sim) show(what, got string, args ...any) {
-	*s.rows = append(*s.rows, row{what, fmt.Sprintf(got, args...), "", "-"})
+	s.add(row{what, fmt.Sprintf(got, args...), "", "-"})
 }
 
 // TestFleet holds a fleet against the goals of gossip, G1 to G4.
