@@ -48,6 +48,24 @@ func TestFreeze(t *testing.T) {
 		took(a, 0, "three")
 		took(b, 0, "three")
 	})
+	bubble("what waits is gone with the process", t, func(t *testing.T, n *memnet.Network) {
+		a, err := n.Host("a").Transport(7946)
+		must(t, err)
+		b := n.Host("b")
+		_, err = b.Transport(7946)
+		must(t, err)
+		b.Freeze()
+		_, err = a.WriteTo([]byte("x"), b.Addr(7946))
+		must(t, err)
+		b.Crash()
+		again, err := b.Transport(7946)
+		must(t, err)
+		_, err = a.WriteTo([]byte("y"), b.Addr(7946))
+		must(t, err)
+		if p := <-again.PacketCh(); string(p.Buf) != "y" || len(again.PacketCh()) > 0 {
+			t.Fatalf("%q", p.Buf)
+		}
+	})
 	bubble("connections are made and nobody reads", t, func(t *testing.T, n *memnet.Network) {
 		n.Host("b").Freeze()
 		a, b := pair(t, n)

@@ -207,6 +207,7 @@ func (h *Host) Addr(port uint16) string { return netip.AddrPortFrom(h.ip, port).
 // connections are reset. Cut it off first for a machine without power.
 func (h *Host) Crash() {
 	h.net.mu.Lock()
+	h.frozen, h.held = false, nil
 	listeners, packets, conns := h.listeners, h.packets, h.conns
 	h.listeners, h.packets, h.conns = make(map[uint16]*listener), make(map[uint16]*Transport), make(map[*conn]bool)
 	h.net.mu.Unlock()
