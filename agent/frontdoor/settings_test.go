@@ -164,16 +164,6 @@ func TestServerThatWasAway(t *testing.T) {
 	if text, err := os.ReadFile(path); err != nil || strings.Contains(string(text), fmt.Sprint(time.Now().Add(-5*time.Hour).Unix()/100)) {
 		t.Errorf("it is not noted that the server runs: %s %v", text, err)
 	}
-	// The power went before the note was on the disk: the file's time stands for it.
-	write("")
-	n.Spawn(t).Stop(t)
-	write("")
-	if err := os.Chtimes(path, time.Time{}, time.Now().Add(-7*time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	if out, code := n.Run(t, "agent", "-config-file="+n.Config()); code != 1 || !strings.Contains(out, "7h") {
-		t.Errorf("with an empty note of 7 hours ago: exit code %d: %s", code, out)
-	}
 	write(`{"last_seen_unix": 1}`)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
