@@ -145,7 +145,7 @@ var probes = map[string][]probe{
 	"GET /v1/snapshot":                                        {{path: "/v1/snapshot", alike: true}},
 	"PUT /v1/snapshot":                                        {{path: "/v1/snapshot", body: "no archive"}},
 	"GET /v1/operator/raft/configuration":                     {{path: "/v1/operator/raft/configuration"}},
-	"GET /v1/operator/raft/digest":                            {{path: "/v1/operator/raft/digest"}},
+	"GET /v1/operator/raft/digest":                            {{path: "/v1/operator/raft/digest", alike: true}},
 	"DELETE /v1/operator/raft/peer":                           {{path: "/v1/operator/raft/peer?id=nobody"}},
 	"POST /v1/operator/raft/transfer-leader":                  {{path: "/v1/operator/raft/transfer-leader?id=nobody"}},
 	"GET /v1/operator/autopilot/configuration":                {{path: "/v1/operator/autopilot/configuration"}},
