@@ -21,6 +21,9 @@ type catchUp struct {
 	target atomic.Uint64 // what was committed when that was first heard of
 }
 
+// catchUpPause is after what time it is looked again whether a server has caught up, by whoever cannot ask the leader.
+const catchUpPause = 10 * time.Millisecond
+
 // done reports whether reads may be answered from the store, and then always does.
 func (c *catchUp) done() bool {
 	if c.over.Load() {

@@ -12,6 +12,7 @@ import (
 	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/pause"
 	"github.com/curia-mesh/curia/server/fsm"
 )
 
@@ -161,6 +162,11 @@ func (h *host) Applied() uint64 { return h.server.fsm.Applied() }
 func (h *host) Authorize(ctx context.Context, token string) (acl.Authorizer, error) {
 	if h.tokens == nil {
 		return acl.AllowAll(), nil
+	}
+	for !h.CaughtUp() { // else a token that is good would be none, and one that was deleted good
+		if !pause.For(ctx, catchUpPause) {
+			return nil, catalog.Errorf(catalog.Unavailable, "this server has just been started, and the caller stopped waiting for it to know the tokens: %w", ctx.Err())
+		}
 	}
 	az, err := h.tokens.authorize(token)
 	if errors.Is(err, errElsewhere) {

@@ -128,3 +128,32 @@ func TestLeaderIsReplacedWhenItsProcessDies(t *testing.T) {
 		}
 	}
 }
+
+// A server that is back knows the tokens before it says what one may do: neither is a good one refused, nor a deleted one
+// good.
+func TestServerThatIsBackKnowsTheTokens(t *testing.T) {
+	const management = "5f3c2a10-0000-4000-8000-00000000feed"
+	acl := testkit.Settings{"enabled": true, "default_policy": "deny", "tokens": testkit.Settings{"initial_management": management, "agent": management}}
+	servers := testkit.NewCluster(t, 3, testkit.Settings{"acl": acl}).Spawn(t)
+	leader, others := testkit.Leader(t, servers[0], servers...)
+	members := func(p *testkit.Process, secret string) int {
+		t.Helper()
+		return p.Do(t, "GET", "/v1/agent/members", "", "X-Consul-Token", secret).Status
+	}
+	var token struct{ AccessorID, SecretID string }
+	leader.Do(t, "PUT", "/v1/acl/token", `{"TemplatedPolicies": [{"TemplateName": "builtin/dns"}]}`, "X-Consul-Token", management).Want(t, http.StatusOK).JSON(t, &token)
+	back := others[0]
+	for range 3 {
+		back.Kill(t)
+		back = back.Node.Spawn(t)
+		if status := members(back, token.SecretID); status != http.StatusOK {
+			t.Fatalf("a token that is good: status %d", status)
+		}
+	}
+	back.Kill(t)
+	leader.Do(t, "DELETE", "/v1/acl/token/"+token.AccessorID, "", "X-Consul-Token", management).Want(t, http.StatusOK)
+	back = back.Node.Spawn(t)
+	if status := members(back, token.SecretID); status != http.StatusForbidden {
+		t.Errorf("a token that was deleted meanwhile: status %d", status)
+	}
+}

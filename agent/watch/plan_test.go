@@ -235,7 +235,7 @@ func TestWatchTypes(t *testing.T) {
 			NodeMeta                  map[string]string
 			Near                      string
 			Passing, Connect, Ingress bool
-			Address                   string
+			Address, Peer             string
 		}
 		data, _ := json.Marshal(out)
 		json.Unmarshal(data, &typed)
@@ -245,17 +245,17 @@ func TestWatchTypes(t *testing.T) {
 	f(config.Watch{Type: "keyprefix", Prefix: "k/", Token: "own", Datacenter: "dc2"}, "KV.List", struct{ Key, Separator string }{"k/", ""}, "["+keyJSON+"]")
 	f(config.Watch{Type: "services", Filter: "x"}, "Catalog.Services", service(nil), `{"db":["a"],"web":[]}`)
 	f(config.Watch{Type: "nodes", Stale: true}, "Catalog.Nodes", struct {
-		Node string
-		Meta map[string]string
-		Near string
+		Node       string
+		Meta       map[string]string
+		Near, Peer string
 	}{}, "")
 	f(config.Watch{Type: "service", Service: "web", Tag: []string{"a", "b"}, PassingOnly: true}, "Health.ServiceInstances",
 		service(m{"Service": "web", "Tags": []string{"a", "b"}, "Passing": true}), "[]")
 	f(config.Watch{Type: "checks", Service: "web"}, "Health.ServiceChecks", service(m{"Service": "web"}), "")
 	type state struct {
-		Status   catalog.Status
-		NodeMeta map[string]string
-		Near     string
+		Status     catalog.Status
+		NodeMeta   map[string]string
+		Near, Peer string
 	}
 	f(config.Watch{Type: "checks"}, "Health.ChecksInState", state{Status: "any"}, "[]")
 	f(config.Watch{Type: "checks", State: "critical"}, "Health.ChecksInState", state{Status: "critical"}, "[]")
