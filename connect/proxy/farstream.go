@@ -54,6 +54,9 @@ func (u *farStream) send(q *request, part []byte, whole bool) error {
 	if u.err == nil && trailers {
 		u.err = u.End(q.trailers)
 	}
+	if u.err != nil && !u.Begun() { // the endpoint takes no more exchanges over this connection
+		return untouched(u.err)
+	}
 	return u.err
 }
 

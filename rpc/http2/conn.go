@@ -199,13 +199,18 @@ func (c *Conn) fail(err error) {
 	some := c.left || len(last) > 0
 	c.out = nil
 	c.mu.Unlock()
-	if some && c.put(last) == nil && told {
+	orderly := told || err == errIdle && c.server
+	if some && c.put(last) != nil {
+		orderly = false
+	}
+	if orderly {
 		c.linger()
 	}
 	c.Close()
 }
 
-// linger lets the peer read why the connection ends: closing over unread bytes would take that back.
+// linger lets the peer read all there is for it, such as why the connection ends, or the last response: closing over bytes
+// that were not read, such as an update of a window, would take that back.
 func (c *Conn) linger() {
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
