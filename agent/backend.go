@@ -111,13 +111,14 @@ func (h *hosted) ready(ctx context.Context) (what, leader string) {
 }
 
 func (h *hosted) stats(cfg *config.Config) map[string]map[string]string {
-	return map[string]map[string]string{
-		"raft": h.RaftStats(),
-		"consul": {
-			"acl": aclState(cfg), "server": "true", "bootstrap": strconv.FormatBool(cfg.BootstrapExpect == 1), "known_datacenters": strconv.Itoa(h.Datacenters()),
-			"primary_datacenter": h.Primary(), "leader": strconv.FormatBool(h.State() == raft.Leader), "leader_addr": h.LeaderAddr(),
-		},
+	own := map[string]string{
+		"acl": aclState(cfg), "server": "true", "bootstrap": strconv.FormatBool(cfg.BootstrapExpect == 1), "known_datacenters": strconv.Itoa(h.Datacenters()),
+		"leader": strconv.FormatBool(h.State() == raft.Leader), "leader_addr": h.LeaderAddr(),
 	}
+	if primary := h.Primary(); primary != cfg.Datacenter {
+		own["primary_datacenter"] = primary
+	}
+	return map[string]map[string]string{"raft": h.RaftStats(), "consul": own}
 }
 
 // remote is servers across the network.
