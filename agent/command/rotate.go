@@ -58,11 +58,15 @@ func (r *rotation) run(ctx context.Context) error {
 	}
 	r.note("==> All members use it. Removing the old one...")
 	for _, old := range r.rest {
-		if err := r.op.RemoveKey(ctx, old, r.query); err != nil {
+		if err := r.firmly(ctx, func() error { return r.op.RemoveKey(ctx, old, r.query) }); err != nil {
 			return fmt.Errorf("all members use the new key, and some keep an old one, which is read and not used: %w; repeat the command when they are well", err)
 		}
 	}
-	rings, err := r.op.Keyrings(ctx, r.query)
+	var rings []*client.Keyring
+	err := r.firmly(ctx, func() (err error) {
+		rings, err = r.op.Keyrings(ctx, r.query)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -139,10 +143,14 @@ func (r *rotation) most(ctx context.Context, wan bool) error {
 
 // step does something on all members and verifies that all have followed.
 func (r *rotation) step(ctx context.Context, do func(context.Context, string, client.KeyringQuery) error, key, what string, count func(*client.Keyring) int) error {
-	if err := do(ctx, key, r.query); err != nil {
+	if err := r.firmly(ctx, func() error { return do(ctx, key, r.query) }); err != nil {
 		return err
 	}
-	rings, err := r.op.Keyrings(ctx, r.query)
+	var rings []*client.Keyring
+	err := r.firmly(ctx, func() (err error) {
+		rings, err = r.op.Keyrings(ctx, r.query)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -152,6 +160,21 @@ func (r *rotation) step(ctx context.Context, do func(context.Context, string, cl
 		}
 	}
 	return nil
+}
+
+// rotateTries is how often members are asked: what they are asked is the same when it is done twice, and an answer is a
+// packet, which may be lost.
+const rotateTries = 3
+
+// firmly does something until it has succeeded, or has been tried often enough.
+func (r *rotation) firmly(ctx context.Context, do func() error) error {
+	for try := 1; ; try++ {
+		err := do()
+		if err == nil || try == rotateTries || ctx.Err() != nil {
+			return err
+		}
+		r.note("==> Once more: %s", clean(err.Error()))
+	}
 }
 
 // undone is the error of a rotation that was given up, and whether the members are as they were.
