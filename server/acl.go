@@ -46,7 +46,7 @@ const resetFile = "acl-bootstrap-reset"
 func (s *Server) aclDeps() handler.ACL {
 	path := filepath.Join(s.cfg.DataDir, resetFile)
 	return handler.ACL{
-		Enabled: s.cfg.ACL.Enabled, Elsewhere: s.cfg.ACL.Elsewhere != nil && !s.cfg.ACL.CopyTokens, Status: s.replicationStatus, Default: s.cfg.ACL.Default, TTL: s.cfg.ACL.TTL, Logins: authmethod.New(),
+		Enabled: s.cfg.ACL.Enabled, Elsewhere: s.cfg.ACL.Elsewhere != nil && !s.cfg.ACL.CopyTokens, Status: func() *api.ACLReplication { return replicationStatus(s.replica, s.host.Primary()) }, Default: s.cfg.ACL.Default, TTL: s.cfg.ACL.TTL, Logins: authmethod.New(),
 		Reset: func() uint64 {
 			if s.cfg.DataDir == "" {
 				return 0

@@ -30,4 +30,4 @@ func (s *Server) HangUp() {
 }
 
 // Meeting is where this server meets those of other clusters.
-func (s *Server) Meeting() string { return s.meeting.Addr().String() }
+func (s *Server) Meeting() string { return s.peers.port.Addr().String() }

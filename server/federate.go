@@ -26,18 +26,17 @@ func (s *leadership) federate(ctx context.Context) {
 	if told != nil && slices.EqualFunc(told.MeshGateways, now.MeshGateways, same) {
 		return
 	}
-	to, h := s.registry.Duties(), rpc.Header{}
 	if s.replica.Follows() { // it comes back with the copy
 		ctx, cancel := context.WithTimeout(ctx, wanDial)
 		defer cancel()
-		to, h = s.registry, rpc.Header{Datacenter: s.host.Primary(), Token: s.replicationToken()}
-		_, _, err := api.FederationApply.Call(ctx, to, h, &now)
+		h := s.host.toPrimary()
+		_, _, err := api.FederationApply.Call(ctx, s.registry, h, &now)
 		if err != nil && ctx.Err() == nil {
 			s.log.Debug("the primary datacenter could not be told of the mesh gateways of this one; it is tried again", "primary", h.Datacenter, "err", err)
 		}
 		return
 	}
-	if _, _, err := api.FederationApply.Call(ctx, to, h, &now); err != nil && ctx.Err() == nil {
+	if _, _, err := api.FederationApply.Call(ctx, s.registry.Duties(), rpc.Header{}, &now); err != nil && ctx.Err() == nil {
 		s.log.Warn("the mesh gateways of this datacenter could not be told", "err", err)
 	}
 }

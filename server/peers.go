@@ -15,15 +15,15 @@ import (
 	"github.com/curia-mesh/curia/server/peer"
 )
 
-// newPeers is this server's part in its cluster's peerings.
-func (s *Server) newPeers() *peer.Peers {
-	return peer.New(peer.Config{
+// newMeeting is this server's part in its cluster's peerings.
+func newMeeting(s *Server) *meeting {
+	return &meeting{Peers: peer.New(peer.Config{
 		Datacenter: s.cfg.Datacenter, Store: s.store, Write: s.registry.Duties(), Leading: s.host.Leading,
 		Sign: func(ctx context.Context, csr string) (*catalog.IssuedCert, error) {
 			return s.custody.SignServer(ctx, csr)
 		},
 		Exports: handler.ExportedTo, Addresses: peeringAddresses, Connect: s.cfg.Connect, Decode: DecodeError, Log: s.cfg.Log,
-	})
+	})}
 }
 
 // The port of peers is open to strangers: what one of them may cost is bounded more narrowly than on that of agents.
@@ -34,41 +34,47 @@ const (
 	peerHandshakes = 64
 )
 
-// openMeeting opens the port of peers.
-func (s *Server) openMeeting(listen func(network, address string) (net.Listener, error)) error {
-	if s.cfg.Peering == "" {
+// meeting is where the servers of peers come.
+type meeting struct {
+	*peer.Peers
+	port   net.Listener // nil where nobody may come
+	serves *rpc.Listener
+}
+
+// open opens the port that the configuration names, if it names one.
+func (m *meeting) open(cfg *Config, listen func(network, address string) (net.Listener, error)) (err error) {
+	if cfg.Peering == "" {
 		return nil
 	}
-	port, err := listen("tcp", s.cfg.Peering)
-	if err != nil {
-		return bindError("peering", "ports.grpc_tls", s.cfg.Peering, err)
+	if m.port, err = listen("tcp", cfg.Peering); err != nil {
+		return bindError("peering", "ports.grpc_tls", cfg.Peering, err)
 	}
 	answers := rpc.NewServer(rpc.ServerOptions{
-		Handler: s.peers.Handle, Streams: s.peers.Carry, Encode: encodeError, Limits: rpc.Limits{MaxMessage: peerMessage}, MaxCalls: peerCalls, MaxStreams: 2,
-		MaxHeld: peerConns * peerCalls * peerMessage, Log: s.cfg.Log,
+		Handler: m.Handle, Streams: m.Carry, Encode: encodeError, Limits: rpc.Limits{MaxMessage: peerMessage}, MaxCalls: peerCalls, MaxStreams: 2,
+		MaxHeld: peerConns * peerCalls * peerMessage, Log: cfg.Log,
 	})
-	s.meeting = rpc.NewListener(port, answers, rpc.ListenerOptions{
-		TLS: s.peers.TLS, Only: rpc.ProtocolPeer, MaxPerIP: peerConns, MaxHandshakes: peerHandshakes, HandshakeTimeout: s.cfg.HandshakeTimeout, Log: s.cfg.Log,
+	m.serves = rpc.NewListener(m.port, answers, rpc.ListenerOptions{
+		TLS: m.TLS, Only: rpc.ProtocolPeer, MaxPerIP: peerConns, MaxHandshakes: peerHandshakes, HandshakeTimeout: cfg.HandshakeTimeout, Log: cfg.Log,
 	})
-	s.unmet = port
 	return nil
 }
 
-func (s *Server) closeMeeting() error {
-	if s.unmet == nil {
+// close closes the port where run does not follow.
+func (m *meeting) close() error {
+	if m.port == nil {
 		return nil
 	}
-	return s.unmet.Close()
+	return m.port.Close()
 }
 
-// meet serves peers until ctx ends.
-func (s *Server) meet(ctx context.Context) error {
-	if s.meeting == nil {
+// run serves peers until ctx ends.
+func (m *meeting) run(ctx context.Context) error {
+	if m.port == nil {
 		return nil
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.meeting.Run(ctx) })
-	group.Go(func() error { return s.peers.Run(ctx) })
+	group.Go(func() error { return m.serves.Run(ctx) })
+	group.Go(func() error { return m.Run(ctx) })
 	return group.Wait()
 }
 
@@ -98,7 +104,7 @@ func (s *operator) canPeer() error {
 	if !s.cfg.Mesh {
 		return handler.ErrNoMesh()
 	}
-	if s.meeting == nil {
+	if s.peers.port == nil {
 		return catalog.Errorf(catalog.Unavailable, "this cluster meets no peers: its servers need a port for them (ports.grpc_tls, 8503 by default) and peering.enabled")
 	}
 	return nil

@@ -66,7 +66,7 @@ func (s *operator) succeed(ctx context.Context, was, root string) (*api.Yielded,
 	if err != nil {
 		return nil, failed(err, "the copy of the primary datacenter "+was+" could not be completed, and nothing has changed; where that is lost for good, promote with -force")
 	}
-	yielded, _, err := api.FederationYield.Call(ctx, s.registry, rpc.Header{Datacenter: was, Token: s.replicationToken()}, &api.Yield{To: s.cfg.Datacenter, Root: root})
+	yielded, _, err := api.FederationYield.Call(ctx, s.registry, rpc.Header{Datacenter: was, Token: s.cfg.ReplicationToken()}, &api.Yield{To: s.cfg.Datacenter, Root: root})
 	if err != nil {
 		return nil, failed(err, "the primary datacenter "+was+" has not given its place")
 	}
@@ -85,7 +85,7 @@ func (s *operator) yield(ctx context.Context, req *api.Yield) (*api.Yielded, err
 		return nil, catalog.Errorf(catalog.Conflict, "a datacenter that is called %q as this one wants to be the primary: give one of them another name", req.To)
 	case primary != s.cfg.Datacenter && primary != req.To:
 		return nil, catalog.Errorf(catalog.Conflict, "datacenter %s is no primary: that is %s", s.cfg.Datacenter, primary)
-	case s.cfg.ACL.Enabled && s.replicationToken() == "":
+	case s.cfg.ACL.Enabled && s.cfg.ReplicationToken() == "":
 		return nil, catalog.Errorf(catalog.Conflict, "the servers of %s have no acl.tokens.replication, without which they can copy nothing from %s: set it first", s.cfg.Datacenter, req.To)
 	}
 	if s.cfg.Mesh {

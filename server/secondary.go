@@ -6,16 +6,10 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
+	"github.com/curia-mesh/curia/server/replica"
 )
-
-// replicationToken is the token by which the primary datacenter is asked.
-func (s *Server) replicationToken() string {
-	if s.cfg.ReplicationToken == nil {
-		return ""
-	}
-	return s.cfg.ReplicationToken()
-}
 
 // rulerNeeds is what it takes to make another datacenter the primary, or to copy everything that one has.
 func rulerNeeds[Req any](*Req) []acl.Need {
@@ -54,14 +48,14 @@ func (s *operator) federationView() *api.FederationView {
 	return out
 }
 
-// replicationStatus is how far the copy of the primary's ACLs has come.
+// replicationStatus is how far the copy of the ACLs of the primary has come.
 // Source: https://developer.hashicorp.com/consul/api-docs/acl#check-acl-replication
-func (s *Server) replicationStatus() *api.ACLReplication {
-	if !s.replica.Follows() {
+func replicationStatus(r *replica.Replica, primary string) *api.ACLReplication {
+	if !r.Follows() {
 		return &api.ACLReplication{}
 	}
-	list, running := s.replica.Progress()
-	out := &api.ACLReplication{Enabled: true, Running: running, SourceDatacenter: s.host.Primary(), ReplicationType: "policies"}
+	list, running := r.Progress()
+	out := &api.ACLReplication{Enabled: true, Running: running, SourceDatacenter: primary, ReplicationType: "policies"}
 	for _, p := range list {
 		switch p.Kind {
 		case catalog.ReplicaPolicies:
@@ -81,6 +75,11 @@ func (s *Server) replicationStatus() *api.ACLReplication {
 		}
 	}
 	return out
+}
+
+// toPrimary is how the primary datacenter is asked.
+func (h *host) toPrimary() rpc.Header {
+	return rpc.Header{Datacenter: h.Primary(), Token: h.server.cfg.ReplicationToken()}
 }
 
 // elsewhere resolves a secret in the primary datacenter.

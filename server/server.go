@@ -27,7 +27,6 @@ import (
 	"github.com/curia-mesh/curia/server/fsm"
 	"github.com/curia-mesh/curia/server/handler"
 	"github.com/curia-mesh/curia/server/limit"
-	"github.com/curia-mesh/curia/server/peer"
 	"github.com/curia-mesh/curia/server/replica"
 )
 
@@ -147,9 +146,7 @@ type Server struct {
 	doctor     *doctor
 	succession *succession
 	abroad     *datacenters
-	peers      *peer.Peers
-	meeting    *rpc.Listener // for peers; nil without
-	unmet      net.Listener  // its port
+	peers      *meeting
 	limits     *limit.Limiter
 	ending     chan struct{} // closed when it takes no more calls
 	restored   chan struct{} // the store was replaced, for the leader
@@ -165,6 +162,9 @@ func Open(cfg Config) (*Server, error) {
 	if cfg.HoldTimeout == 0 {
 		cfg.HoldTimeout = defaultHold
 	}
+	if cfg.ReplicationToken == nil {
+		cfg.ReplicationToken = func() string { return "" }
+	}
 	s := &Server{cfg: cfg, log: cfg.Log, store: state.New(), limits: limit.New(cfg.Log), ending: make(chan struct{}), restored: make(chan struct{}, 1), since: time.Now()}
 	s.snapshots.Server, s.leadership.Server, s.operator.Server = s, s, s
 	s.entries.Store(&cfg.Entries)
@@ -179,11 +179,11 @@ func Open(cfg Config) (*Server, error) {
 	}
 	s.fsm = fsm.New(s.store, s.registry, cfg.Log)
 	s.sessions = newSessionTimers(s.leadership.expire)
-	s.peers = s.newPeers()
+	s.peers = newMeeting(s)
 	s.register()
 	authority := ca.Config{
 		Datacenter: cfg.Datacenter, Provider: cfg.CAProvider, Settings: cfg.CASettings, Applied: s.fsm.Applied, Log: cfg.Log,
-		Primary: s.host.Primary, Abroad: s.registry, Token: cfg.ReplicationToken,
+		Primary: s.host.Primary, Abroad: s.registry, Ask: s.host.toPrimary,
 	}
 	if cfg.Mesh {
 		if err := authority.Check(); err != nil {
@@ -195,7 +195,7 @@ func Open(cfg Config) (*Server, error) {
 	}
 	s.custody = ca.New(authority, s.store, s.registry.Duties())
 	s.replica = replica.New(replica.Config{
-		Datacenter: cfg.Datacenter, Primary: s.host.Primary, Abroad: s.registry, Token: cfg.ReplicationToken,
+		Datacenter: cfg.Datacenter, Primary: s.host.Primary, Abroad: s.registry, Ask: s.host.toPrimary,
 		ACL: cfg.ACL.Enabled, Tokens: cfg.ACL.CopyTokens, Log: cfg.Log,
 	}, s.store, s.registry.Duties())
 	listen := cfg.Listen
@@ -219,7 +219,7 @@ func Open(cfg Config) (*Server, error) {
 		port.Close()
 		return nil, err
 	}
-	if err := s.openMeeting(listen); err != nil {
+	if err := s.peers.open(&s.cfg, listen); err != nil {
 		return nil, errors.Join(err, s.raft.close(), port.Close())
 	}
 	s.founder = &founder{
@@ -316,7 +316,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.verifyLog(inner) })
 	group.Go(func() error { return s.followLimits(inner) })
 	group.Go(func() error { return s.followRoots(inner) })
-	group.Go(func() error { return s.meet(inner) })
+	group.Go(func() error { return s.peers.run(inner) })
 	s.raft.electSelf()
 	err := group.Wait()
 	s.succession.handOver()
@@ -379,7 +379,7 @@ func (s *Server) hangUp(ctx context.Context) error {
 
 // Close gives back what Open took, when Run does not follow.
 func (s *Server) Close() error {
-	return errors.Join(s.raft.close(), s.port.Close(), s.closeMeeting(), s.pool.Close(), s.abroad.pool.Close())
+	return errors.Join(s.raft.close(), s.port.Close(), s.peers.close(), s.pool.Close(), s.abroad.pool.Close())
 }
 
 // drainTimeout bounds the wait for the calls of others that are under way, and for those who made them to hang up.

@@ -30,10 +30,10 @@ type Config struct {
 	Provider string
 	Settings map[string]any
 	// Primary is the datacenter whose root signs, at the moment; nil, or the own one, where that is this one. Abroad
-	// reaches it, with the token that Token returns.
+	// reaches it, when it is asked with the header that Ask returns.
 	Primary func() string
 	Abroad  rpc.Caller
-	Token   func() string
+	Ask     func() rpc.Header
 	// Applied is the index of the last log entry in the store.
 	Applied func() uint64
 	Log     *slog.Logger

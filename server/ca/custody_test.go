@@ -63,6 +63,7 @@ func (l *leader) lead(settings map[string]any) {
 	}
 	if l.abroad != nil {
 		cfg.Primary, cfg.Abroad = func() string { return "dc1" }, l.abroad
+		cfg.Ask = func() rpc.Header { return rpc.Header{Datacenter: "dc1"} }
 	}
 	l.Custody = ca.New(cfg, l.store, l.Registry)
 	endpoint.AddAction(l.Registry, endpoint.Action[api.IntermediateRequest, string]{

@@ -11,22 +11,12 @@ import (
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/connect"
 	"github.com/curia-mesh/curia/connect/ca"
-	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
 )
 
 // follows reports whether another datacenter has the root.
 func (c *Config) follows() bool {
 	return c.Primary != nil && c.Primary() != c.Datacenter
-}
-
-// header is how the primary datacenter is asked.
-func (c *Config) header() rpc.Header {
-	h := rpc.Header{Datacenter: c.Primary()}
-	if c.Token != nil {
-		h.Token = c.Token()
-	}
-	return h
 }
 
 // primaryTime bounds a question to the primary datacenter.
@@ -37,7 +27,7 @@ const primaryTime = 30 * time.Second
 func (c *Custody) follow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, primaryTime)
 	defer cancel()
-	theirs, meta, err := api.CARoots.Call(ctx, c.cfg.Abroad, c.cfg.header(), &api.Nothing{})
+	theirs, meta, err := api.CARoots.Call(ctx, c.cfg.Abroad, c.cfg.Ask(), &api.Nothing{})
 	if err != nil {
 		return catalog.Errorf(catalog.CodeOf(err), "the roots of the primary datacenter %s: %w", c.cfg.Primary(), err)
 	}
@@ -120,7 +110,7 @@ func (c *Custody) renewIntermediate(ctx context.Context, config *catalog.CAConfi
 	if err != nil {
 		return err
 	}
-	signed, _, err := api.CASignIntermediate.Call(ctx, c.cfg.Abroad, c.cfg.header(), &api.IntermediateRequest{CSR: csr, Datacenter: c.cfg.Datacenter})
+	signed, _, err := api.CASignIntermediate.Call(ctx, c.cfg.Abroad, c.cfg.Ask(), &api.IntermediateRequest{CSR: csr, Datacenter: c.cfg.Datacenter})
 	if err != nil {
 		return catalog.Errorf(catalog.CodeOf(err), "an intermediate from the primary datacenter %s: %w", c.cfg.Primary(), err)
 	}
@@ -165,7 +155,7 @@ func sameRoots(a, b []*catalog.Root) bool {
 // Await blocks until the roots of the primary datacenter have changed, or ctx ends; where the root is here, until that.
 func (c *Custody) Await(ctx context.Context) {
 	if end, ok := ctx.Deadline(); ok && c.cfg.follows() && c.seen.Load() > 0 {
-		h := c.cfg.header()
+		h := c.cfg.Ask()
 		h.MinIndex, h.MaxWait = c.seen.Load(), time.Until(end)
 		if _, meta, err := api.CARoots.Call(ctx, c.cfg.Abroad, h, &api.Nothing{}); err == nil && meta.Index != h.MinIndex {
 			return

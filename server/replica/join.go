@@ -115,7 +115,7 @@ func (r *Replica) learn(ctx context.Context, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	was := r.cfg.Primary()
-	told, _, err := api.PrimacyRead.Call(ctx, r.cfg.Abroad, r.header(), &api.Nothing{})
+	told, _, err := api.PrimacyRead.Call(ctx, r.cfg.Abroad, r.cfg.Ask(), &api.Nothing{})
 	if err != nil || !told.Primacy.Succeeds(was) {
 		return
 	}

@@ -20,10 +20,11 @@ import (
 // Config says what is copied from where.
 type Config struct {
 	Datacenter string
-	// Primary is the datacenter that is copied from, at the moment. Abroad reaches it, with the token that Token returns.
+	// Primary is the datacenter that is copied from, at the moment. Abroad reaches it, when it is asked
+	// with the header that Ask returns.
 	Primary func() string
 	Abroad  rpc.Caller
-	Token   func() string
+	Ask     func() rpc.Header
 	// ACL is whether policies and roles are copied, and Tokens whether tokens are.
 	ACL, Tokens bool
 	Log         *slog.Logger
@@ -177,18 +178,9 @@ func (r *Replica) setRunning(on bool) {
 	}
 }
 
-// header is how the primary datacenter is asked.
-func (r *Replica) header() rpc.Header {
-	h := rpc.Header{Datacenter: r.cfg.Primary()}
-	if r.cfg.Token != nil {
-		h.Token = r.cfg.Token()
-	}
-	return h
-}
-
 // theirs is what the primary has of a kind. With a minimal index it blocks until there is something newer, for up to wait.
 func (r *Replica) theirs(ctx context.Context, kind catalog.ReplicaKind, min uint64, wait time.Duration) (*api.ReplicaList, uint64, error) {
-	h := r.header()
+	h := r.cfg.Ask()
 	ctx, cancel := context.WithTimeout(ctx, wait+callTime)
 	defer cancel()
 	if min > 0 {
@@ -278,7 +270,7 @@ func (r *Replica) carryOut(ctx context.Context, kind catalog.ReplicaKind, c chan
 func (r *Replica) rows(ctx context.Context, kind catalog.ReplicaKind, keys []string) (*catalog.ReplicaRows, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	rows, _, err := api.ReplicaRows.Call(ctx, r.cfg.Abroad, r.header(), &api.ReplicaQuery{Kind: kind, From: r.cfg.Datacenter, Keys: keys})
+	rows, _, err := api.ReplicaRows.Call(ctx, r.cfg.Abroad, r.cfg.Ask(), &api.ReplicaQuery{Kind: kind, From: r.cfg.Datacenter, Keys: keys})
 	return rows, err
 }
 

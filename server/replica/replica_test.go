@@ -209,7 +209,7 @@ func follow(t *testing.T, one, two *place) (*replica.Replica, *way) {
 	t.Helper()
 	w := &way{to: one}
 	r := replica.New(replica.Config{
-		Datacenter: two.name, Primary: func() string { return "dc1" }, Abroad: w, ACL: true, Tokens: true,
+		Datacenter: two.name, Primary: func() string { return "dc1" }, Ask: func() rpc.Header { return rpc.Header{Datacenter: "dc1"} }, Abroad: w, ACL: true, Tokens: true,
 		Log: slog.New(slog.NewTextHandler(&two.log, nil)),
 	}, two.store, two.Registry.Duties())
 	ctx, stop := context.WithCancel(t.Context())
