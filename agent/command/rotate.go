@@ -62,11 +62,7 @@ func (r *rotation) run(ctx context.Context) error {
 			return fmt.Errorf("all members use the new key, and some keep an old one, which is read and not used: %w; repeat the command when they are well", err)
 		}
 	}
-	var rings []*client.Keyring
-	err := r.firmly(ctx, func() (err error) {
-		rings, err = r.op.Keyrings(ctx, r.query)
-		return err
-	})
+	rings, err := r.rings(ctx)
 	if err != nil {
 		return err
 	}
@@ -146,11 +142,7 @@ func (r *rotation) step(ctx context.Context, do func(context.Context, string, cl
 	if err := r.firmly(ctx, func() error { return do(ctx, key, r.query) }); err != nil {
 		return err
 	}
-	var rings []*client.Keyring
-	err := r.firmly(ctx, func() (err error) {
-		rings, err = r.op.Keyrings(ctx, r.query)
-		return err
-	})
+	rings, err := r.rings(ctx)
 	if err != nil {
 		return err
 	}
@@ -175,6 +167,15 @@ func (r *rotation) firmly(ctx context.Context, do func() error) error {
 		}
 		r.note("==> Once more: %s", clean(err.Error()))
 	}
+}
+
+// rings asks all members for their keys.
+func (r *rotation) rings(ctx context.Context) (rings []*client.Keyring, err error) {
+	err = r.firmly(ctx, func() (err error) {
+		rings, err = r.op.Keyrings(ctx, r.query)
+		return err
+	})
+	return rings, err
 }
 
 // undone is the error of a rotation that was given up, and whether the members are as they were.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/curia-mesh/curia/rpc/socket"
 )
 
 // Summary says what runs.
@@ -78,18 +80,7 @@ func listenControl(dir string) (net.Listener, error) {
 	if running(path) {
 		return nil, fmt.Errorf("a demo runs already in %s", dir)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
+	return socket.Private(path)
 }
 
 // state is what the socket tells.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/curia-mesh/curia/rpc/socket"
 )
 
 // ProcessOptions are what a node's proxy in a process of its own is started with.
@@ -105,18 +107,7 @@ func listenAdmin(dir string) (net.Listener, error) {
 	if answers(path) {
 		return nil, fmt.Errorf("the proxy of %s runs already", dir)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
+	return socket.Private(path)
 }
 
 // answers reports whether somebody is at a socket. A process that was killed just now may still seem to take connections:

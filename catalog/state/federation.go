@@ -33,11 +33,16 @@ func PutFederation(tx *Txn, f *catalog.FederationState) error {
 	if err := zeroless("federation state", f.Datacenter); err != nil {
 		return err
 	}
+	putFederation(tx, f, tx.Index)
+	return nil
+}
+
+// putFederation stores it with the index that its last change has in the primary datacenter.
+func putFederation(tx *Txn, f *catalog.FederationState, there uint64) {
 	row := *f
-	row.CreateIndex, row.ModifyIndex, row.PrimaryModifyIndex = tx.Index, tx.Index, tx.Index
+	row.CreateIndex, row.ModifyIndex, row.PrimaryModifyIndex = tx.Index, tx.Index, there
 	if old, _ := Federation(tx, nil, f.Datacenter); old != nil {
 		row.CreateIndex = old.CreateIndex
 	}
 	federations.put(tx, &row)
-	return nil
 }

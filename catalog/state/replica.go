@@ -8,18 +8,9 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 )
 
-// Names of the settings that hold the primary datacenter which is copied from, and which one was promoted.
-const (
-	rulerSetting   = "ruler"
-	primacySetting = "primacy"
-)
-
 // Primacy returns which datacenter was promoted, nil when none was.
 func Primacy(tx *Txn, w *Watch) *catalog.Primacy {
-	if row := settings.get(tx, w, primary, tx.key(primacySetting)); row != nil {
-		return row.Primacy
-	}
-	return nil
+	return setting(tx, w, primacySetting).Primacy
 }
 
 // SetPrimacy stores which datacenter was promoted, unless a later promotion is known, and reports whether it did.
@@ -35,10 +26,7 @@ func SetPrimacy(tx *Txn, p *catalog.Primacy) bool {
 
 // Ruler returns the primary datacenter that this one copies from, nil while it copies from none.
 func Ruler(tx *Txn, w *Watch) *catalog.Ruler {
-	if row := settings.get(tx, w, primary, tx.key(rulerSetting)); row != nil {
-		return row.Ruler
-	}
-	return nil
+	return setting(tx, w, rulerSetting).Ruler
 }
 
 // SetRuler stores the primary datacenter that this one copies from; one without a name is none.
@@ -168,12 +156,7 @@ func CopyRows(tx *Txn, rows *catalog.ReplicaRows) (refused []string) {
 		EntrySet(tx, e)
 	}
 	for _, f := range rows.Federations {
-		row := *f
-		row.CreateIndex, row.ModifyIndex, row.PrimaryModifyIndex = tx.Index, tx.Index, f.PrimaryModifyIndex
-		if old, _ := Federation(tx, nil, f.Datacenter); old != nil {
-			row.CreateIndex = old.CreateIndex
-		}
-		federations.put(tx, &row)
+		putFederation(tx, f, f.PrimaryModifyIndex)
 	}
 	return refused
 }

@@ -16,18 +16,12 @@ var roots = &table[catalog.Root]{
 
 // CA returns who signs the mesh's certificates, nil until the first leader has said.
 func CA(tx *Txn, w *Watch) *catalog.CAConfig {
-	if row := settings.get(tx, w, primary, tx.key(caSetting)); row != nil {
-		return row.CA
-	}
-	return nil
+	return setting(tx, w, caSetting).CA
 }
 
 // CAKeys returns what that provider knows and nobody may see, nil until it has a root.
 func CAKeys(tx *Txn, w *Watch) *catalog.CAKeys {
-	if row := settings.get(tx, w, primary, tx.key(caKeysSetting)); row != nil {
-		return row.CAKeys
-	}
-	return nil
+	return setting(tx, w, caKeysSetting).CAKeys
 }
 
 // Roots returns the trusted roots and the index of their last change. The list is not to be changed.

@@ -25,14 +25,21 @@ const (
 	autopilotSetting = "autopilot"
 	caSetting        = "ca"
 	caKeysSetting    = "ca-keys"
+	rulerSetting     = "ruler"
+	primacySetting   = "primacy"
 )
+
+// setting returns what is stored under a name, an empty row when nothing is.
+func setting(tx *Txn, w *Watch, name string) settingRow {
+	if row := settings.get(tx, w, primary, tx.key(name)); row != nil {
+		return *row
+	}
+	return settingRow{}
+}
 
 // Autopilot returns autopilot's configuration, nil until the first leader has stored one.
 func Autopilot(tx *Txn, w *Watch) *catalog.AutopilotConfig {
-	if row := settings.get(tx, w, primary, tx.key(autopilotSetting)); row != nil {
-		return row.Autopilot
-	}
-	return nil
+	return setting(tx, w, autopilotSetting).Autopilot
 }
 
 // SetAutopilot stores autopilot's configuration.

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -449,9 +448,7 @@ func TestTargetGoesMeanwhile(t *testing.T) {
 			answers <- w.Status
 		}()
 	}
-	for p.out.Clusters()[0].Requests < n {
-		runtime.Gosched()
-	}
+	until(t, p.out, func() bool { return p.out.Clusters()[0].Requests >= n })
 	next := *p.outgoing
 	next.Routes = proxy.Direct(target("other", inside))
 	if err := p.out.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{&next}}); err != nil {

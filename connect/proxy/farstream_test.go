@@ -1,10 +1,10 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
-	"runtime"
 	"testing"
 
 	"github.com/curia-mesh/curia/rpc/http1/wire"
@@ -21,17 +21,20 @@ func TestGoneBeforeSending(t *testing.T) {
 		defer close(ended)
 		c.Run()
 	}()
-	go io.Copy(io.Discard, far) // ends with the connection
 	s, err := c.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	const settings, goAway = "\x00\x00\x00\x04\x00\x00\x00\x00\x00", "\x00\x00\x08\x07\x00\x00\x00\x00\x00\x7f\xff\xff\xff\x00\x00\x00\x00"
-	if _, err := io.WriteString(far, settings+goAway); err != nil {
-		t.Fatal(err)
-	}
-	for !c.Leaving() {
-		runtime.Gosched()
+	const settings, ping, goAway = "\x00\x00\x00\x04\x00\x00\x00\x00\x00", "\x00\x00\x08\x06\x00\x00\x00\x00\x00is there", "\x00\x00\x08\x07\x00\x00\x00\x00\x00\x7f\xff\xff\xff\x00\x00\x00\x00"
+	go io.WriteString(far, settings+goAway+ping) // ends with the connection
+	var said []byte
+	for !bytes.Contains(said, []byte("is there")) { // the answer to what follows the GOAWAY
+		b := make([]byte, 1<<10)
+		n, err := far.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said = append(said, b[:n]...)
 	}
 	u := &farStream{Stream: s, hop: &hop{Conn: c}, used: true}
 	if err := u.send(&request{head: new(wire.Head)}, nil, true); !errors.Is(err, errUntouched) || !errors.Is(err, http2.ErrFull) {

@@ -172,9 +172,15 @@ func busy(p *proxy.Proxy) (n int) {
 // settle returns when nothing is busy any more: the caller has its response a moment before that is noted.
 func settle(t testing.TB, p *proxy.Proxy) {
 	t.Helper()
-	for begun := time.Now(); busy(p) != 0; runtime.Gosched() {
+	until(t, p, func() bool { return busy(p) == 0 })
+}
+
+// until returns when the counts of a proxy are as they are to be, which nothing tells.
+func until(t testing.TB, p *proxy.Proxy, are func() bool) {
+	t.Helper()
+	for begun := time.Now(); !are(); runtime.Gosched() {
 		if time.Since(begun) > 20*time.Second {
-			t.Fatalf("still busy: %+v", p.Clusters())
+			t.Fatalf("still: %+v", p.Clusters())
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/curia-mesh/curia/rpc/pause"
 )
 
 // listener is a port that takes connections.
@@ -146,14 +148,10 @@ func (h *Host) roundTrip(ctx context.Context, to *Host) error {
 	if total == 0 {
 		return ctx.Err()
 	}
-	t := time.NewTimer(total)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
+	if !pause.For(ctx, total) {
 		return ctx.Err()
 	}
+	return nil
 }
 
 // connect makes both ends of a connection, none when nobody listens.

@@ -109,10 +109,22 @@ func preparePolicy(d Deps, given *api.PolicyWrite) (*api.PolicyWrite, error) {
 	case req.Op != api.ACLUpdate:
 		return nil, catalog.Errorf(catalog.Invalid, "unknown operation %q on policies", req.Op)
 	}
+	p.Normalize()
+	rules, err := checkPolicy(p)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range rules.Unknown() {
+		d.Log.Warn("a policy speaks of what does not exist", "policy", p.Name, "rules", text)
+	}
+	return &req, nil
+}
+
+// checkPolicy returns the rules of a normalized policy, or why it cannot be stored.
+func checkPolicy(p *catalog.Policy) (*acl.Rules, error) {
 	if err := catalog.ValidateID("policy id", p.ID); err != nil {
 		return nil, err
 	}
-	p.Normalize()
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
@@ -120,10 +132,7 @@ func preparePolicy(d Deps, given *api.PolicyWrite) (*api.PolicyWrite, error) {
 	if err != nil {
 		return nil, catalog.Errorf(catalog.Invalid, "policy %s: %w", p.Name, err)
 	}
-	for _, text := range rules.Unknown() {
-		d.Log.Warn("a policy speaks of what does not exist", "policy", p.Name, "rules", text)
-	}
-	return &req, nil
+	return rules, nil
 }
 
 func registerRoles(r *endpoint.Registry, d Deps) {

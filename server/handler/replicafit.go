@@ -2,7 +2,6 @@ package handler
 
 import (
 	"github.com/curia-mesh/curia/catalog"
-	"github.com/curia-mesh/curia/catalog/acl"
 )
 
 // fitRows returns the rows of a kind that can be stored, and why others cannot: the primary datacenter may run another
@@ -42,16 +41,8 @@ func fitting[T any](rows []*T, check func(*T) error) (fit []*T, unfit []string) 
 }
 
 func fitPolicy(p *catalog.Policy) error {
-	if err := catalog.ValidateID("policy id", p.ID); err != nil {
-		return err
-	}
-	if err := p.Validate(); err != nil {
-		return err
-	}
-	if _, err := acl.Parse(p.Rules); err != nil {
-		return catalog.Errorf(catalog.Invalid, "policy %s: %w", p.Name, err)
-	}
-	return nil
+	_, err := checkPolicy(p)
+	return err
 }
 
 func fitRole(r *catalog.Role) error {

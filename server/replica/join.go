@@ -142,8 +142,7 @@ func (r *Replica) Sync(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		here, _ := state.ReplicaKeys(r.store.Read(), nil, kind)
-		refused, err := r.carryOut(ctx, kind, diff(here, theirs.Keys), func() {})
+		refused, err := r.match(ctx, kind, theirs.Keys, func() {})
 		if err != nil {
 			return err
 		}

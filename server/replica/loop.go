@@ -136,8 +136,7 @@ func (l *loop) round(ctx context.Context, from *uint64) error {
 		return ctx.Err()
 	}
 	for tries := 1; ; tries++ {
-		here, _ := state.ReplicaKeys(r.store.Read(), nil, l.kind)
-		refused, err := r.carryOut(ctx, l.kind, diff(here, theirs.Keys), l.step)
+		refused, err := r.match(ctx, l.kind, theirs.Keys, l.step)
 		if err != nil {
 			return err
 		}

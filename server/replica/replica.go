@@ -240,8 +240,11 @@ const (
 	callTime = 30 * time.Second
 )
 
-// carryOut makes here as there, batch by batch, and returns what could not be stored. It calls step after each.
-func (r *Replica) carryOut(ctx context.Context, kind catalog.ReplicaKind, c change, step func()) (refused []string, err error) {
+// match makes what is here of a kind as it is there, batch by batch, and returns what could not be stored. It calls step
+// before each.
+func (r *Replica) match(ctx context.Context, kind catalog.ReplicaKind, there []catalog.ReplicaKey, step func()) (refused []string, err error) {
+	here, _ := state.ReplicaKeys(r.store.Read(), nil, kind)
+	c := diff(here, there)
 	for drop := range slices.Chunk(c.drop, batch) {
 		step()
 		if err := r.write(ctx, &api.ReplicaWrite{Kind: kind, Drop: drop}, &refused); err != nil {

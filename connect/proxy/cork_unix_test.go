@@ -1,3 +1,5 @@
+//go:build unix
+
 package proxy
 
 import (
@@ -29,7 +31,7 @@ func TestOffer(t *testing.T) {
 	far.SetDeadline(time.Now().Add(20 * time.Second))
 	write, offer := writersOf(near)
 	if offer == nil {
-		t.Skip("sockets cannot be offered anything here")
+		t.Fatal("a socket cannot be offered anything")
 	}
 	var all []byte
 	part := func(n int) []byte {
