@@ -42,50 +42,131 @@ func SetRuler(tx *Txn, r *catalog.Ruler) {
 	settings.put(tx, &settingRow{Name: rulerSetting, Ruler: &row})
 }
 
-// ReplicaKeys returns what there is of a kind, in the order of its keys, and the index of its last change. What belongs
-// to this datacenter alone is not in it: local tokens, and what servers make by themselves.
-func ReplicaKeys(tx *Txn, w *Watch, kind catalog.ReplicaKind) (keys []catalog.ReplicaKey, index uint64) {
-	switch kind {
-	case catalog.ReplicaPolicies:
-		all, index := Policies(tx, w)
-		for _, p := range all {
-			keys = append(keys, catalog.ReplicaKey{Key: p.ID, Hash: p.Hash})
-		}
-		return keys, index
-	case catalog.ReplicaRoles:
-		all, index := Roles(tx, w)
-		for _, r := range all {
-			keys = append(keys, catalog.ReplicaKey{Key: r.ID, Hash: r.Hash})
-		}
-		return keys, index
-	case catalog.ReplicaTokens:
-		all, index := Tokens(tx, w)
-		for _, t := range all {
-			if !t.Local {
-				keys = append(keys, catalog.ReplicaKey{Key: t.AccessorID, Hash: t.Hash})
+// replica is how rows of one kind are listed, handed out and removed.
+type replica struct {
+	// keys lists what there is, in the order of its keys, with the index of its last change.
+	keys func(tx *Txn, w *Watch) ([]catalog.ReplicaKey, uint64)
+	// add puts the row of a key into out, if there is one, and returns about how many bytes it has beside what all have.
+	add  func(tx *Txn, out *catalog.ReplicaRows, key string) int
+	drop func(tx *Txn, key string)
+}
+
+// replicas are all kinds. What belongs to this datacenter alone is in none of them: local tokens, and what servers make by
+// themselves.
+var replicas = map[catalog.ReplicaKind]replica{
+	catalog.ReplicaPolicies: {
+		keys: func(tx *Txn, w *Watch) (keys []catalog.ReplicaKey, _ uint64) {
+			all, index := Policies(tx, w)
+			for _, p := range all {
+				keys = append(keys, catalog.ReplicaKey{Key: p.ID, Hash: p.Hash})
 			}
-		}
-		return keys, index
-	case catalog.ReplicaEntries:
-		all, index := ConfigEntries(tx, w, "")
-		for _, e := range all {
-			if h := e.Head(); h.Kind != catalog.EntryBoundAPIGateway {
-				keys = append(keys, catalog.ReplicaKey{Key: entryKey(h), Hash: binary.BigEndian.AppendUint64(nil, h.Hash)})
+			return keys, index
+		},
+		add: func(tx *Txn, out *catalog.ReplicaRows, key string) int {
+			p, _ := Policy(tx, nil, key)
+			if p == nil {
+				return 0
 			}
-		}
-		return keys, index
-	case catalog.ReplicaFederations:
-		all, index := Federations(tx, w)
-		for _, f := range all {
-			keys = append(keys, catalog.ReplicaKey{Key: f.Datacenter, Hash: binary.BigEndian.AppendUint64(nil, f.PrimaryModifyIndex)})
-		}
-		return keys, index
-	}
-	return nil, 1
+			out.Policies = append(out.Policies, p)
+			return len(p.Rules)
+		},
+		drop: func(tx *Txn, key string) { DeletePolicy(tx, key) },
+	},
+	catalog.ReplicaRoles: {
+		keys: func(tx *Txn, w *Watch) (keys []catalog.ReplicaKey, _ uint64) {
+			all, index := Roles(tx, w)
+			for _, r := range all {
+				keys = append(keys, catalog.ReplicaKey{Key: r.ID, Hash: r.Hash})
+			}
+			return keys, index
+		},
+		add: func(tx *Txn, out *catalog.ReplicaRows, key string) int {
+			if r, _ := Role(tx, nil, key); r != nil {
+				out.Roles = append(out.Roles, r)
+			}
+			return 0
+		},
+		drop: func(tx *Txn, key string) { DeleteRole(tx, key) },
+	},
+	catalog.ReplicaTokens: {
+		keys: func(tx *Txn, w *Watch) (keys []catalog.ReplicaKey, _ uint64) {
+			all, index := Tokens(tx, w)
+			for _, t := range all {
+				if !t.Local {
+					keys = append(keys, catalog.ReplicaKey{Key: t.AccessorID, Hash: t.Hash})
+				}
+			}
+			return keys, index
+		},
+		add: func(tx *Txn, out *catalog.ReplicaRows, key string) int {
+			if t, _ := Token(tx, nil, key); t != nil && !t.Local {
+				out.Tokens = append(out.Tokens, t)
+			}
+			return 0
+		},
+		drop: func(tx *Txn, key string) {
+			if t, _ := Token(tx, nil, key); t != nil && !t.Local {
+				DeleteToken(tx, key)
+			}
+		},
+	},
+	catalog.ReplicaEntries: {
+		keys: func(tx *Txn, w *Watch) (keys []catalog.ReplicaKey, _ uint64) {
+			all, index := ConfigEntries(tx, w, "")
+			for _, e := range all {
+				if h := e.Head(); h.Kind != catalog.EntryBoundAPIGateway {
+					keys = append(keys, catalog.ReplicaKey{Key: entryKey(h), Hash: binary.BigEndian.AppendUint64(nil, h.Hash)})
+				}
+			}
+			return keys, index
+		},
+		add: func(tx *Txn, out *catalog.ReplicaRows, key string) int {
+			kind, name, _ := strings.Cut(key, "/")
+			e, _ := ConfigEntry(tx, nil, catalog.EntryKind(kind), name)
+			if e == nil {
+				return 0
+			}
+			out.Entries = append(out.Entries, catalog.AnyOf(e))
+			text, _ := json.Marshal(e) // what is stored can be written
+			return len(text)
+		},
+		drop: func(tx *Txn, key string) {
+			kind, name, _ := strings.Cut(key, "/")
+			EntryDelete(tx, catalog.EntryKind(kind), name)
+		},
+	},
+	catalog.ReplicaFederations: {
+		keys: func(tx *Txn, w *Watch) (keys []catalog.ReplicaKey, _ uint64) {
+			all, index := Federations(tx, w)
+			for _, f := range all {
+				keys = append(keys, catalog.ReplicaKey{Key: f.Datacenter, Hash: binary.BigEndian.AppendUint64(nil, f.PrimaryModifyIndex)})
+			}
+			return keys, index
+		},
+		add: func(tx *Txn, out *catalog.ReplicaRows, key string) int {
+			if f, _ := Federation(tx, nil, key); f != nil {
+				out.Federations = append(out.Federations, f)
+			}
+			return 0
+		},
+		drop: func(tx *Txn, key string) {
+			if f, _ := Federation(tx, nil, key); f != nil {
+				federations.remove(tx, f)
+			}
+		},
+	},
 }
 
 // entryKey is the key of a config entry among those of all kinds.
 func entryKey(h *catalog.EntryHead) string { return string(h.Kind) + "/" + fold(h.Key()) }
+
+// ReplicaKeys returns what there is of a kind, in the order of its keys, and the index of its last change.
+func ReplicaKeys(tx *Txn, w *Watch, kind catalog.ReplicaKind) (keys []catalog.ReplicaKey, index uint64) {
+	if r, known := replicas[kind]; known {
+		return r.keys(tx, w)
+	}
+	return nil, 1
+}
 
 // maxRows is about how many bytes of rows are handed out at once: they are one entry of a log then.
 const maxRows = 1 << 20
@@ -94,40 +175,27 @@ const maxRows = 1 << 20
 // left out.
 func ReplicaRows(tx *Txn, kind catalog.ReplicaKind, keys []string) *catalog.ReplicaRows {
 	out, size := &catalog.ReplicaRows{}, 0
+	r, known := replicas[kind]
+	if !known {
+		return out
+	}
 	for i, key := range keys {
 		if size > maxRows {
 			out.Rest = len(keys) - i
 			break
 		}
-		size += 1 << 10
-		switch kind {
-		case catalog.ReplicaPolicies:
-			if p, _ := Policy(tx, nil, key); p != nil {
-				out.Policies = append(out.Policies, p)
-				size += len(p.Rules)
-			}
-		case catalog.ReplicaRoles:
-			if r, _ := Role(tx, nil, key); r != nil {
-				out.Roles = append(out.Roles, r)
-			}
-		case catalog.ReplicaTokens:
-			if t, _ := Token(tx, nil, key); t != nil && !t.Local {
-				out.Tokens = append(out.Tokens, t)
-			}
-		case catalog.ReplicaEntries:
-			entryKind, name, _ := strings.Cut(key, "/")
-			if e, _ := ConfigEntry(tx, nil, catalog.EntryKind(entryKind), name); e != nil {
-				out.Entries = append(out.Entries, catalog.AnyOf(e))
-				text, _ := json.Marshal(e) // what is stored can be written
-				size += len(text)
-			}
-		case catalog.ReplicaFederations:
-			if f, _ := Federation(tx, nil, key); f != nil {
-				out.Federations = append(out.Federations, f)
-			}
-		}
+		size += 1<<10 + r.add(tx, out, key)
 	}
 	return out
+}
+
+// DropRows removes what the primary datacenter does not have.
+func DropRows(tx *Txn, kind catalog.ReplicaKind, keys []string) {
+	if r, known := replicas[kind]; known {
+		for _, key := range keys {
+			r.drop(tx, key)
+		}
+	}
 }
 
 // CopyRows stores rows of the primary datacenter, and returns why some of them could not be: what they lead to is not here
@@ -195,27 +263,4 @@ func copyToken(tx *Txn, t *catalog.Token) error {
 	}
 	_, err := putToken(tx, t)
 	return err
-}
-
-// DropRows removes what the primary datacenter does not have.
-func DropRows(tx *Txn, kind catalog.ReplicaKind, keys []string) {
-	for _, key := range keys {
-		switch kind {
-		case catalog.ReplicaPolicies:
-			DeletePolicy(tx, key)
-		case catalog.ReplicaRoles:
-			DeleteRole(tx, key)
-		case catalog.ReplicaTokens:
-			if t, _ := Token(tx, nil, key); t != nil && !t.Local {
-				DeleteToken(tx, key)
-			}
-		case catalog.ReplicaEntries:
-			entryKind, name, _ := strings.Cut(key, "/")
-			EntryDelete(tx, catalog.EntryKind(entryKind), name)
-		case catalog.ReplicaFederations:
-			if f, _ := Federation(tx, nil, key); f != nil {
-				federations.remove(tx, f)
-			}
-		}
-	}
 }
