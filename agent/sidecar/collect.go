@@ -12,6 +12,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/connect"
+	"github.com/curia-mesh/curia/rpc/tend"
 )
 
 // collector learns what one sidecar has to know. A registration that changes gets another one, which begins with what
@@ -158,7 +159,7 @@ func (c *collector) run(ctx context.Context) {
 		}, c.failed(partIntentions))
 	})
 	all.Go(func() {
-		followEach(ctx, c.references, func() map[reference]bool {
+		tend.Each(ctx, c.references, func() map[reference]bool {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			return c.named()
@@ -189,7 +190,7 @@ func (c *collector) learnDefaults(part string, take func(d *Defaults)) {
 
 // followUpstreams learns about the upstreams that are wanted, which change with the defaults, until ctx ends.
 func (c *collector) followUpstreams(ctx context.Context) {
-	followEach(ctx, c.upstreams, func() map[Want]bool {
+	tend.Each(ctx, c.upstreams, func() map[Want]bool {
 		wanted := map[Want]bool{}
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -284,7 +285,7 @@ func (c *collector) followUpstream(ctx context.Context, w Want) {
 		maps.Copy(p.targets, u.Targets)
 	}
 	c.mu.Unlock()
-	defer p.following.end()
+	defer p.following.End()
 	follow(ctx, c.log, "chain of "+w.Name, func(ctx context.Context, index uint64) (*catalog.DiscoveryChain, uint64, error) {
 		return c.source.Chain(ctx, w, index)
 	}, func(chain *catalog.DiscoveryChain) { p.setChain(ctx, chain) }, nil)
@@ -295,7 +296,7 @@ func (c *collector) followUpstream(ctx context.Context, w Want) {
 type path struct {
 	*collector
 	want      Want
-	following followers[string]       // by the target as it is asked for
+	following tend.Set[string]        // by the target as it is asked for
 	chain     *catalog.DiscoveryChain // the newest; guarded by the collector's lock, like targets
 	targets   map[string]*Target      // by id
 }
@@ -305,7 +306,7 @@ func (p *path) setChain(ctx context.Context, chain *catalog.DiscoveryChain) {
 	for _, t := range chain.Targets {
 		asked[askedAs(t)] = t
 	}
-	p.following.keep(func(as string) bool { return asked[as] != nil })
+	p.following.Keep(func(as string) bool { return asked[as] != nil })
 	p.mu.Lock()
 	p.chain = chain
 	maps.DeleteFunc(p.targets, func(id string, _ *Target) bool { return chain.Targets[id] == nil }) // it is not followed, and gets old
@@ -313,7 +314,7 @@ func (p *path) setChain(ctx context.Context, chain *catalog.DiscoveryChain) {
 	p.mu.Unlock()
 	p.changed()
 	for as, t := range asked {
-		p.following.begin(ctx, as, func(ctx context.Context) { p.followTarget(ctx, t) })
+		p.following.Begin(ctx, as, func(ctx context.Context) { p.followTarget(ctx, t) })
 	}
 }
 

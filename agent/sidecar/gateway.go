@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc/tend"
 )
 
 // Gateway is a mesh gateway: it passes on connections of the mesh by the names in them, to services of its datacenter and
@@ -162,8 +163,8 @@ func (g *gatherer) targets() map[string]*catalog.ChainTarget {
 
 // followAll learns of the endpoints of all services and of the gateways of all datacenters until ctx ends.
 func (g *gatherer) followAll(ctx context.Context) {
-	var f followers[string]
-	defer f.end()
+	var f tend.Set[string]
+	defer f.End()
 	for {
 		begin := map[string]func(ctx context.Context){}
 		g.mu.Lock()
@@ -179,12 +180,12 @@ func (g *gatherer) followAll(ctx context.Context) {
 			}
 			maps.DeleteFunc(g.known.Services, func(key string, _ *Part) bool { return wanted[key] == nil })
 			maps.DeleteFunc(g.known.Abroad, func(dc string, _ *Gateways) bool { return !slices.Contains(g.dcs, dc) })
-			f.keep(func(what string) bool { return begin[what] != nil })
+			f.Keep(func(what string) bool { return begin[what] != nil })
 		}
 		g.mu.Unlock()
 		g.changed()
 		for what, do := range begin {
-			f.begin(ctx, what, do)
+			f.Begin(ctx, what, do)
 		}
 		select {
 		case <-g.another:

@@ -9,6 +9,7 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc/pause"
+	"github.com/curia-mesh/curia/rpc/tend"
 )
 
 // gather is how long changes are gathered before they are told, so that a burst of them is one.
@@ -16,11 +17,8 @@ const gather = 50 * time.Millisecond
 
 // follow tells the other side what is exported to it, and each change of that, until ctx ends.
 func (s *session) follow(ctx context.Context) {
-	var services sync.WaitGroup
-	defer services.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watched := map[string]context.CancelFunc{}
+	var watched tend.Set[string]
+	defer watched.End()
 	store := s.line.peers.cfg.Store
 	for {
 		gone, w := store.Abandoned(), &state.Watch{}
@@ -28,18 +26,12 @@ func (s *session) follow(ctx context.Context) {
 		s.out.introduce(s.line.peers.bundle(tx, w))
 		names := s.line.peers.cfg.Exports(tx, w, s.row.Name)
 		s.out.export(names)
-		for name, stop := range watched {
-			if _, still := slices.BinarySearch(names, name); !still {
-				stop()
-				delete(watched, name)
-			}
-		}
+		watched.Keep(func(name string) bool {
+			_, still := slices.BinarySearch(names, name)
+			return still
+		})
 		for _, name := range names {
-			if watched[name] == nil {
-				inner, stop := context.WithCancel(ctx)
-				watched[name] = stop
-				services.Go(func() { s.watch(inner, name) }) // ends with inner
-			}
+			watched.Begin(ctx, name, func(ctx context.Context) { s.watch(ctx, name) })
 		}
 		if w.Wait(ctx, gone) != nil || !pause.For(ctx, gather) {
 			return
