@@ -237,11 +237,19 @@ func (c *compiler) upstream(s *Sidecar, u *catalog.Upstream, own *certs) (*proxy
 	return l, err
 }
 
+// reached is the endpoint as proxies know it.
+func (e *Endpoint) reached() proxy.Endpoint {
+	return proxy.Endpoint{
+		Network: e.Network, Address: e.Address, Weight: uint32(e.Weight), Unhealthy: e.Weight == 0, // which warnings may mean
+		Registered: e.Registered,
+	}
+}
+
 // target is one that is reached over TLS, with what the defaults of the service say of its upstreams.
 func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name string, t *Target, near bool, own *certs) *proxy.Target {
 	target := &proxy.Target{Name: name, Certs: own}
 	for _, e := range t.Reached() {
-		to := proxy.Endpoint{Network: e.Network, Address: e.Address, Weight: uint32(e.Weight), Unhealthy: e.Weight == 0, Registered: e.Registered} // which warnings may mean
+		to := e.reached()
 		if at := s.Service.Locality; near && at != nil {
 			to.Level = balance.Level(at.Region, at.Zone, e.Region, e.Zone)
 		}

@@ -93,7 +93,7 @@ func (c *compiler) named(g *Gateway) map[string]*proxy.Target {
 	target := func(name string, endpoints []Endpoint) *proxy.Target {
 		t := &proxy.Target{Name: name, Patience: -1, Limits: proxy.Limits{Connections: math.MaxInt32, Pending: math.MaxInt32, Requests: math.MaxInt32}}
 		for _, e := range endpoints {
-			t.Endpoints = append(t.Endpoints, proxy.Endpoint{Network: e.Network, Address: e.Address, Weight: uint32(e.Weight), Unhealthy: e.Weight == 0, Registered: e.Registered})
+			t.Endpoints = append(t.Endpoints, e.reached())
 		}
 		return t
 	}
