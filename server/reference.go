@@ -13,6 +13,7 @@ import (
 // verbs are those of every server.
 func verbs() []endpoint.Verb {
 	s := &Server{host: &host{}, store: state.New()} // nobody calls it
+	s.peers = newMeeting(s)
 	s.operator.Server, s.registry = s, endpoint.New(s.host, s.store)
 	s.register()
 	return s.registry.Verbs()

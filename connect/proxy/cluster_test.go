@@ -19,15 +19,20 @@ import (
 	"github.com/curia-mesh/curia/connect/proxy"
 )
 
-// nowhere is an address where nobody listens.
+// nowhere is an address at which nobody listens, nor comes to while the test runs: a connection to elsewhere holds it.
 func nowhere(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(func() { l.Close() })
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c.LocalAddr().String()
 }
 
 // lines is a log whose lines can be waited for.
