@@ -73,6 +73,12 @@ func SamePeeringSecret(secret, hash string) bool {
 // Dials reports whether this cluster is the one that connects: it has used a token of the other.
 func (p *Peering) Dials() bool { return p.Secrets != nil && p.Secrets.Stream != Secret{} }
 
+// TrustDomain is that of the other cluster, empty while it is not known.
+func (p *Peering) TrustDomain() string {
+	_, domain, _ := strings.Cut(p.PeerServerName, ".peering.")
+	return domain
+}
+
 // Ended reports whether nothing goes over the peering any more.
 func (p *Peering) Ended() bool {
 	return p.State == PeeringDeleting || p.State == PeeringTerminated
@@ -109,6 +115,19 @@ type PeeringStream struct {
 type PeeringRemote struct {
 	Partition  string
 	Datacenter string
+}
+
+// PeerTrust is by what the services of a peer prove who they are.
+type PeerTrust struct {
+	Peer        string
+	Datacenter  string
+	TrustDomain string
+	Roots       []string // in PEM
+}
+
+// Same reports whether two say the same.
+func (p *PeerTrust) Same(o *PeerTrust) bool {
+	return p.Peer == o.Peer && p.Datacenter == o.Datacenter && p.TrustDomain == o.TrustDomain && slices.Equal(p.Roots, o.Roots)
 }
 
 // PeeringToken is what one cluster gives to another so that it can connect.

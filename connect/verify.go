@@ -15,6 +15,38 @@ type Trust struct {
 	Roots  *x509.CertPool
 	// Certs are the certificates of Roots.
 	Certs []*x509.Certificate
+	// Peer is the name of the cluster that is believed, empty for the own one.
+	Peer string
+	// Others are the trust domains of peers whose services are believed too, by their names. Theirs have none.
+	Others map[string]*Trust
+}
+
+// With returns a Trust that believes the services of peers too.
+func (t *Trust) With(peers ...*catalog.PeerTrust) (*Trust, error) {
+	if len(peers) == 0 {
+		return t, nil
+	}
+	both := *t
+	both.Others = map[string]*Trust{}
+	for _, p := range peers {
+		other, err := NewTrust(p.TrustDomain, p.Roots...)
+		if err != nil {
+			return nil, err
+		}
+		if p.TrustDomain != t.Domain { // nobody else speaks for this cluster
+			other.Peer = p.Peer
+			both.Others[p.TrustDomain] = other
+		}
+	}
+	return &both, nil
+}
+
+// PeerOf is the name of the peer whose trust domain an identity is of, empty for the own cluster.
+func (t *Trust) PeerOf(id ID) string {
+	if other := t.Others[id.TrustDomain]; other != nil {
+		return other.Peer
+	}
+	return ""
 }
 
 // NewTrust makes a Trust of root certificates in PEM.
@@ -38,6 +70,13 @@ func (t *Trust) Verify(shown []*x509.Certificate, usage x509.ExtKeyUsage) (ID, e
 		return ID{}, catalog.Errorf(catalog.Denied, "peer: it shows no certificate")
 	}
 	leaf, between := shown[0], x509.NewCertPool()
+	if id, err := IDOf(leaf); err == nil && t.Others[id.TrustDomain] != nil {
+		id, err := t.Others[id.TrustDomain].Verify(shown, usage)
+		if err == nil && id.Kind != KindService {
+			err = catalog.Errorf(catalog.Denied, "peer: %s is no service", id)
+		}
+		return id, err
+	}
 	for _, cert := range shown[1:] {
 		between.AddCert(cert)
 	}

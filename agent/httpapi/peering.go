@@ -15,11 +15,20 @@ func peeringRoutes() []Route {
 		{Path: "/v1/peering/{name...}", Doc: "show or delete a cluster peering", ACL: "peering:write", Methods: []Method{
 			{Name: http.MethodGet, ACL: "peering:read", Handle: peeringRead}, {Name: http.MethodDelete, Handle: peeringDelete},
 		}},
+		{Path: "/v1/internal/peer-trust/{service...}", Doc: "list by what services of peers prove themselves: of those that a service is exported to, or of `?peer=`", ACL: "service:read", Methods: get(peerTrust)},
 		{Path: "/v1/exported-services", Doc: "list the services that other clusters may reach", ACL: "service:read", Methods: get(exportedServices)},
 	}
 }
 
 func peeringList(c *call) error { return query(c, api.PeeringList, nothing) }
+
+func peerTrust(c *call) error {
+	name, err := c.path("service", "service name")
+	if err != nil {
+		return err
+	}
+	return query(c, api.PeerTrust, &api.PeerTrustQuery{Service: name, Peer: c.param("peer")})
+}
 
 func exportedServices(c *call) error { return query(c, api.ExportedServices, &api.Named{}) }
 

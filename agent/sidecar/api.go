@@ -152,9 +152,23 @@ func (a *API) Chain(ctx context.Context, w Want, index uint64) (*catalog.Discove
 	return rep.Chain, next, err
 }
 
+// PeerTrust implements Source.
+func (a *API) PeerTrust(ctx context.Context, service, peer string, index uint64) ([]*catalog.PeerTrust, uint64, error) {
+	q := client.Query{Index: index}
+	if peer != "" {
+		q = q.With("peer", peer)
+	}
+	var list []*catalog.PeerTrust
+	next, err := a.ask(ctx, http.MethodGet, client.Path("internal", "peer-trust", service), q, nil, &list)
+	return list, next, err
+}
+
 // Instances implements Source.
 func (a *API) Instances(ctx context.Context, t *catalog.ChainTarget, index uint64) ([]*catalog.Instance, uint64, error) {
 	q := client.Query{Index: index, Datacenter: t.Datacenter, Filter: t.Subset.Filter}
+	if t.Peer != "" {
+		q = q.With("peer", t.Peer)
+	}
 	if t.Subset.OnlyPassing {
 		q = q.With("passing", "1")
 	}

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"crypto/tls"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -19,17 +20,33 @@ var _ proxy.Certs = (*certs)(nil)
 // shown is what is shown and believed at one time.
 type shown struct {
 	leaf       *tls.Certificate
-	trust      *connect.Trust
+	trust      *connect.Trust // of those that are connected to
+	callers    *connect.Trust // of those that connect
+	peers      peers
 	generation uint64
 	serial     string
 	until      time.Time
 	roots      *catalog.Roots
 }
 
-// set takes up a certificate and roots, if they are others than before.
-func (c *certs) set(leaf *catalog.IssuedCert, roots *catalog.Roots) error {
+// peers are the clusters beside the own one whose services are believed: where they connect, and where they are connected
+// to.
+type peers struct{ in, out []*catalog.PeerTrust }
+
+func (p peers) same(o peers) bool {
+	return slices.EqualFunc(p.in, o.in, (*catalog.PeerTrust).Same) && slices.EqualFunc(p.out, o.out, (*catalog.PeerTrust).Same)
+}
+
+// inward is what a sidecar shows and believes where others connect to it.
+type inward struct{ *certs }
+
+// Trust implements proxy.Certs.
+func (i inward) Trust() (*connect.Trust, error) { return i.current.Load().callers, nil }
+
+// set takes up a certificate, roots and those of peers, if they are others than before.
+func (c *certs) set(leaf *catalog.IssuedCert, roots *catalog.Roots, others peers) error {
 	old := c.current.Load()
-	if old != nil && old.serial == leaf.SerialNumber && sameRoots(old.roots, roots) {
+	if old != nil && old.serial == leaf.SerialNumber && sameRoots(old.roots, roots) && old.peers.same(others) {
 		return nil
 	}
 	pair, err := tls.X509KeyPair([]byte(leaf.CertPEM), []byte(leaf.PrivateKeyPEM))
@@ -44,7 +61,14 @@ func (c *certs) set(leaf *catalog.IssuedCert, roots *catalog.Roots) error {
 	if err != nil {
 		return fmt.Errorf("roots of the mesh: %w", err)
 	}
-	next := &shown{leaf: &pair, trust: trust, generation: 1, serial: leaf.SerialNumber, until: leaf.ValidBefore, roots: roots}
+	callers, err := trust.With(others.in...)
+	if err != nil {
+		return fmt.Errorf("roots of peers: %w", err)
+	}
+	if trust, err = trust.With(others.out...); err != nil {
+		return fmt.Errorf("roots of peers: %w", err)
+	}
+	next := &shown{leaf: &pair, trust: trust, callers: callers, peers: others, generation: 1, serial: leaf.SerialNumber, until: leaf.ValidBefore, roots: roots}
 	if old != nil {
 		next.generation = old.generation + 1
 	}

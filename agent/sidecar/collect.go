@@ -180,6 +180,11 @@ func (c *collector) run(ctx context.Context) {
 			c.learnDefaults(partProxy, func(d *Defaults) { d.Proxy = e })
 		}, c.failed(partProxy))
 	})
+	all.Go(func() {
+		follow(ctx, c.log, "peers", func(ctx context.Context, index uint64) ([]*catalog.PeerTrust, uint64, error) {
+			return c.source.PeerTrust(ctx, name, "", index)
+		}, func(list []*catalog.PeerTrust) { c.refer(func(k *Known) { k.Peers = list }) }, nil)
+	})
 	c.followUpstreams(ctx)
 }
 
@@ -279,6 +284,15 @@ func (c *collector) followUpstream(ctx context.Context, w Want) {
 		c.followQuery(ctx, w)
 		return
 	}
+	if w.Peer != "" { // how it is routed there is the peer's affair
+		c.followPeer(ctx, &catalog.ChainTarget{Service: w.Name, Peer: w.Peer}, func(t *Target) {
+			c.mu.Lock()
+			c.known.Upstreams[w.Key()] = &Upstream{Targets: map[string]*Target{"": t}}
+			c.mu.Unlock()
+			c.changed()
+		})
+		return
+	}
 	p := &path{collector: c, want: w, targets: map[string]*Target{}}
 	c.mu.Lock()
 	if u := c.known.Upstreams[w.Key()]; u != nil {
@@ -343,7 +357,8 @@ func (p *path) followTarget(ctx context.Context, t *catalog.ChainTarget) {
 		p.changed()
 	}
 	if t.Peer != "" {
-		set(func() { found.Error, some, through = "services of peers cannot be reached", true, "" })
+		through = ""
+		p.followPeer(ctx, t, func(whole *Target) { set(func() { found, some = *whole, true }) })
 		return
 	}
 	var beside sync.WaitGroup
@@ -368,6 +383,46 @@ func (p *path) followTarget(ctx context.Context, t *catalog.ChainTarget) {
 			set(func() { found.Error, some = err.Error(), true })
 		}
 	})
+}
+
+// followPeer learns of the instances of a service of a peer, and by what they prove to be of it, until ctx ends.
+func (c *collector) followPeer(ctx context.Context, t *catalog.ChainTarget, put func(*Target)) {
+	var mu sync.Mutex
+	var trust *catalog.PeerTrust
+	var list []*catalog.Instance
+	asked, told := false, false
+	show := func(take func()) {
+		mu.Lock()
+		defer mu.Unlock()
+		take()
+		if !asked || !told {
+			return
+		}
+		found := &Target{Peer: trust}
+		if trust == nil {
+			found.Error = "there is no peering " + t.Peer + ", or it cannot be told from this cluster or another peer: they have one trust domain"
+		} else {
+			found.Identities = []connect.ID{{Kind: connect.KindService, TrustDomain: trust.TrustDomain, Datacenter: trust.Datacenter, Name: t.Service}}
+			found.Endpoints = endpointsOf(list, true)
+		}
+		put(found)
+	}
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { // ends with ctx
+		follow(ctx, c.log, "trust of peer "+t.Peer, func(ctx context.Context, index uint64) ([]*catalog.PeerTrust, uint64, error) {
+			return c.source.PeerTrust(ctx, t.Service, t.Peer, index)
+		}, func(found []*catalog.PeerTrust) {
+			show(func() {
+				if trust, told = nil, true; len(found) == 1 {
+					trust = found[0]
+				}
+			})
+		}, nil)
+	})
+	follow(ctx, c.log, "instances of "+t.Service+" of peer "+t.Peer, func(ctx context.Context, index uint64) ([]*catalog.Instance, uint64, error) {
+		return c.source.Instances(ctx, t, index)
+	}, func(found []*catalog.Instance) { show(func() { list, asked = found, true }) }, nil)
 }
 
 // publish shows the chain with its targets when all of these are known. The lock is held.

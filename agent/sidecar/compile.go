@@ -38,7 +38,7 @@ func (c *compiler) sidecar(s *Sidecar) {
 	if own == nil {
 		own = new(certs)
 	}
-	if err := own.set(s.Leaf, c.roots); err != nil {
+	if err := own.set(s.Leaf, c.roots, s.peers()); err != nil {
 		c.problems[inboundName(s)] = err
 		return
 	}
@@ -75,6 +75,9 @@ func upstreamName(s *Sidecar, u *catalog.Upstream) string {
 	name := s.Service.ID + "/" + u.DestinationName
 	if u.Datacenter != "" {
 		name += "." + u.Datacenter
+	}
+	if u.DestinationPeer != "" {
+		name += "." + u.DestinationPeer
 	}
 	if u.LocalBindSocketPath != "" {
 		return name + ":" + u.LocalBindSocketPath
@@ -123,7 +126,7 @@ func (c *compiler) inbound(s *Sidecar, own *certs) (*proxy.Listener, error) {
 	target := local(app)
 	target.HTTP2 = s.Protocol() != "http" && chain.ForRequests(s.Protocol())
 	l := &proxy.Listener{
-		Network: "tcp", Address: s.address(), Protocol: protocolOf(s.Protocol()), Certs: own, Policy: policy, Tokens: c.tokens.of(s.Providers), Explain: true, TrustForwarded: true,
+		Network: "tcp", Address: s.address(), Protocol: protocolOf(s.Protocol()), Certs: inward{own}, Policy: policy, Tokens: c.tokens.of(s.Providers), Explain: true, TrustForwarded: true,
 		Routes: proxy.Direct(target),
 	}
 	if s.Service.Port == 0 {
@@ -256,7 +259,7 @@ func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name string, t *Targe
 		target.Endpoints = append(target.Endpoints, to)
 	}
 	for _, id := range t.Identities {
-		id.TrustDomain = c.roots.TrustDomain
+		id.TrustDomain = cmp.Or(id.TrustDomain, c.roots.TrustDomain)
 		target.Identities = append(target.Identities, id)
 	}
 	for _, d := range slices.Backward(upstreamDefaults(u, s.Defaults)) { // what counts first comes last

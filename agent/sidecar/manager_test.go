@@ -68,6 +68,9 @@ func (s *servers) JWTProvider(ctx context.Context, name string, i uint64) (*cata
 func (s *servers) SamenessGroup(ctx context.Context, name string, i uint64) (*catalog.SamenessGroup, uint64, error) {
 	return tell(ctx, s, "group "+name, i, s.groups[name])
 }
+func (s *servers) PeerTrust(ctx context.Context, service, peer string, i uint64) ([]*catalog.PeerTrust, uint64, error) {
+	return tell(ctx, s, "peers "+service+peer, i, []*catalog.PeerTrust(nil))
+}
 func (s *servers) Chain(ctx context.Context, w Want, i uint64) (*catalog.DiscoveryChain, uint64, error) {
 	return tell(ctx, s, "chain "+w.Name, i, s.chain[w.Name])
 }

@@ -3,6 +3,8 @@ package sidecar
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -39,6 +41,8 @@ type Known struct {
 	// Groups are the clusters of the sameness groups that intentions name as sources, by the group's name, as far as they
 	// were asked for: none for one that is not there.
 	Groups map[string][]string `json:",omitempty"`
+	// Peers are those that the service is exported to.
+	Peers []*catalog.PeerTrust `json:",omitempty"`
 	// Upstreams are what is known of those that the registration declares, by Want.Key.
 	Upstreams map[string]*Upstream
 }
@@ -59,6 +63,8 @@ type Upstream struct {
 type Target struct {
 	Identities []connect.ID
 	Endpoints  []Endpoint
+	// Peer is the cluster that the endpoints are of; nil for the own one.
+	Peer *catalog.PeerTrust `json:",omitempty"`
 	// Gateways are what the endpoints are reached through; nil where they are reached directly.
 	Gateways *Gateways `json:",omitempty"`
 	// Error is why nothing is known of the endpoints, as far as something is wrong.
@@ -70,6 +76,19 @@ type Gateways struct {
 	Datacenter string
 	Endpoints  []Endpoint
 	Error      string `json:",omitempty"` // why nothing is known of them
+}
+
+// peers are the clusters whose services are believed.
+func (s *Sidecar) peers() peers {
+	all := map[string]*catalog.PeerTrust{}
+	for _, u := range s.Upstreams {
+		for _, t := range u.Targets {
+			if t.Peer != nil {
+				all[t.Peer.Peer] = t.Peer
+			}
+		}
+	}
+	return peers{in: s.Peers, out: slices.SortedFunc(maps.Values(all), func(a, b *catalog.PeerTrust) int { return cmp.Compare(a.Peer, b.Peer) })}
 }
 
 // Reached are the endpoints that connections are made to: none while the target has none, whoever stands before it.

@@ -28,6 +28,9 @@ type Source interface {
 	JWTProvider(ctx context.Context, name string, index uint64) (*catalog.JWTProvider, uint64, error)
 	// SamenessGroup is a group that an intention names as its source, nil where there is none.
 	SamenessGroup(ctx context.Context, name string, index uint64) (*catalog.SamenessGroup, uint64, error)
+	// PeerTrust is by what services of peers prove themselves: of those that a service is exported to, or of the one that is
+	// named.
+	PeerTrust(ctx context.Context, service, peer string, index uint64) ([]*catalog.PeerTrust, uint64, error)
 	// Chain is the discovery chain of an upstream.
 	Chain(ctx context.Context, w Want, index uint64) (*catalog.DiscoveryChain, uint64, error)
 	// Instances are those that a target of a chain is made of, without those that are critical.

@@ -209,7 +209,7 @@ func (r *Runner) clusters() []ClusterStatus {
 				c.Error = cmp.Or(c.Error, t.Gateways.Error)
 			}
 			for _, id := range t.Identities {
-				id.TrustDomain = r.snapshot.Roots.TrustDomain
+				id.TrustDomain = cmp.Or(id.TrustDomain, r.snapshot.Roots.TrustDomain)
 				c.Identities = append(c.Identities, id.String())
 			}
 		}

@@ -115,6 +115,15 @@ func (v *Views) SamenessGroup(ctx context.Context, name string, index uint64) (*
 	return rep.SamenessGroup, next, nil
 }
 
+// PeerTrust implements Source.
+func (v *Views) PeerTrust(ctx context.Context, service, peer string, index uint64) ([]*catalog.PeerTrust, uint64, error) {
+	rep, next, err := read(ctx, v, api.PeerTrust, rpc.Header{}, index, &api.PeerTrustQuery{Service: service, Peer: peer})
+	if err != nil {
+		return nil, 0, err
+	}
+	return *rep, next, nil
+}
+
 // Chain implements Source.
 func (v *Views) Chain(ctx context.Context, w Want, index uint64) (*catalog.DiscoveryChain, uint64, error) {
 	rep, next, err := read(ctx, v, api.ChainGet, rpc.Header{}, index, &api.ChainQuery{
@@ -130,7 +139,7 @@ func (v *Views) Chain(ctx context.Context, w Want, index uint64) (*catalog.Disco
 // Instances implements Source.
 func (v *Views) Instances(ctx context.Context, t *catalog.ChainTarget, index uint64) ([]*catalog.Instance, uint64, error) {
 	rep, next, err := read(ctx, v, api.HealthService, rpc.Header{Datacenter: t.Datacenter, Filter: t.Subset.Filter}, index, &api.ServiceQuery{
-		Service: t.Service, Connect: true, Passing: t.Subset.OnlyPassing,
+		Service: t.Service, Connect: true, Passing: t.Subset.OnlyPassing, Peer: t.Peer,
 	})
 	if err != nil {
 		return nil, 0, err

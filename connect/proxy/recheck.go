@@ -11,6 +11,13 @@ func (c *client) recheck(conf *Listener) {
 	if !c.known.Load() {
 		return
 	}
+	if c.caller.Peer != "" && conf.Certs != nil {
+		if trust, err := conf.Certs.Trust(); err != nil || trust.PeerOf(c.peer) != c.caller.Peer {
+			c.listening.proxy.Log.Info("connection cut: the service is not exported to the caller's cluster any more", "listener", conf.Name, "from", c.caller.Service, "peer", c.caller.Peer)
+			c.cut()
+			return
+		}
+	}
 	if conf.Policy == nil || conf.Policy.Connection(c.caller).Verdict == connect.Allow {
 		return
 	}

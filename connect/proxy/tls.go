@@ -62,7 +62,14 @@ func (c *client) handshake() error {
 	if id.Kind != connect.KindService {
 		return errors.New("the caller is no service: " + id.String())
 	}
-	c.conn, c.peer, c.caller = conn, id, connect.Caller{Service: id.Name}
+	trust, err := c.listening.config.Load().Certs.Trust()
+	if err != nil {
+		return err
+	}
+	c.conn, c.peer, c.caller = conn, id, connect.Caller{Service: id.Name, Peer: trust.PeerOf(id)}
+	if id.TrustDomain != trust.Domain && c.caller.Peer == "" {
+		return errors.New("the caller's cluster is believed no more: " + id.String())
+	}
 	c.lines = c.clientCert(conn.ConnectionState().PeerCertificates[0])
 	return nil
 }

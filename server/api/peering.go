@@ -38,6 +38,15 @@ type PeeringExchange struct {
 	Roots      []string
 }
 
+// PeerTrustQuery asks for what services of peers prove themselves by: of those peers that a service is exported to, or of one
+// that is named.
+type PeerTrustQuery struct{ Service, Peer string }
+
+// AppendKey implements endpoint.Keyed.
+func (q *PeerTrustQuery) AppendKey(key []byte) []byte {
+	return appendString(appendString(key, q.Service), q.Peer)
+}
+
 // PeeringOpen opens the stream of a peering.
 type PeeringOpen struct {
 	PeerID string
@@ -73,6 +82,8 @@ var (
 	PeeringStore     = rpc.Method[PeeringPut, bool]{Name: "Peering.Store", From: rpc.FromServers}
 	PeeringTake      = rpc.Method[PeeringImport, Nothing]{Name: "Peering.Import", From: rpc.FromServers}
 	PeeringRemove    = rpc.Method[Named, Nothing]{Name: "Peering.Remove", From: rpc.FromServers}
+
+	PeerTrust = rpc.Method[PeerTrustQuery, []*catalog.PeerTrust]{Name: "Peering.Trust", From: rpc.FromAgents}
 
 	ExportSetPut    = rpc.Method[catalog.ExportSet, catalog.ExportSet]{Name: "ExportSet.Put", From: rpc.FromAgents}
 	ExportSetRead   = rpc.Method[Named, []*catalog.ExportSet]{Name: "ExportSet.Read", From: rpc.FromAgents}

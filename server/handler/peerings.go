@@ -2,11 +2,13 @@ package handler
 
 import (
 	"context"
+	"slices"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
 	"github.com/curia-mesh/curia/catalog/filter"
 	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/connect"
 	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/endpoint"
 )
@@ -15,6 +17,7 @@ import (
 // server/peer.
 func registerPeerings(r *endpoint.Registry, d Deps) {
 	registerPeeringWrites(r)
+	registerPeerTrust(r)
 	show := func(tx *state.Txn, w *state.Watch, p *catalog.Peering) (*catalog.Peering, uint64) {
 		row, index := p.Shown(), uint64(0)
 		if d.PeerStream != nil {
@@ -52,6 +55,48 @@ func registerPeerings(r *endpoint.Registry, d Deps) {
 			return &shown, index, nil
 		},
 	})
+}
+
+// registerPeerTrust adds what sidecars have to know of peers.
+func registerPeerTrust(r *endpoint.Registry) {
+	endpoint.AddQuery(r, endpoint.Query[api.PeerTrustQuery, []*catalog.PeerTrust]{
+		Method: api.PeerTrust,
+		Needs:  func(q *api.PeerTrustQuery) []acl.Need { return need(acl.Service, q.Service, acl.Read) },
+		Read: func(tx *state.Txn, w *state.Watch, q *api.PeerTrustQuery) (*[]*catalog.PeerTrust, uint64, error) {
+			found, index := []*catalog.PeerTrust{}, uint64(1)
+			rows, at := state.Peerings(tx, w)
+			index = max(index, at)
+			if q.Peer == "" {
+				_, at, _ := readExports(tx, w, &api.Named{}) // it never fails
+				index = max(index, at)
+			}
+			for _, p := range rows {
+				if q.Peer == "" && !slices.Contains(ExportedTo(tx, w, p.Name), q.Service) || q.Peer != "" && q.Peer != p.Name {
+					continue
+				}
+				if t := trustOf(tx, w, p, rows); t != nil {
+					found = append(found, t)
+				}
+			}
+			return &found, index, nil
+		},
+	})
+}
+
+// trustOf is by what a peer's services prove themselves, nil for none: before both clusters have agreed, after the end, and
+// where the peer says to be of a trust domain that is this cluster's, or another peer's who was there first.
+func trustOf(tx *state.Txn, w *state.Watch, p *catalog.Peering, all []*catalog.Peering) *catalog.PeerTrust {
+	domain := p.TrustDomain()
+	own := state.CA(tx, w)
+	if domain == "" || p.Ended() || len(p.PeerCAPems) == 0 || own == nil || domain == connect.TrustDomain(own.ClusterID) {
+		return nil
+	}
+	for _, o := range all {
+		if o.ID != p.ID && !o.Ended() && o.TrustDomain() == domain && o.CreateIndex < p.CreateIndex {
+			return nil
+		}
+	}
+	return &catalog.PeerTrust{Peer: p.Name, Datacenter: p.Remote.Datacenter, TrustDomain: domain, Roots: p.PeerCAPems}
 }
 
 // exchanged lists what goes over a peering in each direction: nothing before both clusters have agreed, or after the end.
