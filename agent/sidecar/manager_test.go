@@ -142,7 +142,7 @@ func TestOnlyWhatIsDeclared(t *testing.T) {
 		s := newServers(t)
 		m, r := manage(t, s, nil, "api")
 		synctest.Wait()
-		want := []string{"chain api", "default", "defaults web", "instances api", "instances spare", "intentions web", "leaf web", "proxy-defaults", "roots"}
+		want := []string{"chain api", "default", "defaults web", "instances api", "instances spare", "intentions web", "leaf web", "peers web", "proxy-defaults", "roots"}
 		if got := slices.Sorted(maps.Keys(s.asked)); !slices.Equal(got, want) {
 			t.Errorf("asked for %q, want %q", got, want)
 		}
@@ -260,6 +260,9 @@ func (away) JWTProvider(context.Context, string, uint64) (*catalog.JWTProvider, 
 	return nil, 0, errAway
 }
 func (away) SamenessGroup(context.Context, string, uint64) (*catalog.SamenessGroup, uint64, error) {
+	return nil, 0, errAway
+}
+func (away) PeerTrust(context.Context, string, string, uint64) ([]*catalog.PeerTrust, uint64, error) {
 	return nil, 0, errAway
 }
 func (away) Chain(context.Context, Want, uint64) (*catalog.DiscoveryChain, uint64, error) {
