@@ -25,7 +25,7 @@ type try struct {
 	answer  balance.Outcome
 	last    string // endpoint that was tried
 	spent   bool   // the route allows no more attempts
-	sent    bool   // some endpoint may have seen the request
+	sent    bool   // some endpoint may have seen the request, and it may not be sent again
 
 	callerBy time.Time // the caller waits until then; zero where it does not say
 	limit    time.Time // of the whole exchange; zero for none
@@ -106,6 +106,7 @@ func (x *exchange) overtaken() bool {
 // abandon ends an attempt that is followed by another.
 func (x *exchange) abandon(next verdict, err error) {
 	x.near.passOn(nil)
+	x.sent = false // once more does no harm, or there would be no other attempt
 	x.up.release(x.refit, time.Now())
 	x.up, x.refit = nil, false
 	if next == afresh {

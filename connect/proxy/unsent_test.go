@@ -12,17 +12,6 @@ import (
 	"github.com/curia-mesh/curia/connect/proxy"
 )
 
-// closed is an address at which nobody listens.
-func closed(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // A sidecar whose application is gone has not sent the request to anybody: it goes to another instance, whatever it is.
 // An application cannot say so itself, and callers do not see that it was said.
 func TestUnsent(t *testing.T) {
@@ -39,7 +28,7 @@ func TestUnsent(t *testing.T) {
 	var other *proxy.Proxy
 	m := mesh(t, proxy.HTTP, app.Listener.Addr().String(), func(p *pair) {
 		gone := *p.incoming
-		gone.Routes = proxy.Direct(target("local", closed(t)))
+		gone.Routes = proxy.Direct(target("local", nowhere(t)))
 		other = run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{&gone}}, p.options)
 		p.in = run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{p.incoming}}, p.options)
 		to := p.target(t)
@@ -78,9 +67,61 @@ func TestUnsent(t *testing.T) {
 	}
 }
 
+// An application may go with a request that it was sent over a connection of before. What can be sent again goes to another
+// instance all the same, though the first one may have seen it.
+func TestUnsentAfterAll(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := make(chan struct{})
+	go func() { // ends with the listener or the connection
+		defer close(left)
+		defer l.Close()
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		if _, err := readHead(c); err != nil {
+			return
+		}
+		l.Close()
+		io.WriteString(c, ok("first"))
+		readHead(c)
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-left
+	})
+	other := answering(t, func(*http.Request, string) string { return ok("other") })
+	m := mesh(t, proxy.HTTP, other.addr, func(p *pair) {
+		first := *p.incoming
+		first.Routes = proxy.Direct(target("local", l.Addr().String()))
+		gone := run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{&first}}, p.options)
+		p.in = run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{p.incoming}}, p.options)
+		to := p.target(t)
+		to.Balance = never
+		to.Endpoints = append(to.Endpoints, proxy.Endpoint{Network: "tcp", Address: gone.Addr("public").String()})
+		p.outgoing.Routes = proxy.Direct(to)
+	})
+	var from []string
+	for range 6 {
+		r, body := ask(t, m.addr, get)
+		if r.StatusCode != http.StatusOK {
+			t.Errorf("%s %q", r.Status, body)
+		}
+		from = append(from, body)
+	}
+	<-left
+	if n := strings.Count(strings.Join(from, " "), "first"); n != 1 {
+		t.Errorf("answers are of %q", from)
+	}
+}
+
 // Where every application is gone the caller hears why, of a sidecar that knows.
 func TestUnsentEverywhere(t *testing.T) {
-	m := mesh(t, proxy.HTTP, closed(t), nil)
+	m := mesh(t, proxy.HTTP, nowhere(t), nil)
 	w, err := http.Get("http://" + m.addr + "/")
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +136,7 @@ func TestUnsentEverywhere(t *testing.T) {
 // Of instances that refuse connections no request fails while there are others, however many would have to be tried again.
 func TestRefusedCostsNoBudget(t *testing.T) {
 	app := answering(t, func(*http.Request, string) string { return ok("") })
-	to := target("app", app.addr, closed(t), closed(t), closed(t))
+	to := target("app", app.addr, nowhere(t), nowhere(t), nowhere(t))
 	to.Balance = never
 	p := hop(t, "", func(l *proxy.Listener, _ *proxy.Target) { l.Routes = proxy.Direct(to) })
 	c := dial(t, p.Addr("l").String())
