@@ -41,7 +41,7 @@ func newCluster(ctx context.Context, binary, dir string, o own) (*cluster, error
 	for i := range n {
 		names = append(names, fmt.Sprintf("s%d", i+1))
 	}
-	l, err := lab.Open(lab.Options{Dir: dir, Hosts: append(names, "client"), Power: o.power})
+	l, err := lab.Open(lab.Options{Dir: dir, Sites: []lab.Site{{Hosts: append(names, "client")}}, Power: o.power})
 	if err != nil {
 		return nil, err
 	}

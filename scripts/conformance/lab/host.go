@@ -274,21 +274,34 @@ func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	if _, err := netip.ParseAddrPort(addr); err != nil {
 		return nil, fmt.Errorf("dial from host %s: %w: names are not looked up here", h.Name, err)
 	}
+	return inside(h, func() (net.Conn, error) { return d.DialContext(ctx, network, addr) })
+}
+
+// Listen takes connections of TCP to a port of the host, as a process on it would.
+func (h *Host) Listen(port int) (net.Listener, error) {
+	return inside(h, func() (net.Listener, error) {
+		return net.Listen("tcp", netip.AddrPortFrom(h.Addr, uint16(port)).String())
+	})
+}
+
+// inside makes a socket of a host: it belongs to the namespace that its thread is in when it is made.
+func inside[T any](h *Host, open func() (T, error)) (T, error) {
+	if h.port == nil {
+		return open()
+	}
 	type result struct {
-		conn net.Conn
-		err  error
+		socket T
+		err    error
 	}
 	done := make(chan result, 1)
 	go func() {
-		// The socket belongs to the namespace that its thread is in when it makes it. The thread ends with the goroutine.
-		runtime.LockOSThread()
-		if err := h.space.enter(); err != nil {
-			done <- result{nil, err}
-			return
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		var r result
+		if r.err = h.space.enter(); r.err == nil {
+			r.socket, r.err = open()
 		}
-		c, err := d.DialContext(ctx, network, addr)
-		done <- result{c, err}
+		done <- r
 	}()
 	r := <-done
-	return r.conn, r.err
+	return r.socket, r.err
 }

@@ -24,7 +24,8 @@ const (
 	maxHosts = 64
 )
 
-// Lab is hosts that can reach one another.
+// Lab is hosts that can reach one another. They stand at one site or at several, which are as far from one another as
+// Options say.
 type Lab struct {
 	// Dir has a directory for each host.
 	Dir string
@@ -34,6 +35,7 @@ type Lab struct {
 	Power bool
 
 	wire  *wire
+	sites []Site
 	hosts []*Host
 
 	mu sync.Mutex // guards what hosts run
@@ -43,8 +45,12 @@ type Lab struct {
 type Options struct {
 	// Dir is where the hosts' files go; it must exist. Its file system is what the hosts' disks are made of.
 	Dir string
-	// Hosts are the names, in the order of their addresses: 10.77.1.11 and up, or 127.77.1.11 and up.
-	Hosts []string
+	// Sites are where the hosts stand. Those of the first have the addresses 10.77.1.11 and up, of the second 10.77.2.11
+	// and up; as loopback addresses 127.77.1.11.
+	Sites []Site
+	// Between is how each direction between two sites behaves, as long as nobody says otherwise and when all is healed. It
+	// adds to what is said of two hosts.
+	Between Link
 	// Power gives each host an ext4 file system in a file for its disk, so that CutPower works, in place of one that can be
 	// made slow or faulty. Needs root, mkfs.ext4 and loop devices.
 	Power bool
@@ -52,10 +58,21 @@ type Options struct {
 	Loopback bool
 }
 
+// Site is a place with hosts, as a datacenter is.
+type Site struct {
+	Name  string // not needed where there is one
+	Hosts []string
+	net   netip.Addr
+}
+
 // Open makes the hosts. Nothing runs on them yet. The caller must Close the lab; should the process die before, the
 // kernel does.
 func Open(o Options) (*Lab, error) {
-	if n := len(o.Hosts); n == 0 || n > maxHosts {
+	n := 0
+	for _, s := range o.Sites {
+		n += len(s.Hosts)
+	}
+	if n == 0 || n > maxHosts {
 		return nil, fmt.Errorf("lab: %d hosts: between 1 and %d are possible", n, maxHosts)
 	}
 	dir, err := filepath.Abs(o.Dir)
@@ -66,17 +83,27 @@ func Open(o Options) (*Lab, error) {
 	if l.Power && !l.Root {
 		return nil, fmt.Errorf("lab: disks whose power can be cut: %w", ErrNeedsRoot)
 	}
-	for i, name := range o.Hosts {
-		first := byte(10)
-		if !l.Root {
-			first = 127
-		}
-		h := &Host{Name: name, Addr: netip.AddrFrom4([4]byte{first, 77, 1, byte(11 + i)}), Dir: filepath.Join(dir, name), lab: l}
-		l.hosts = append(l.hosts, h)
-		if err := h.open(l.Root); err != nil {
-			return nil, errors.Join(fmt.Errorf("lab: host %s: %w", name, err), l.Close())
+	if o.Between != (Link{}) && !l.Root {
+		return nil, fmt.Errorf("lab: sites that are far from one another: %w", ErrNeedsRoot)
+	}
+	first := byte(10)
+	if !l.Root {
+		first = 127
+	}
+	for n, s := range o.Sites {
+		s.net = netip.AddrFrom4([4]byte{first, 77, byte(1 + n), 0})
+		l.sites = append(l.sites, s)
+		for i, name := range s.Hosts {
+			addr := s.net.As4()
+			addr[3] = byte(11 + i)
+			h := &Host{Name: name, Addr: netip.AddrFrom4(addr), Dir: filepath.Join(dir, name), lab: l}
+			l.hosts = append(l.hosts, h)
+			if err := h.open(l.Root); err != nil {
+				return nil, errors.Join(fmt.Errorf("lab: host %s: %w", name, err), l.Close())
+			}
 		}
 	}
+	l.wire.between(l.sites, o.Between)
 	return l, nil
 }
 
@@ -91,6 +118,9 @@ func (l *Lab) Close() error {
 
 // Hosts are the hosts in the order of Options.
 func (l *Lab) Hosts() []*Host { return l.hosts }
+
+// Sites are the sites in the order of Options.
+func (l *Lab) Sites() []Site { return l.sites }
 
 // Host returns the host of a name.
 func (l *Lab) Host(name string) (*Host, error) {
@@ -118,13 +148,32 @@ func (l *Lab) SetLinks(a, b *Host, change func(*Link)) error {
 	return errors.Join(l.SetLink(a, b, change), l.SetLink(b, a, change))
 }
 
-// Link is how one direction between two hosts behaves.
-func (l *Lab) Link(from, to *Host) Link { return l.wire.link(from.Addr, to.Addr) }
+// SetSites makes both directions between all hosts of two sites behave otherwise from now on. What is said of two hosts is
+// not touched, and adds to it.
+func (l *Lab) SetSites(a, b Site, change func(*Link)) error {
+	return errors.Join(l.SetSite(a, b, change), l.SetSite(b, a, change))
+}
+
+// SetSite is SetSites in one direction.
+func (l *Lab) SetSite(from, to Site, change func(*Link)) error {
+	if !l.Root {
+		return fmt.Errorf("lab: break the network: %w", ErrNeedsRoot)
+	}
+	l.wire.set(from.net, to.net, change)
+	return nil
+}
+
+// Link is what was said of one direction between two hosts.
+func (l *Lab) Link(from, to *Host) Link { return l.wire.said(from.Addr, to.Addr) }
 
 // Cut is a change for SetLink: nothing gets through.
 func Cut(link *Link) { link.Cut = true }
 
-// Heal makes the network and all disks good again and thaws who is frozen. Who was killed stays so.
+// Mend is a change for SetLink: what was cut carries again.
+func Mend(link *Link) { link.Cut = false }
+
+// Heal makes the network and all disks good again and thaws who is frozen. Who was killed stays so, and sites stay as far
+// from one another as they were made.
 func (l *Lab) Heal() error {
 	l.wire.heal()
 	var errs []error
@@ -157,7 +206,7 @@ func (l *Lab) Status() string {
 			state = "down (" + h.run.cmd.ProcessState.String() + ")"
 		}
 		l.mu.Unlock()
-		fmt.Fprintf(&b, "%-8s %-13s %s", h.Name, h.Addr, state)
+		fmt.Fprintf(&b, "%-10s %-13s %s", h.Name, h.Addr, state)
 		if h.disk != nil {
 			if d := *h.disk.faults.Load(); d != (Disk{}) {
 				fmt.Fprintf(&b, ", disk %+v", d)
@@ -168,6 +217,13 @@ func (l *Lab) Status() string {
 	for _, from := range l.hosts {
 		for _, to := range l.hosts {
 			if link := l.Link(from, to); link != (Link{}) {
+				fmt.Fprintf(&b, "%s > %s: %s\n", from.Name, to.Name, link)
+			}
+		}
+	}
+	for _, from := range l.sites {
+		for _, to := range l.sites {
+			if link := l.wire.said(from.net, to.net); link != (Link{}) {
 				fmt.Fprintf(&b, "%s > %s: %s\n", from.Name, to.Name, link)
 			}
 		}

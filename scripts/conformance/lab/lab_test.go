@@ -98,7 +98,9 @@ func openWorld(t *testing.T, o Options) *world {
 	if os.Geteuid() != 0 && !o.Loopback {
 		t.Skip("needs root")
 	}
-	o.Dir, o.Hosts = t.TempDir(), []string{"a", "b", "client"}
+	if o.Dir = t.TempDir(); o.Sites == nil {
+		o.Sites = []Site{{Hosts: []string{"a", "b", "client"}}}
+	}
 	l, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -221,6 +223,101 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
+// Sites are far from one another, and what is said of two of them is said of all their hosts.
+func TestSites(t *testing.T) {
+	const delay = 30 * time.Millisecond
+	w := openWorld(t, Options{Sites: []Site{{Name: "here", Hosts: []string{"a"}}, {Name: "there", Hosts: []string{"b", "client"}}}, Between: Link{Delay: delay}})
+	if got := w.b.Addr.String(); got != "10.77.2.11" {
+		t.Errorf("b has the address %s", got)
+	}
+	takes := func(h *Host, least time.Duration) {
+		t.Helper()
+		start := time.Now()
+		if got := w.ok(h, "/"); !strings.HasPrefix(got, w.lab.Hosts()[2].Addr.String()+":") {
+			t.Errorf("asked from %s", got)
+		}
+		if took := time.Since(start); took < least {
+			t.Errorf("%s answered after %s", h.Name, took)
+		}
+	}
+	takes(w.a, 4*delay)
+	here, there := w.lab.Sites()[0], w.lab.Sites()[1]
+	send := func(from, to *Host) { w.ok(from, "/send?to="+url.QueryEscape(at(to))) }
+	// What is under way when a cut is made is lost too. The answer to the order cannot come.
+	w.change(w.lab.SetSite(here, there, Cut))
+	ctx, cancel := context.WithTimeout(t.Context(), 5*delay)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, "GET", "http://"+at(w.a)+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.http.Do(request); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("across a cut: %v", err)
+	}
+	if s := w.lab.Status(); !strings.Contains(s, "here > there: cut") || !strings.Contains(s, "there > here: 30ms") {
+		t.Error(s)
+	}
+	w.change(w.lab.SetSites(here, there, Mend))
+	takes(w.a, 4*delay)
+	w.change(w.lab.SetSites(here, there, func(l *Link) { l.Loss, l.Delay = 1, 0 }))
+	send(w.b, w.a)
+	w.change(w.lab.Heal())
+	takes(w.a, 4*delay)
+	w.receives(w.a, 0)
+	send(w.b, w.a)
+	w.receives(w.a, 1)
+	// What is said of two hosts adds to it.
+	w.change(w.lab.SetLinks(w.a, w.lab.Hosts()[2], func(l *Link) { l.Delay = delay }))
+	takes(w.a, 8*delay)
+}
+
+// Packets that take equally long come in the order in which they were sent, and a later one that is due before is first.
+func TestLate(t *testing.T) {
+	l, now := newLate(), time.Now()
+	for i := range 100 {
+		l.add(packet{due: now, data: []byte{byte(i)}})
+	}
+	for i := range 100 {
+		if p, due, _ := l.next(); !due || p.data[0] != byte(i) {
+			t.Fatalf("packet %d is %v, due %t", i, p.data, due)
+		}
+	}
+	l.add(packet{due: now.Add(time.Hour), data: []byte{1}})
+	l.add(packet{due: now.Add(time.Minute), data: []byte{2}})
+	if _, due, wait := l.next(); due || wait > time.Minute {
+		t.Errorf("due %t, wait %s", due, wait)
+	}
+	l.queue.all[0].due = now
+	if p, due, _ := l.next(); !due || p.data[0] != 2 {
+		t.Errorf("%v is first", p.data)
+	}
+}
+
+// Who listens on a host is reached at its address.
+func TestListen(t *testing.T) {
+	for _, loopback := range []bool{true, false} {
+		w := newWorld(t, loopback)
+		l, err := w.b.Listen(9001)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		c, err := w.a.Dial(t.Context(), "tcp", w.b.Addr.String()+":9001")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		got, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer got.Close()
+		if from, _, _ := net.SplitHostPort(got.RemoteAddr().String()); from != w.a.Addr.String() {
+			t.Errorf("from %s", from)
+		}
+	}
+}
+
 func TestProcesses(t *testing.T) {
 	for _, loopback := range []bool{true, false} {
 		t.Run(fmt.Sprintf("loopback=%t", loopback), func(t *testing.T) {
@@ -338,13 +435,13 @@ func TestLoopbackRefuses(t *testing.T) {
 }
 
 func TestRefuses(t *testing.T) {
-	if _, err := Open(Options{Dir: t.TempDir(), Hosts: []string{"a"}, Loopback: true, Power: true}); !errors.Is(err, ErrNeedsRoot) {
+	if _, err := Open(Options{Dir: t.TempDir(), Sites: []Site{{Hosts: []string{"a"}}}, Loopback: true, Power: true}); !errors.Is(err, ErrNeedsRoot) {
 		t.Error(err)
 	}
 	if _, err := Open(Options{Dir: t.TempDir()}); err == nil {
 		t.Error("a lab without hosts")
 	}
-	if _, err := Open(Options{Dir: t.TempDir(), Hosts: make([]string, maxHosts+1)}); err == nil {
+	if _, err := Open(Options{Dir: t.TempDir(), Sites: []Site{{Hosts: make([]string, maxHosts)}, {Hosts: make([]string, 1)}}}); err == nil {
 		t.Error("a lab with too many hosts")
 	}
 	w := newWorld(t, true)
@@ -361,7 +458,7 @@ func TestRefuses(t *testing.T) {
 
 // doomed is a lab that says what it runs and waits to be killed.
 func doomed(dir string) {
-	l, err := Open(Options{Dir: dir, Hosts: []string{"a"}})
+	l, err := Open(Options{Dir: dir, Sites: []Site{{Hosts: []string{"a"}}}})
 	if err == nil {
 		err = l.hosts[0].Start("sleep", "600")
 	}
@@ -412,7 +509,7 @@ func TestCrash(t *testing.T) {
 
 // Without root nobody ends the processes of a lab that was killed; Sweep does.
 func TestSweep(t *testing.T) {
-	l, err := Open(Options{Dir: t.TempDir(), Hosts: []string{"a", "b"}, Loopback: true})
+	l, err := Open(Options{Dir: t.TempDir(), Sites: []Site{{Hosts: []string{"a", "b"}}}, Loopback: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ package lab
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -15,12 +16,17 @@ import (
 
 // Link is how one direction between two hosts behaves. The zero value delivers at once.
 type Link struct {
-	// Delay is how long a packet is under way, Jitter adds up to as much. Packets may overtake one another.
+	// Delay is how long a packet is under way, Jitter adds up to as much. With jitter packets may overtake one another.
 	Delay, Jitter time.Duration
 	// Loss is the part of packets, 0 to 1, that gets lost.
 	Loss float64
 	// Cut lets nothing through.
 	Cut bool
+}
+
+// and is two links, one after the other.
+func (l Link) and(m Link) Link {
+	return Link{l.Delay + m.Delay, l.Jitter + m.Jitter, 1 - (1-l.Loss)*(1-m.Loss), l.Cut || m.Cut}
 }
 
 // String is how status shows a link.
@@ -38,29 +44,51 @@ func (l Link) String() string {
 type wire struct {
 	mu    sync.RWMutex
 	ports map[netip.Addr]*wirePort
-	links map[[2]netip.Addr]Link
+	links map[[2]netip.Addr]Link // by the addresses of two hosts, or those of two sites
+	far   map[[2]netip.Addr]Link // between sites when all is healed
 
 	carried, dropped atomic.Int64
 }
 
 // wirePort is one host's device.
 type wirePort struct {
-	addr netip.Addr
-	tun  *os.File
+	addr, site netip.Addr
+	tun        *os.File
+	late       *late // what is under way to it
 }
 
 func newWire() *wire {
-	return &wire{ports: map[netip.Addr]*wirePort{}, links: map[[2]netip.Addr]Link{}}
+	return &wire{ports: map[netip.Addr]*wirePort{}, links: map[[2]netip.Addr]Link{}, far: map[[2]netip.Addr]Link{}}
 }
 
-// attach adds a device. The goroutine it starts ends when the device is closed.
+// attach adds a device. The goroutines it starts end when the device is closed.
 func (w *wire) attach(addr netip.Addr, tun *os.File) *wirePort {
-	p := &wirePort{addr, tun}
+	site := addr.As4()
+	site[3] = 0
+	p := &wirePort{addr: addr, site: netip.AddrFrom4(site), tun: tun, late: newLate()}
 	w.mu.Lock()
 	w.ports[addr] = p
 	w.mu.Unlock()
+	go w.deliverLate(p)
 	go w.carry(p)
 	return p
+}
+
+// between makes all sites as far from one another.
+func (w *wire) between(sites []Site, far Link) {
+	if far == (Link{}) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, a := range sites {
+		for j, b := range sites {
+			if i != j {
+				w.far[[2]netip.Addr{a.net, b.net}] = far
+			}
+		}
+	}
+	maps.Copy(w.links, w.far)
 }
 
 func (w *wire) set(from, to netip.Addr, change func(*Link)) {
@@ -74,16 +102,24 @@ func (w *wire) set(from, to netip.Addr, change func(*Link)) {
 	w.links[[2]netip.Addr{from, to}] = l
 }
 
-func (w *wire) link(from, to netip.Addr) Link {
+// said is what was said of the direction between two hosts, or between two sites.
+func (w *wire) said(from, to netip.Addr) Link {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	return w.links[[2]netip.Addr{from, to}]
 }
 
+// link is how packets travel from one host to another.
+func (w *wire) link(from, to *wirePort) Link {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.links[[2]netip.Addr{from.addr, to.addr}].and(w.links[[2]netip.Addr{from.site, to.site}])
+}
+
 func (w *wire) heal() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	clear(w.links)
+	w.links = maps.Clone(w.far)
 }
 
 // mtu is Ethernet's, so that what is lost is lost in the usual pieces.
@@ -92,6 +128,7 @@ const mtu = 1500
 // carry takes what a host sends. It ends when the device is closed.
 func (w *wire) carry(from *wirePort) {
 	buf := make([]byte, mtu+64)
+	defer close(from.late.gone)
 	for {
 		n, err := from.tun.Read(buf)
 		if err != nil {
@@ -101,20 +138,16 @@ func (w *wire) carry(from *wirePort) {
 		if to == nil {
 			continue
 		}
-		l := w.link(from.addr, to.addr)
+		l := w.link(from, to)
 		switch {
 		case l.Cut, l.Loss > 0 && rand.Float64() < l.Loss:
 			w.dropped.Add(1)
 		case l.Delay > 0 || l.Jitter > 0:
-			delay, packet := l.Delay, append([]byte(nil), buf[:n]...)
+			due := time.Now().Add(l.Delay)
 			if l.Jitter > 0 {
-				delay += rand.N(l.Jitter)
+				due = due.Add(rand.N(l.Jitter))
 			}
-			time.AfterFunc(delay, func() {
-				if !w.link(from.addr, to.addr).Cut {
-					w.deliver(to, packet)
-				}
-			})
+			to.late.add(packet{due: due, from: from, data: append([]byte(nil), buf[:n]...)})
 		default:
 			w.deliver(to, buf[:n])
 		}

@@ -5,9 +5,12 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,105 +21,237 @@ import (
 // control carries out commands on a lab.
 type control struct{ lab *lab.Lab }
 
-// newControl makes a lab of n servers and a client, and starts the servers.
-func newControl(dir, binary string, n int) (*control, error) {
+// plan is what "up" makes.
+type plan struct {
+	datacenters, servers, clients int
+	rtt                           time.Duration // between two datacenters
+}
+
+// planOf reads the arguments of "up".
+func planOf(args []string) (plan, error) {
+	p := plan{servers: 3}
+	flags := flag.NewFlagSet("up", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.IntVar(&p.datacenters, "dcs", 1, "")
+	flags.IntVar(&p.clients, "clients", -1, "")
+	flags.DurationVar(&p.rtt, "rtt", 50*time.Millisecond, "")
+	if err := flags.Parse(args); err != nil {
+		return p, fmt.Errorf("up: %w: see scripts/lab help", err)
+	}
+	if flags.NArg() > 0 {
+		var err error
+		if p.servers, err = strconv.Atoi(flags.Arg(0)); err != nil || p.servers < 1 || p.servers > 9 || flags.NArg() > 1 {
+			return p, fmt.Errorf("up %s: give a number of servers from 1 to 9", strings.Join(flags.Args(), " "))
+		}
+	}
+	if p.clients < 0 {
+		p.clients = min(p.datacenters-1, 1)
+	}
+	switch {
+	case p.datacenters < 1 || p.datacenters > 5:
+		return p, fmt.Errorf("up -dcs %d: give a number of datacenters from 1 to 5", p.datacenters)
+	case p.clients > 9:
+		return p, fmt.Errorf("up -clients %d: give a number of client agents from 0 to 9", p.clients)
+	case p.rtt < 0 || p.rtt > time.Minute:
+		return p, fmt.Errorf("up -rtt %s: give a time as 50ms, up to 1m", p.rtt)
+	case p.datacenters*(p.servers+p.clients) > 45:
+		return p, fmt.Errorf("up: %d agents: at most 45 are possible", p.datacenters*(p.servers+p.clients))
+	}
+	return p, nil
+}
+
+// sites are the datacenters dc1, dc2, … with their hosts, and one more host in the first, on which nothing runs. Where
+// there is one datacenter its hosts go without its name.
+func (p plan) sites() (all []lab.Site) {
+	for d := range p.datacenters {
+		s := lab.Site{Name: fmt.Sprintf("dc%d", d+1)}
+		prefix := s.Name + "-"
+		if p.datacenters == 1 {
+			prefix = ""
+		}
+		for i := range p.servers {
+			s.Hosts = append(s.Hosts, fmt.Sprintf("%ss%d", prefix, i+1))
+		}
+		for i := range p.clients {
+			s.Hosts = append(s.Hosts, fmt.Sprintf("%sc%d", prefix, i+1))
+		}
+		if d == 0 {
+			s.Hosts = append(s.Hosts, "client")
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// newControl makes a lab and starts the servers and client agents.
+func newControl(dir, binary string, p plan) (*control, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	var names, join []string
-	for i := range n {
-		names = append(names, fmt.Sprintf("s%d", i+1))
+	o := lab.Options{Dir: dir, Sites: p.sites()}
+	if p.datacenters > 1 {
+		o.Between.Delay = p.rtt / 2
 	}
-	l, err := lab.Open(lab.Options{Dir: dir, Hosts: append(names, "client")})
+	l, err := lab.Open(o)
 	if err != nil {
 		return nil, err
 	}
-	for _, h := range l.Hosts()[:n] {
-		join = append(join, h.Addr.String())
-	}
-	for _, h := range l.Hosts()[:n] {
-		if err := launch(h, binary, join); err != nil {
-			return nil, errors.Join(err, l.Close())
+	var primary []string
+	for d, site := range l.Sites() {
+		var hosts []*lab.Host
+		var join []string
+		for i, name := range site.Hosts[:p.servers+p.clients] {
+			h, err := l.Host(name)
+			if err != nil {
+				return nil, errors.Join(err, l.Close())
+			}
+			if hosts = append(hosts, h); i < p.servers {
+				join = append(join, h.Addr.String())
+			}
+		}
+		if d == 0 {
+			primary = join
+		}
+		for i, h := range hosts {
+			c := map[string]any{"datacenter": site.Name, "retry_join": join}
+			if i < p.servers {
+				c["server"], c["bootstrap_expect"], c["primary_datacenter"] = true, p.servers, l.Sites()[0].Name
+				if d > 0 {
+					c["retry_join_wan"] = primary
+				}
+			}
+			if err := launch(h, binary, c); err != nil {
+				return nil, errors.Join(err, l.Close())
+			}
 		}
 	}
 	return &control{l}, nil
 }
 
-// launch starts a host's server with a configuration of its own.
-func launch(h *lab.Host, binary string, join []string) error {
-	text, err := json.MarshalIndent(map[string]any{
-		"node_name": h.Name, "server": true, "bootstrap_expect": len(join), "retry_join": join, "bind_addr": h.Addr.String(),
-		"client_addr": h.Addr.String(), "data_dir": filepath.Join(h.Data, "data"),
-	}, "", "  ")
+// launch starts a host's agent with a configuration of its own.
+func launch(h *lab.Host, binary string, c map[string]any) error {
+	c["node_name"], c["bind_addr"], c["client_addr"], c["data_dir"] = h.Name, h.Addr.String(), h.Addr.String(), filepath.Join(h.Data, "data")
+	text, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(h.Dir, "server.json")
+	file := filepath.Join(h.Dir, "agent.json")
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}
 	return h.Start(binary, "agent", "-config-file="+file)
 }
 
-// verb is a command: the words it takes, and what it does to the hosts that come first among them.
-type verb struct {
-	takes string
-	do    func(c *control, hosts []*lab.Host, rest []string) (string, error)
+// pair is what A and B name: two hosts, or two datacenters. others is every datacenter but A.
+type pair struct {
+	hosts [2]*lab.Host
+	sites [][2]lab.Site
 }
 
-// verbs take HOST or A B first, and then what is in brackets or not.
+func (c *control) pair(a, b string) (p pair, err error) {
+	sites := c.lab.Sites()
+	at := func(name string) int {
+		return slices.IndexFunc(sites, func(s lab.Site) bool { return s.Name == name && len(sites) > 1 })
+	}
+	switch from, to := at(a), at(b); {
+	case a == b:
+		return p, fmt.Errorf("%s is one: name two", a)
+	case from >= 0 && to >= 0:
+		p.sites = [][2]lab.Site{{sites[from], sites[to]}}
+	case from >= 0 && b == "others":
+		for i, s := range sites {
+			if i != from {
+				p.sites = append(p.sites, [2]lab.Site{sites[from], s})
+			}
+		}
+	case from >= 0 || to >= 0:
+		return p, fmt.Errorf("%s and %s: name two hosts, or two datacenters, or a datacenter and others", a, b)
+	default:
+		if p.hosts[0], err = c.lab.Host(a); err == nil {
+			p.hosts[1], err = c.lab.Host(b)
+		}
+	}
+	return p, err
+}
+
+// set changes what is between the two, both ways or from the first to the second.
+func (c *control) set(p pair, oneWay bool, change func(*lab.Link)) error {
+	var errs []error
+	for _, s := range p.sites {
+		errs = append(errs, c.lab.SetSite(s[0], s[1], change))
+		if !oneWay {
+			errs = append(errs, c.lab.SetSite(s[1], s[0], change))
+		}
+	}
+	if p.sites == nil {
+		errs = append(errs, c.lab.SetLink(p.hosts[0], p.hosts[1], change))
+		if !oneWay {
+			errs = append(errs, c.lab.SetLink(p.hosts[1], p.hosts[0], change))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// verb is a command: the words it takes, and what it does to the host, or the two of hosts and datacenters, that come first
+// among them.
+type verb struct {
+	takes string
+	host  func(c *control, h *lab.Host, rest []string) (string, error)
+	pair  func(c *control, p pair, rest []string) error
+	all   func(c *control) (string, error)
+}
+
+// verbs take HOST or A B first, or nothing, and then what is in brackets or not.
 var verbs = map[string]verb{
-	"status": {"", func(c *control, _ []*lab.Host, _ []string) (string, error) { return c.lab.Status(), nil }},
-	"heal":   {"", func(c *control, _ []*lab.Host, _ []string) (string, error) { return "", c.lab.Heal() }},
-	"where": {"HOST", func(_ *control, h []*lab.Host, _ []string) (string, error) {
-		pid, tid := h[0].Thread()
+	"status": {all: func(c *control) (string, error) { return c.lab.Status(), nil }},
+	"heal":   {all: func(c *control) (string, error) { return "", c.lab.Heal() }},
+	"where": {takes: "HOST", host: func(_ *control, h *lab.Host, _ []string) (string, error) {
+		pid, tid := h.Thread()
 		return fmt.Sprintln(pid, tid), nil
 	}},
-	"log":    {"HOST", func(_ *control, h []*lab.Host, _ []string) (string, error) { return h[0].Log() + "\n", nil }},
-	"freeze": {"HOST", func(_ *control, h []*lab.Host, _ []string) (string, error) { return "", h[0].Freeze() }},
-	"thaw":   {"HOST", func(_ *control, h []*lab.Host, _ []string) (string, error) { return "", h[0].Thaw() }},
-	"kill":   {"HOST", func(_ *control, h []*lab.Host, _ []string) (string, error) { return "", h[0].Kill() }},
-	"stop":   {"HOST", func(_ *control, h []*lab.Host, _ []string) (string, error) { return "", h[0].Stop(time.Minute) }},
-	"start":  {"HOST", func(_ *control, h []*lab.Host, _ []string) (string, error) { return "", h[0].Start() }},
-	"fill-disk": {"HOST", func(_ *control, h []*lab.Host, _ []string) (string, error) {
-		return "", h[0].SetDisk(lab.Disk{Full: true})
+	"log":    {takes: "HOST", host: func(_ *control, h *lab.Host, _ []string) (string, error) { return h.Log() + "\n", nil }},
+	"freeze": {takes: "HOST", host: func(_ *control, h *lab.Host, _ []string) (string, error) { return "", h.Freeze() }},
+	"thaw":   {takes: "HOST", host: func(_ *control, h *lab.Host, _ []string) (string, error) { return "", h.Thaw() }},
+	"kill":   {takes: "HOST", host: func(_ *control, h *lab.Host, _ []string) (string, error) { return "", h.Kill() }},
+	"stop":   {takes: "HOST", host: func(_ *control, h *lab.Host, _ []string) (string, error) { return "", h.Stop(time.Minute) }},
+	"start":  {takes: "HOST", host: func(_ *control, h *lab.Host, _ []string) (string, error) { return "", h.Start() }},
+	"fill-disk": {takes: "HOST", host: func(_ *control, h *lab.Host, _ []string) (string, error) {
+		return "", h.SetDisk(lab.Disk{Full: true})
 	}},
-	"fail-sync": {"HOST", func(_ *control, h []*lab.Host, _ []string) (string, error) {
-		return "", h[0].SetDisk(lab.Disk{FailSync: true})
+	"fail-sync": {takes: "HOST", host: func(_ *control, h *lab.Host, _ []string) (string, error) {
+		return "", h.SetDisk(lab.Disk{FailSync: true})
 	}},
-	"slow-disk": {"HOST TIME", func(_ *control, h []*lab.Host, rest []string) (string, error) {
+	"slow-disk": {takes: "HOST TIME", host: func(_ *control, h *lab.Host, rest []string) (string, error) {
 		slow, err := duration(rest[0])
 		if err != nil {
 			return "", err
 		}
-		return "", h[0].SetDisk(lab.Disk{Slow: slow})
+		return "", h.SetDisk(lab.Disk{Slow: slow})
 	}},
-	"cut": {"A B [one-way]", func(c *control, h []*lab.Host, rest []string) (string, error) {
-		if len(rest) == 0 {
-			return "", c.lab.SetLinks(h[0], h[1], lab.Cut)
+	"cut": {takes: "A B [one-way]", pair: func(c *control, p pair, rest []string) error {
+		if len(rest) > 0 && rest[0] != "one-way" {
+			return fmt.Errorf("what is %q? Say one-way or nothing", rest[0])
 		}
-		if rest[0] != "one-way" {
-			return "", fmt.Errorf("what is %q? Say one-way or nothing", rest[0])
-		}
-		return "", c.lab.SetLink(h[0], h[1], lab.Cut)
+		return c.set(p, len(rest) > 0, lab.Cut)
 	}},
-	"delay": {"A B TIME [JITTER]", func(c *control, h []*lab.Host, rest []string) (string, error) {
+	"mend": {takes: "A B", pair: func(c *control, p pair, _ []string) error { return c.set(p, false, lab.Mend) }},
+	"delay": {takes: "A B TIME [JITTER]", pair: func(c *control, p pair, rest []string) error {
 		delay, err := duration(rest[0])
 		var jitter time.Duration
 		if err == nil && len(rest) > 1 {
 			jitter, err = duration(rest[1])
 		}
 		if err != nil {
-			return "", err
+			return err
 		}
-		return "", c.lab.SetLinks(h[0], h[1], func(l *lab.Link) { l.Delay, l.Jitter = delay, jitter })
+		return c.set(p, false, func(l *lab.Link) { l.Delay, l.Jitter = delay, jitter })
 	}},
-	"lose": {"A B PERCENT", func(c *control, h []*lab.Host, rest []string) (string, error) {
+	"lose": {takes: "A B PERCENT", pair: func(c *control, p pair, rest []string) error {
 		part, err := strconv.ParseFloat(strings.TrimSuffix(rest[0], "%"), 64)
 		if err != nil || part < 0 || part > 100 {
-			return "", fmt.Errorf("%q is not a percentage: give a number from 0 to 100", rest[0])
+			return fmt.Errorf("%q is not a percentage: give a number from 0 to 100", rest[0])
 		}
-		return "", c.lab.SetLinks(h[0], h[1], func(l *lab.Link) { l.Loss = part / 100 })
+		return c.set(p, false, func(l *lab.Link) { l.Loss = part / 100 })
 	}},
 }
 
@@ -137,21 +272,21 @@ func (c *control) do(name string, args []string) (string, error) {
 	words := strings.Fields(v.takes)
 	least := len(words) - strings.Count(v.takes, "[")
 	if len(args) < least || len(args) > len(words) {
-		return "", fmt.Errorf("say scripts/lab %s %s", name, v.takes)
+		return "", fmt.Errorf("say scripts/lab %s", strings.TrimSpace(name+" "+v.takes))
 	}
-	var hosts []*lab.Host
-	for i, word := range words {
-		if word != "HOST" && word != "A" && word != "B" {
-			break
-		}
-		h, err := c.lab.Host(args[i])
+	switch {
+	case v.host != nil:
+		h, err := c.lab.Host(args[0])
 		if err != nil {
 			return "", err
 		}
-		hosts = append(hosts, h)
+		return v.host(c, h, args[1:])
+	case v.pair != nil:
+		p, err := c.pair(args[0], args[1])
+		if err != nil {
+			return "", err
+		}
+		return "", v.pair(c, p, args[2:])
 	}
-	if len(hosts) == 2 && hosts[0] == hosts[1] {
-		return "", fmt.Errorf("%s is one host: name two", hosts[0].Name)
-	}
-	return v.do(c, hosts, args[len(hosts):])
+	return v.all(c)
 }

@@ -20,21 +20,29 @@ import (
 	"github.com/curia-mesh/curia/scripts/conformance/lab"
 )
 
-const usage = `scripts/lab up [SERVERS]             start hosts s1, s2, … (3 by default) with a server each, and one called client
+const usage = `scripts/lab up [-clients N] [SERVERS]   start hosts s1, s2, … (3 by default) with a server each, c1, c2, … with a client
+                                     agent each (none by default), and one called client
+scripts/lab up -dcs N [-rtt TIME] [-clients N] [SERVERS]
+                                     the same in datacenters dc1, dc2, …, with the hosts dc1-s1, …, dc1-c1, …: dc1 is the
+                                     primary one, they are TIME apart (50ms by default), with a client agent each
 scripts/lab down                     end everything, also what a crash has left
 scripts/lab status                   hosts, what runs on them, and what is broken
 scripts/lab exec HOST COMMAND…       run a command on a host, as: exec client curl 10.77.1.11:8500/v1/status/leader
-scripts/lab log HOST                 where its server's log is
+scripts/lab log HOST                 where its agent's log is
 scripts/lab cut A B [one-way]        nothing gets from A to B, nor back
-scripts/lab delay A B TIME [JITTER]  packets between them take longer
+scripts/lab mend A B                 what was cut between them is not any more
+scripts/lab flap A B TIMES [TIME]    cut and mend so often, each for TIME (300ms by default)
+scripts/lab delay A B TIME [JITTER]  packets between them take longer; between datacenters, this long
 scripts/lab lose A B PERCENT         packets between them get lost
 scripts/lab freeze HOST | thaw HOST  SIGSTOP, SIGCONT
 scripts/lab kill HOST | stop HOST    SIGKILL, SIGTERM
-scripts/lab start HOST               start its server again
+scripts/lab start HOST               start its agent again
 scripts/lab fill-disk HOST           no space is left
 scripts/lab slow-disk HOST TIME      each sync takes longer
 scripts/lab fail-sync HOST           each sync fails
 scripts/lab heal                     networks and disks are good again, and nobody is frozen
+
+A and B are two hosts, two datacenters, or a datacenter and the word others.
 `
 
 func main() {
@@ -59,6 +67,8 @@ func run(dir, command string, args []string) error {
 		return down(dir)
 	case "exec":
 		return execute(dir, args)
+	case "flap":
+		return flap(dir, args)
 	}
 	answer, err := tell(dir, append([]string{command}, args...))
 	fmt.Print(answer)
@@ -106,18 +116,15 @@ func up(dir string, args []string) error {
 
 // serve is the lab, until it is told to end.
 func serve(dir string, args []string) error {
-	n := 3
-	if len(args) > 0 {
-		var err error
-		if n, err = strconv.Atoi(args[0]); err != nil || n < 1 || n > 9 {
-			return fmt.Errorf("up %s: give a number of servers from 1 to 9", args[0])
-		}
+	p, err := planOf(args)
+	if err != nil {
+		return err
 	}
 	hosts := filepath.Join(dir, "hosts")
 	if err := os.RemoveAll(hosts); err != nil {
 		return err
 	}
-	c, err := newControl(hosts, filepath.Join(dir, "curia"), n)
+	c, err := newControl(hosts, filepath.Join(dir, "curia"), p)
 	if err != nil {
 		return err
 	}
@@ -186,6 +193,32 @@ func down(dir string) error {
 		err = nil
 	}
 	return errors.Join(err, os.RemoveAll(filepath.Join(dir, "hosts")), os.RemoveAll(socket(dir)))
+}
+
+// flap cuts and mends again and again.
+func flap(dir string, args []string) error {
+	if len(args) < 3 || len(args) > 4 {
+		return errors.New("say scripts/lab flap A B TIMES [TIME]")
+	}
+	times, err := strconv.Atoi(args[2])
+	if err != nil || times < 1 || times > 100_000 {
+		return fmt.Errorf("%q is not a number of times: give one from 1 to 100000", args[2])
+	}
+	span := 300 * time.Millisecond
+	if len(args) > 3 {
+		if span, err = duration(args[3]); err != nil {
+			return err
+		}
+	}
+	for range times {
+		for _, verb := range []string{"cut", "mend"} {
+			if _, err := tell(dir, []string{verb, args[0], args[1]}); err != nil {
+				return err
+			}
+			time.Sleep(span)
+		}
+	}
+	return nil
 }
 
 // execute turns this process into a command on a host.
