@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,43 +24,87 @@ type cluster struct {
 	client  *lab.Host
 	api     *api
 	binary  string
+
+	// The datacenter, where there are several of them, its client agent, which is on the host of clients, and what its
+	// agents are configured with besides.
+	dc    lab.Site
+	world *world
+	agent *server
+	more  map[string]any
 }
 
 const (
 	httpPort = 8500
 	dnsPort  = 8600
 	raftPort = 8300
+
+	// mostConns is how many connections one client may have to an agent.
+	mostConns = 12_000
 )
 
 // settled bounds how long a cluster without faults may take to be whole.
 const settled = 60 * time.Second
 
-// newCluster starts as many servers as a scenario wants and waits until they are a cluster.
+// newCluster starts as many servers as a scenario wants and waits until they are a cluster. Of several datacenters it
+// returns the primary one.
 func newCluster(ctx context.Context, binary, dir string, o own) (*cluster, error) {
-	n := o.servers()
-	var names []string
-	for i := range n {
-		names = append(names, fmt.Sprintf("s%d", i+1))
-	}
-	l, err := lab.Open(lab.Options{Dir: dir, Sites: []lab.Site{{Hosts: append(names, "client")}}, Power: o.power})
+	l, err := lab.Open(lab.Options{Dir: dir, Sites: o.sites(), Power: o.power, Between: o.between()})
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{binary: binary, lab: l, client: l.Hosts()[n], api: newAPI(l.Hosts()[n])}
-	for _, h := range l.Hosts()[:n] {
-		at := func(port int) string { return fmt.Sprintf("%s:%d", h.Addr, port) }
-		c.servers = append(c.servers, &server{host: h, http: at(httpPort), dns: at(dnsPort), raft: at(raftPort)})
-	}
-	for _, s := range c.servers {
-		if err := c.launch(s, binary); err != nil {
-			return nil, errors.Join(err, l.Close())
+	var all []*cluster
+	for _, site := range l.Sites() {
+		c := &cluster{binary: binary, lab: l, dc: site}
+		for _, name := range site.Hosts {
+			h, err := l.Host(name)
+			if err != nil {
+				return nil, errors.Join(err, l.Close())
+			}
+			at := func(port int) string { return fmt.Sprintf("%s:%d", h.Addr, port) }
+			c.servers = append(c.servers, &server{host: h, http: at(httpPort), dns: at(dnsPort), raft: at(raftPort)})
 		}
+		last := len(c.servers) - 1
+		c.agent, c.servers = c.servers[last], c.servers[:last]
+		c.client, c.api = c.agent.host, newAPI(c.agent.host)
+		all = append(all, c)
 	}
-	if err := c.ready(ctx, settled); err != nil {
+	c := all[0]
+	if o.far {
+		c.world = join(all)
+	}
+	if err = c.begin(ctx, binary); err != nil {
 		c.dump()
 		return nil, errors.Join(err, l.Close())
 	}
 	return c, nil
+}
+
+// begin starts all servers, and what else there is where there are several datacenters.
+func (c *cluster) begin(ctx context.Context, binary string) error {
+	for _, d := range c.all() {
+		for _, s := range d.servers {
+			if err := d.launch(s, binary); err != nil {
+				return err
+			}
+		}
+	}
+	for _, d := range c.all() {
+		if err := d.ready(ctx, settled); err != nil {
+			return err
+		}
+	}
+	if c.world == nil {
+		return nil
+	}
+	return c.world.begin(ctx, binary)
+}
+
+// all are the clusters on the lab.
+func (c *cluster) all() []*cluster {
+	if c.world == nil {
+		return []*cluster{c}
+	}
+	return c.world.dcs
 }
 
 // launch writes a server's configuration and starts it.
@@ -68,18 +113,23 @@ func (c *cluster) launch(s *server, binary string) error {
 	for _, o := range c.servers {
 		join = append(join, o.host.Addr.String())
 	}
-	text, err := json.MarshalIndent(map[string]any{
-		"node_name": s.host.Name, "server": true, "bootstrap_expect": len(c.servers), "retry_join": join,
+	config := map[string]any{
+		"node_name": s.host.Name, "retry_join": join,
 		"bind_addr": s.host.Addr.String(), "client_addr": s.host.Addr.String(), "log_level": "info",
 		"data_dir": filepath.Join(s.host.Data, "data"), "retry_interval": "1s",
 		"ports":       map[string]any{"http": httpPort, "dns": dnsPort, "server": raftPort, "grpc": -1, "grpc_tls": -1},
 		"performance": map[string]any{},
-		"limits":      map[string]any{"http_max_conns_per_client": 2000},
-	}, "", "  ")
+		"limits":      map[string]any{"http_max_conns_per_client": mostConns},
+	}
+	if s != c.agent {
+		config["server"], config["bootstrap_expect"] = true, len(c.servers)
+	}
+	maps.Copy(config, c.more)
+	text, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(s.host.Dir, "server.json")
+	file := filepath.Join(s.host.Dir, "agent.json")
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return err
 	}
@@ -275,9 +325,9 @@ func difference(a, b []byte) string {
 
 // dump ends the servers and makes them tell in their logs what they were doing.
 func (c *cluster) dump() {
-	for _, s := range c.servers {
-		if s.host.Running() {
-			if err := s.host.Dump(); err != nil {
+	for _, h := range c.lab.Hosts() {
+		if h.Running() {
+			if err := h.Dump(); err != nil {
 				progress("%v", err)
 			}
 		}
@@ -285,7 +335,9 @@ func (c *cluster) dump() {
 }
 
 func (c *cluster) close() error {
-	c.api.client.CloseIdleConnections()
+	for _, d := range c.all() {
+		d.api.client.CloseIdleConnections()
+	}
 	return c.lab.Close()
 }
 

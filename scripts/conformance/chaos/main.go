@@ -88,11 +88,11 @@ func all(ctx context.Context, o options) (ok bool, err error) {
 		if !o.only.MatchString(s.name) || s.rounds == 0 && !o.long && o.only.String() == "" {
 			continue
 		}
-		if s.power && os.Geteuid() != 0 {
+		if (s.power || s.far) && os.Geteuid() != 0 {
 			skipped = append(skipped, s.name)
 			continue
 		}
-		if c != nil && (s.clock || s.servers() != len(c.servers) || s.power != c.lab.Power) {
+		if c != nil && (s.clock || s.servers() != len(c.servers) || s.power != c.lab.Power || s.far != (c.world != nil)) {
 			if err := c.close(); err != nil {
 				progress("%v", err)
 			}
@@ -148,6 +148,10 @@ func one(ctx context.Context, o options, c *cluster, s scenario, rows *[]row) (w
 		r.rounds = s.long
 	}
 	progress("%s, %d rounds", s.name, r.rounds)
+	if s.quiet {
+		err := s.run(ctx, r)
+		return !r.failed, err
+	}
 	start := time.Now()
 	l, stop, err := startLoad(ctx, c, fmt.Sprintf("%s-%d", s.name, start.Unix()), max(s.groups, 1))
 	if err != nil {

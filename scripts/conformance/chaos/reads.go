@@ -92,7 +92,7 @@ func (r *reads) note(count *int, err error) {
 func (r *reads) resolve(ctx context.Context, s *server) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	err := r.question(ctx, s)
+	err := r.c.question(ctx, s, "consul.service.consul.")
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.asked(s) {
@@ -101,9 +101,9 @@ func (r *reads) resolve(ctx context.Context, s *server) {
 	}
 }
 
-// question asks for the servers themselves, which are a service of every cluster.
-func (r *reads) question(ctx context.Context, s *server) error {
-	conn, err := r.c.client.Dial(ctx, "udp", s.dns)
+// question asks for the addresses of a service; the servers themselves are one of every cluster.
+func (c *cluster) question(ctx context.Context, s *server, name string) error {
+	conn, err := c.client.Dial(ctx, "udp", s.dns)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (r *reads) question(ctx context.Context, s *server) error {
 			return err
 		}
 	}
-	q := new(dns.Msg).SetQuestion("consul.service.consul.", dns.TypeA)
+	q := new(dns.Msg).SetQuestion(name, dns.TypeA)
 	packets := &dns.Conn{Conn: conn.(net.Conn)}
 	if err := packets.WriteMsg(q); err != nil {
 		return err

@@ -35,6 +35,35 @@ type own struct {
 	alone  bool // one server
 	power  bool // servers whose power can be cut
 	groups int  // how many groups of clients use it, 0 for one; each group has its objects
+	far    bool // three datacenters; the clients use the primary one
+	quiet  bool // no clients
+}
+
+// sites are where the hosts stand: servers, and at the end of each the host of clients.
+func (o own) sites() (all []lab.Site) {
+	sites, prefix := []lab.Site{{}}, ""
+	if o.far {
+		sites = []lab.Site{{Name: "dc1"}, {Name: "dc2"}, {Name: "dc3"}}
+	}
+	for _, s := range sites {
+		if s.Name != "" {
+			prefix = s.Name + "-"
+		}
+		for i := range o.servers() {
+			s.Hosts = append(s.Hosts, fmt.Sprintf("%ss%d", prefix, i+1))
+		}
+		s.Hosts = append(s.Hosts, prefix+"client")
+		all = append(all, s)
+	}
+	return all
+}
+
+// between is how far datacenters are from one another.
+func (o own) between() (l lab.Link) {
+	if o.far {
+		l.Delay = roundTrip / 2
+	}
+	return l
 }
 
 func (o own) servers() int {
@@ -65,6 +94,12 @@ var scenarios = []scenario{
 	{"lone-power", 0, 200, true, 10, lonePower, own{alone: true, power: true}},
 	{"all-power", 0, 50, true, 3, allPower, own{power: true}},
 	{"clock-jump", 0, 10, false, 40, clockJump, own{clock: true}},
+	{"far-read", 0, 1, true, 0, farRead, own{far: true, quiet: true}},
+	{"far-wait", 0, 1, true, 0, farWait, own{far: true, quiet: true}},
+	{"far-cut", 0, 1, true, 10, farCut, own{far: true}},
+	{"far-flap", 0, 1, true, 10, farFlap, own{far: true}},
+	{"far-mesh", 0, 1, true, 0, farMesh, own{far: true, quiet: true}},
+	{"far-service", 0, 1, true, 0, farService, own{far: true, quiet: true}},
 }
 
 // run is one scenario on one cluster.
