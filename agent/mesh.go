@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"os"
@@ -53,7 +54,7 @@ func (a *Agent) openMesh(cfg *config.Config) error {
 	if dir != "" && (!cfg.Connect.Enabled || cfg.Connect.Proxy != "process") {
 		endProxy(dir) // that an agent has left there with other settings
 	}
-	if !cfg.Connect.Enabled || cfg.Connect.Proxy == "none" {
+	if !runsProxies(cfg) {
 		return nil
 	}
 	if dir != "" {
@@ -140,6 +141,17 @@ func sidecarBind(cfg *config.Config) string {
 	}
 	return ""
 }
+
+// proxyHost is the address at which this agent reaches the sidecars that it runs, "" when it runs none.
+func proxyHost(cfg *config.Config) string {
+	if !runsProxies(cfg) {
+		return ""
+	}
+	return cmp.Or(sidecarBind(cfg), "127.0.0.1")
+}
+
+// runsProxies reports whether the sidecars of this node are the agent's to run.
+func runsProxies(cfg *config.Config) bool { return cfg.Connect.Enabled && cfg.Connect.Proxy != "none" }
 
 // run runs the sidecars until ctx ends. Those in a process of their own go on, unless the agent has left for good.
 func (m *mesh) run(ctx context.Context) error {

@@ -191,6 +191,7 @@ func apiConfig(cfg *config.Config) httpapi.Config {
 func (a *Agent) localConfig(cfg *config.Config) local.Config {
 	out := local.Config{
 		Node: a.catalogNode(cfg), SidecarMinPort: cfg.Ports.SidecarMinPort, SidecarMaxPort: cfg.Ports.SidecarMaxPort,
+		ExposeMinPort: cfg.Ports.ExposeMinPort, ExposeMaxPort: cfg.Ports.ExposeMaxPort, ProxyHost: proxyHost(cfg),
 		CheckUpdateInterval: cfg.CheckUpdateInterval, CheckChangesPerMinute: cfg.CheckChangesPerMinute, DiscardCheckOutput: cfg.DiscardCheckOutput,
 		Checks:      check.Deps{TLS: a.checkTLS.current.Load, DockerHost: os.Getenv("DOCKER_HOST"), OutputMaxSize: cfg.CheckOutputMaxSize, FlapHalfLife: cfg.CheckFlapHalfLife, Log: logging.Named(a.log, "check")},
 		Policy:      check.Policy{Scripts: cfg.EnableScriptChecks, LocalScripts: cfg.EnableLocalScriptChecks},

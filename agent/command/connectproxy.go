@@ -98,7 +98,7 @@ func (o *proxyOptions) run(ctx context.Context, c *call, level slog.Level) error
 	registered := sidecar.NewRegistered(service)
 	source := &sidecar.API{Client: c.api, DC: self.Config.Datacenter}
 	m := sidecar.NewManager(sidecar.Deps{
-		Local: registered, Node: self.Config.NodeName, Source: func(string) sidecar.Source { return source }, Log: log,
+		Local: registered, Node: self.Config.NodeName, Agent: self.Member.Addr, Source: func(string) sidecar.Source { return source }, Log: log,
 	}, nil)
 	r := sidecar.NewRunner(sidecar.RunnerOptions{Alone: true, Drain: ownDrain, Log: log})
 	all, ctx := errgroup.WithContext(ctx)

@@ -156,7 +156,7 @@ func agentServiceOne(c *call) error {
 	defer over.Stop()
 	for {
 		changed := c.api.Local.Changed(id)
-		s, ok := c.api.Local.Service(id)
+		s, ok := c.api.Local.Proxied(id)
 		if !ok {
 			return notFound("unknown service ID %q: this agent has no such service", id)
 		}

@@ -3,6 +3,8 @@ package local
 import (
 	"cmp"
 	"context"
+	"net"
+	"strconv"
 
 	"github.com/curia-mesh/curia/agent/check"
 	"github.com/curia-mesh/curia/catalog"
@@ -17,7 +19,17 @@ func (s *State) RegisterCheck(ctx context.Context, def *catalog.AgentCheck, opts
 		s.change.Unlock()
 		return err
 	}
-	done := s.edit(newTicket(), func(e *edit) { e.putCheck(h) })
+	var reserved map[string]int
+	if svc := s.registered(h.row.ServiceID); svc != nil {
+		if reserved, err = s.reserve(&registration{service: svc, checks: []*health{h}}, map[int]bool{}); err != nil {
+			s.change.Unlock()
+			return err
+		}
+	}
+	done := s.edit(newTicket(), func(e *edit) {
+		e.reserved = reserved
+		e.putCheck(h)
+	})
 	s.change.Unlock()
 	return s.await(ctx, done, "check", h.def.CheckID)
 }
@@ -91,9 +103,13 @@ func (s *State) UpdateCheck(id string, status catalog.Status, output string) err
 // putCheck registers a check. One that was there keeps its state.
 func (e *edit) putCheck(h *health) {
 	old := e.checks[h.row.CheckID]
+	e.touched[h.row.ServiceID] = true
+	if old != nil {
+		e.touched[old.row.ServiceID] = true
+	}
 	if old != nil && old.row.ServiceID == h.row.ServiceID && !h.maintenance() {
 		row := *h.row
-		row.Status, row.Output = old.row.Status, old.row.Output
+		row.Status, row.Output, row.ExposedPort = old.row.Status, old.row.Output, old.row.ExposedPort
 		h.row = &row
 	}
 	if old == nil {
@@ -140,6 +156,7 @@ func (s *State) link(h *health) *object {
 
 func (e *edit) dropCheck(h *health) {
 	id := h.row.CheckID
+	e.touched[h.row.ServiceID] = true
 	o := e.object(objectKey{checkObject, id})
 	o.check = nil
 	if o.token == "" {
@@ -175,13 +192,17 @@ func (s *State) startCheck(h *health) {
 	}
 	def := *h.def
 	s.mu.Lock()
-	now := s.checks[def.CheckID]
+	now, x := s.checks[def.CheckID], s.exposed[def.CheckID]
 	s.mu.Unlock()
 	if now == nil || now.def != h.def {
 		return // the same change has removed or replaced it
 	}
 	def.Status = now.row.Status
-	if err := s.set.Add(&def, h.origin); err != nil {
+	made := &def
+	if x.path.ListenerPort > 0 {
+		made = check.Through(made, net.JoinHostPort(x.host, strconv.Itoa(x.path.ListenerPort)))
+	}
+	if err := s.set.Add(made, h.origin); err != nil {
 		s.set.Remove(def.CheckID)
 		s.log.Error("a check cannot be made", "check", def.CheckID, "service", def.ServiceID, "err", err)
 		reporter{s}.Report(def.CheckID, catalog.Critical, err.Error())

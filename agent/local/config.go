@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"reflect"
+	"slices"
 
 	"github.com/curia-mesh/curia/agent/check"
 	"github.com/curia-mesh/curia/catalog"
@@ -16,7 +17,8 @@ import (
 func (s *State) SetConfig(services []*catalog.ServiceDefinition, checks []*catalog.AgentCheck) error {
 	s.change.Lock()
 	defer s.change.Unlock()
-	next, kept, err := s.prepareConfig(services)
+	free := portsOf{s, map[int]bool{}}
+	next, kept, err := s.prepareConfig(services, free)
 	if err != nil {
 		return err
 	}
@@ -24,7 +26,16 @@ func (s *State) SetConfig(services []*catalog.ServiceDefinition, checks []*catal
 	if err != nil {
 		return err
 	}
+	reserved := map[string]int{}
+	for _, id := range slices.Sorted(maps.Keys(next)) {
+		ports, err := s.reserve(next[id], free.taken)
+		if err != nil {
+			return err
+		}
+		maps.Copy(reserved, ports)
+	}
 	s.edit(nil, func(e *edit) {
+		e.reserved = reserved
 		e.dropUnconfigured(next, kept, alone)
 		for _, r := range next {
 			e.put(r, false)
@@ -37,9 +48,9 @@ func (s *State) SetConfig(services []*catalog.ServiceDefinition, checks []*catal
 }
 
 // prepareConfig returns what to register by its id, and which services stay as they are.
-func (s *State) prepareConfig(services []*catalog.ServiceDefinition) (next map[string]*registration, kept map[string]bool, err error) {
+func (s *State) prepareConfig(services []*catalog.ServiceDefinition, free ports) (next map[string]*registration, kept map[string]bool, err error) {
 	next, kept = map[string]*registration{}, map[string]bool{}
-	free, defined := portsOf{s, map[int]bool{}}, map[string]bool{}
+	defined := map[string]bool{}
 	for _, def := range services {
 		id := cmp.Or(def.ID, def.Name)
 		ids := []string{id}

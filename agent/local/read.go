@@ -37,7 +37,7 @@ func (s *State) Checks() map[string]*catalog.Check {
 }
 
 // Sidecars returns the sidecars that were registered within their services, and the mesh gateways whose registrations
-// want the agent to run them, by id. Of gateways that has to be said: they are run by others, as a rule.
+// want the agent to run them, by id, as Proxied returns them. Of gateways that has to be said: they are run by others, as a rule.
 func (s *State) Sidecars() map[string]*catalog.Service {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,7 +45,7 @@ func (s *State) Sidecars() map[string]*catalog.Service {
 	for id, svc := range s.services {
 		managed, _ := svc.row.Proxy.Config["managed"].(bool)
 		if svc.parent != "" && svc.row.Kind == catalog.KindConnectProxy || managed && svc.row.Kind == catalog.KindMeshGateway {
-			found[id] = svc.row
+			found[id] = s.proxied(svc)
 		}
 	}
 	return found
@@ -68,6 +68,16 @@ func (s *State) Service(id string) (*catalog.Service, bool) {
 	defer s.mu.Unlock()
 	if svc := s.services[id]; svc != nil {
 		return svc.row, true
+	}
+	return nil, false
+}
+
+// Proxied returns one service, and of a proxy with the paths of the checks that are made through it.
+func (s *State) Proxied(id string) (*catalog.Service, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if svc := s.services[id]; svc != nil {
+		return s.proxied(svc), true
 	}
 	return nil, false
 }

@@ -25,6 +25,10 @@ type edit struct {
 	start  []*health // checks to start
 	stop   []string  // ids of checks to end
 	saves  []save
+	// touched are the services of which checks, or their proxy, may have changed.
+	touched map[string]bool
+	// reserved are ports for checks that are made through proxies from now on.
+	reserved map[string]int
 }
 
 // Register adds a service with its checks and its sidecar, or changes it; def must not change afterwards.
@@ -32,7 +36,12 @@ type edit struct {
 // made up for later, it is no error. Nothing changes if the definition is not valid.
 func (s *State) Register(ctx context.Context, def *catalog.ServiceDefinition, opts Options) error {
 	s.change.Lock()
-	r, err := s.prepare(def, opts.Token, opts.Source, portsOf{s, map[int]bool{}})
+	free := portsOf{s, map[int]bool{}}
+	r, err := s.prepare(def, opts.Token, opts.Source, free)
+	var reserved map[string]int
+	if err == nil {
+		reserved, err = s.reserve(r, free.taken)
+	}
 	if err != nil {
 		s.change.Unlock()
 		return err
@@ -41,7 +50,10 @@ func (s *State) Register(ctx context.Context, def *catalog.ServiceDefinition, op
 	if warning := catalog.WarnDNS("service", def.Name); warning != "" && s.registered(id) == nil {
 		s.log.Warn("a service is registered that DNS cannot answer for", "service", id, "reason", warning)
 	}
-	done := s.edit(newTicket(), func(e *edit) { e.put(r, opts.ReplaceExistingChecks) })
+	done := s.edit(newTicket(), func(e *edit) {
+		e.reserved = reserved
+		e.put(r, opts.ReplaceExistingChecks)
+	})
 	s.change.Unlock()
 	s.log.Debug("service registered", "service", id)
 	return s.await(ctx, done, "service", id)
@@ -69,9 +81,12 @@ type pending struct {
 
 // edit makes a change. s.change is held; t is nil when nobody waits.
 func (s *State) edit(t *ticket, change func(*edit)) pending {
-	e := &edit{State: s, ticket: t}
+	e := &edit{State: s, ticket: t, touched: map[string]bool{}}
 	s.mu.Lock()
 	change(e)
+	for id := range e.touched {
+		e.expose(id)
+	}
 	if t != nil && t.left == 0 {
 		close(t.done)
 	}
@@ -115,7 +130,9 @@ func (e *edit) put(r *registration, replace bool) {
 	next := r.service
 	id := next.row.ID
 	old := e.services[id]
+	e.affect(next)
 	if old != nil {
+		e.affect(old)
 		next = keepRow(old, next)
 	}
 	if next != old {
@@ -142,6 +159,14 @@ func (e *edit) put(r *registration, replace bool) {
 		e.put(r.sidecar, replace)
 	} else if sidecar, ok := e.sidecarOf(id); ok {
 		e.drop(sidecar)
+	}
+}
+
+// affect takes note that a service has changed whose checks may be made through a proxy, or such a proxy.
+func (e *edit) affect(svc *service) {
+	e.touched[svc.row.ID] = true
+	if to := proxyFor(svc.row); to != "" {
+		e.touched[to] = true
 	}
 }
 
@@ -189,6 +214,7 @@ func (e *edit) drop(id string) {
 	if sidecar, ok := e.sidecarOf(id); ok {
 		e.drop(sidecar)
 	}
+	e.affect(svc)
 	o := e.object(objectKey{serviceObject, id})
 	o.service = nil
 	if svc.token == "" {

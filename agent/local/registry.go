@@ -14,6 +14,7 @@ type registry struct {
 	checks   map[string]*health
 	owned    map[string]map[string]*health // checks by their service's id; "" has those of the node
 	ports    map[int]int                   // how many services use a port
+	exposures
 
 	serviceView map[string]*catalog.Service // for readers; nil once it is old
 	checkView   map[string]*catalog.Check
@@ -53,7 +54,7 @@ func newRegistry() registry {
 	return registry{
 		services: map[string]*service{}, checks: map[string]*health{}, owned: map[string]map[string]*health{},
 		ports: map[int]int{}, watched: map[topic]chan struct{}{},
-		resumed: map[string]time.Time{},
+		resumed: map[string]time.Time{}, exposures: newExposures(),
 	}
 }
 
@@ -87,16 +88,25 @@ func (r *registry) announce(t topic) {
 func (r *registry) setService(next *service) {
 	id := next.row.ID
 	r.freePort(r.services[id])
+	r.dropProxy(r.services[id])
 	r.services[id] = next
 	if next.row.Port > 0 {
 		r.ports[next.row.Port]++
+	}
+	if to := proxyFor(next.row); to != "" {
+		if r.proxies[to] == nil {
+			r.proxies[to] = map[string]bool{}
+		}
+		r.proxies[to][id] = true
 	}
 	r.touch(serviceObject, id)
 }
 
 func (r *registry) unsetService(id string) {
 	r.freePort(r.services[id])
+	r.dropProxy(r.services[id])
 	delete(r.services, id)
+	delete(r.entries, id)
 	r.touch(serviceObject, id)
 	r.touch(checkObject, id)
 }
@@ -107,6 +117,16 @@ func (r *registry) freePort(old *service) {
 	}
 	if r.ports[old.row.Port]--; r.ports[old.row.Port] <= 0 {
 		delete(r.ports, old.row.Port)
+	}
+}
+
+func (r *registry) dropProxy(old *service) {
+	if old == nil {
+		return
+	}
+	to := proxyFor(old.row)
+	if delete(r.proxies[to], old.row.ID); len(r.proxies[to]) == 0 {
+		delete(r.proxies, to)
 	}
 }
 

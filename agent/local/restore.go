@@ -50,6 +50,14 @@ func (s *State) restore(saved, states map[string]json.RawMessage) {
 	services := decodeAll[serviceRecord](s.log, saved, servicePrefix)
 	checks := decodeAll[checkRecord](s.log, saved, checkPrefix)
 	s.saved = decodeAll[stateRecord](s.log, states, "")
+	for id, r := range decodeAll[exposeRecord](s.log, saved, exposePrefix) {
+		if r.Port >= s.cfg.ExposeMinPort && r.Port <= s.cfg.ExposeMaxPort {
+			s.before[id] = r.Port
+		}
+		if r.Entries { // until the servers say otherwise
+			s.entries[r.Proxy] = true
+		}
+	}
 	s.edit(nil, func(e *edit) {
 		for id, r := range services {
 			if err := e.restoreService(id, r, services); err != nil {
@@ -102,6 +110,7 @@ func (e *edit) restoreService(id string, r *serviceRecord, all map[string]*servi
 	}
 	svc := &service{row: r.Service, tags: r.Service.Tags, token: r.Token, origin: check.Remote, parent: r.Parent}
 	e.setService(svc)
+	e.affect(svc)
 	e.tell(svc)
 	return nil
 }
@@ -159,6 +168,10 @@ func (s *State) expireResumed(ctx context.Context) {
 		s.states.commit([]save{{id, nil}})
 	}
 	s.saved = nil
+	for id := range s.before {
+		s.records.commit([]save{{exposePrefix + id, nil}})
+	}
+	clear(s.before)
 	due := maps.Clone(s.resumed)
 	s.mu.Unlock()
 	for _, id := range slices.SortedFunc(maps.Keys(due), func(a, b string) int { return due[a].Compare(due[b]) }) {

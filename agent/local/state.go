@@ -22,6 +22,13 @@ type Config struct {
 	DataDir string
 	// SidecarMinPort and SidecarMaxPort are the first and last port that sidecars are given; 0 gives none.
 	SidecarMinPort, SidecarMaxPort int
+	// ExposeMinPort and ExposeMaxPort are the first and last port that proxies are given for checks that are made through
+	// them; 0 gives none.
+	ExposeMinPort, ExposeMaxPort int
+	// Unbound reports whether nobody on this machine listens at a port; nil asks the system.
+	Unbound func(port int) bool
+	// ProxyHost is the address at which this agent reaches the sidecars that it runs, "" when it runs none.
+	ProxyHost string
 	// CheckUpdateInterval is how long a new output of a check in the same state may wait before it is sent.
 	CheckUpdateInterval time.Duration
 	// CheckChangesPerMinute is how often in a minute changes of the states of a service's checks are told to the
@@ -69,6 +76,9 @@ func New(cfg Config, caller rpc.Caller, log *slog.Logger) (*State, error) {
 	s := &State{
 		cfg: cfg, caller: caller, log: log, stopped: make(chan struct{}), kicked: make(chan struct{}, 1),
 		registry: newRegistry(), outbox: newOutbox(),
+	}
+	if s.cfg.Unbound == nil {
+		s.cfg.Unbound = unbound
 	}
 	s.discard.Store(cfg.DiscardCheckOutput)
 	deps := cfg.Checks

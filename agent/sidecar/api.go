@@ -259,6 +259,9 @@ func (r *Registered) Changed(string) <-chan struct{} {
 	return r.changed
 }
 
+// ExposeChecks implements Registrations. What the agent's registration says of checks has been made of what counts.
+func (r *Registered) ExposeChecks(map[string]bool) {}
+
 // set replaces the registration.
 func (r *Registered) set(s *catalog.Service) {
 	s.Normalize()

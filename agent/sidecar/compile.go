@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -279,16 +280,23 @@ func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name string, t *Targe
 }
 
 // exposed are the paths that are there without TLS: those of the registration, else of the service's defaults, else of all
-// proxies.
+// proxies; and those of checks that are made through the proxy.
 func (s *Sidecar) exposed() []catalog.ExposePath {
-	paths := s.Service.Proxy.Expose.Paths
+	var paths, checks []catalog.ExposePath
+	for _, p := range s.Service.Proxy.Expose.Paths {
+		if p.ParsedFromCheck {
+			checks = append(checks, p)
+		} else {
+			paths = append(paths, p)
+		}
+	}
 	if d := s.Defaults.Service; d != nil && len(paths) == 0 {
 		paths = d.Expose.Paths
 	}
 	if d := s.Defaults.Proxy; d != nil && len(paths) == 0 {
 		paths = d.Expose.Paths
 	}
-	return paths
+	return slices.Concat(paths, checks)
 }
 
 // exposed takes plain requests for one path of the application: for those who cannot be in the mesh, or, where the path is
@@ -315,7 +323,8 @@ func (c *compiler) exposed(s *Sidecar, p *catalog.ExposePath) (*proxy.Listener, 
 	if err != nil {
 		return nil, err
 	}
+	also, _ := netip.ParseAddr(s.Agent) // a name is nobody's
 	return &proxy.Listener{
-		Network: "tcp", Address: net.JoinHostPort(s.Bind, strconv.Itoa(p.ListenerPort)), Protocol: proxy.HTTP, Routes: routes, FromHere: p.ParsedFromCheck,
+		Network: "tcp", Address: net.JoinHostPort(s.Bind, strconv.Itoa(p.ListenerPort)), Protocol: proxy.HTTP, Routes: routes, FromHere: p.ParsedFromCheck, Also: also,
 	}, nil
 }

@@ -18,6 +18,9 @@ type Registrations interface {
 	Sidecars() map[string]*catalog.Service
 	// Changed returns a channel that is closed when, for "", any service changes. It is taken before looking.
 	Changed(id string) <-chan struct{}
+	// ExposeChecks is told, as soon as it is known and again and again, of which sidecars, by id, config entries say that
+	// the checks of their services are made through them.
+	ExposeChecks(by map[string]bool)
 }
 
 // Deps are what a Manager needs.
@@ -26,6 +29,8 @@ type Deps struct {
 	// Source is what the sidecar with an id asks; the agent itself has the id "".
 	Source func(id string) Source
 	Node   string
+	// Agent is the address that the agent calls from, which makes the checks; empty where it is on this machine.
+	Agent string
 	// Bind is the address that sidecars listen at whose registration names none.
 	Bind string
 	Log  *slog.Logger
@@ -200,6 +205,9 @@ func (m *Manager) compose(ctx context.Context) {
 			return
 		}
 		next := m.snapshot()
+		if next != nil {
+			m.Local.ExposeChecks(next.exposeChecks())
+		}
 		old := m.latest.Load()
 		if next == nil || old != nil && reflect.DeepEqual(old.Roots, next.Roots) && reflect.DeepEqual(old.Sidecars, next.Sidecars) && reflect.DeepEqual(old.Gateways, next.Gateways) {
 			continue
@@ -223,6 +231,9 @@ func (m *Manager) snapshot() *Snapshot {
 	}
 	for _, id := range slices.Sorted(maps.Keys(m.collectors)) {
 		m.collectors[id].addTo(s, m.Node, m.Bind)
+	}
+	for _, side := range s.Sidecars {
+		side.Agent = m.Agent
 	}
 	return s
 }

@@ -7,12 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/curia-mesh/curia/agent/sidecar"
 	"github.com/curia-mesh/curia/agent/testkit"
+	"github.com/curia-mesh/curia/catalog"
 )
 
 func TestMain(m *testing.M) { testkit.Main(m) }
@@ -251,4 +253,68 @@ func TestSidecarsByRequest(t *testing.T) {
 	if body, _ := once(m.url + "/x?access_token=" + signedToken); body != "api2 /x" {
 		t.Errorf("got %q from the splitter", body)
 	}
+}
+
+// Checks of a service are made through its sidecar where the registration or config entries expose them, of HTTP and of gRPC;
+// exactly their paths are there. The ports stay over restarts of the agent, and go with the service.
+func TestExposedChecks(t *testing.T) {
+	ports := testkit.FreePorts(t)
+	n := testkit.New(t, testkit.Settings{"check_update_interval": "0s", "ports": testkit.Settings{"expose_min_port": ports.DNS, "expose_max_port": ports.Server}})
+	a := n.Start(t)
+	at := app(t, "web")
+	register := func(name string, expose bool) {
+		t.Helper()
+		text, _ := json.Marshal(map[string]any{"Name": name, "Port": at, "Checks": []any{
+			map[string]any{"CheckID": name + "-http", "HTTP": fmt.Sprintf("http://localhost:%d/up?full", at), "Interval": "1s"},
+			map[string]any{"CheckID": name + "-ttl", "TTL": "1h"},
+		}, "Connect": map[string]any{"SidecarService": map[string]any{
+			"Port": map[string]int{"web": ports.Peering, "api": n.SerfWAN}[name], "Check": map[string]any{"AliasService": name},
+			"Proxy": map[string]any{"Expose": map[string]any{"Checks": expose}},
+		}}})
+		a.Put(t, "/v1/agent/service/register", string(text))
+	}
+	// exposed waits until a service's check is passing that is made through a port, 0 for none, by what it says.
+	exposed := func(service string, port int) {
+		t.Helper()
+		through := fmt.Sprintf("HTTP GET http://127.0.0.1:%d/up?full: 200 OK", port)
+		if port == 0 {
+			through = fmt.Sprintf("HTTP GET http://localhost:%d/up?full: 200 OK", at)
+		}
+		a.Until(t, "/v1/health/checks/"+service, func(r testkit.Reply) bool {
+			var all []*catalog.Check
+			r.JSON(t, &all)
+			return slices.ContainsFunc(all, func(c *catalog.Check) bool {
+				return c.CheckID == service+"-http" && c.ExposedPort == port && c.Status == catalog.Passing && strings.HasPrefix(c.Output, through)
+			})
+		})
+	}
+	closed := func(port int) {
+		t.Helper()
+		a.Until(t, "/v1/agent/connect/proxy/status", func(r testkit.Reply) bool {
+			return !strings.Contains(r.Body, fmt.Sprintf("/expose:%d", port))
+		})
+	}
+	register("web", true)
+	exposed("web", ports.DNS)
+	if body, r := once(fmt.Sprintf("http://127.0.0.1:%d/other", ports.DNS)); r == nil || r.StatusCode == http.StatusOK {
+		t.Errorf("another path is there too: %s", body)
+	}
+	register("api", false)
+	exposed("api", 0)
+	a.Put(t, "/v1/config", `{"Kind": "service-defaults", "Name": "api", "Expose": {"Checks": true}}`)
+	exposed("api", ports.HTTP)
+	a.Put(t, "/v1/config", `{"Kind": "service-defaults", "Name": "api"}`)
+	exposed("api", 0)
+	closed(ports.HTTP)
+	a.Put(t, "/v1/config", `{"Kind": "proxy-defaults", "Name": "global", "Expose": {"Checks": true}}`)
+	exposed("api", ports.HTTP)
+
+	a.Stop(t)
+	a = n.Start(t)
+	exposed("web", ports.DNS)
+	exposed("api", ports.HTTP)
+	a.Put(t, "/v1/agent/service/deregister/web", "")
+	closed(ports.DNS)
+	register("web", true)
+	exposed("web", ports.DNS)
 }

@@ -26,6 +26,8 @@ type Sidecar struct {
 	Node    string           // that it is registered on
 	// Bind is the address to listen at when the registration names none; empty is every address.
 	Bind string
+	// Agent is the address that the agent calls from, empty where it is on this machine.
+	Agent string `json:",omitempty"`
 	Known
 }
 
@@ -76,6 +78,17 @@ type Gateways struct {
 	Datacenter string
 	Endpoints  []Endpoint
 	Error      string `json:",omitempty"` // why nothing is known of them
+}
+
+// exposeChecks says, by the ids of the sidecars, whether config entries want the checks of their services to be made through
+// them.
+func (s *Snapshot) exposeChecks() map[string]bool {
+	by := make(map[string]bool, len(s.Sidecars))
+	for _, side := range s.Sidecars {
+		d := side.Defaults
+		by[side.Service.ID] = d.Service != nil && d.Service.Expose.Checks || d.Proxy != nil && d.Proxy.Expose.Checks
+	}
+	return by
 }
 
 // peers are the clusters whose services are believed.

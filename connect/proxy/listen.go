@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -136,7 +137,7 @@ func (l *listening) admit(raw net.Conn) {
 	l.mu.Lock()
 	from := hostOf(raw.RemoteAddr())
 	full := conf.MaxConns > 0 && len(l.conns) >= conf.MaxConns || conf.PerCaller > 0 && from != "" && l.from[from] >= conf.PerCaller
-	if full || l.stopping.Load() || conf.FromHere && !fromHere(raw) {
+	if full || l.stopping.Load() || conf.FromHere && !fromHere(raw, conf.Also) {
 		l.mu.Unlock()
 		if full {
 			l.refused.Add(1)
@@ -160,10 +161,10 @@ func (l *listening) admit(raw net.Conn) {
 	}()
 }
 
-// fromHere reports whether a caller is on this machine: it has a loopback address, or that which it called.
-func fromHere(c net.Conn) bool {
+// fromHere reports whether a caller is on this machine: it has a loopback address, or that which it called. Or it is also let in.
+func fromHere(c net.Conn, also netip.Addr) bool {
 	from, ok := c.RemoteAddr().(*net.TCPAddr)
-	return !ok || from.IP.IsLoopback() || hostOf(from) == hostOf(c.LocalAddr())
+	return !ok || from.IP.IsLoopback() || hostOf(from) == hostOf(c.LocalAddr()) || also.IsValid() && from.AddrPort().Addr().Unmap() == also.Unmap()
 }
 
 // cut ends a connection and what it is passed on to, from another goroutine.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"os"
 	"time"
 
@@ -65,7 +66,8 @@ type Listener struct {
 	// Upgrades are the protocols in lower case, beside websocket, that an HTTP connection may become.
 	Upgrades []string
 
-	FromHere  bool          // takes connections from this machine only
+	FromHere  bool          // takes connections from this machine only, and from Also
+	Also      netip.Addr    // whom else; the zero value is nobody
 	MaxConns  int           // at once; those above are closed
 	PerCaller int           // of them, from one address; 0 does not bound it
 	MaxHead   int           // bytes of the head of a request
