@@ -133,12 +133,15 @@ func (p *Pool) Resting(avoid ...*Endpoint) *Endpoint {
 	return found[rand.IntN(len(found))]
 }
 
-// Ready reports whether there are endpoints in service, and so many that only they get traffic.
-func (p *Pool) Ready() bool {
-	if v := p.view.Load(); v.panics || len(v.levels) == 0 {
-		return false
+// Ready reports whether there are endpoints in service, and so many that only they get traffic; and whether there are some
+// that can be picked at all.
+func (p *Pool) Ready(now time.Duration) (ready, some bool) {
+	if now >= time.Duration(p.due.Load()) {
+		p.tick(now)
 	}
-	return true
+	v := p.view.Load()
+	some = len(v.levels) > 0
+	return some && !v.panics, some
 }
 
 // take is whether an endpoint is not one of those to avoid, nor tried by another request.

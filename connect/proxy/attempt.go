@@ -178,7 +178,7 @@ func (x *exchange) unseen(h *wire.Head) bool {
 // choose gets a connection to an endpoint of the targets in their order. Endpoints that have failed are asked again only when
 // no target has another.
 func (x *exchange) choose(hash uint64) (err error) {
-	for _, again := range []bool{len(x.leg.targets) == 1, true} {
+	for _, again := range []bool{x.leg.alone(), true} {
 		failed := false
 		for t := range x.leg.inOrder {
 			if err = x.reach(t, hash, again); err == nil || errors.As(err, new(overflow)) {
@@ -222,7 +222,7 @@ func (x *exchange) reach(t *Target, hash uint64, again bool) error {
 		if n > 0 && !c.retryAfter(last) {
 			break
 		}
-		end, err := t.pick(hash, again, x.failed...)
+		end, err := t.pick(hash, x.leg.alone(), again, x.failed...)
 		if err != nil {
 			return or(last, err)
 		}

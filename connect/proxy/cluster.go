@@ -134,19 +134,27 @@ const (
 	breakerCloses
 )
 
-// pick returns an endpoint, which counts as busy until done. When there is none it waits for one as long as the target
-// wants it, unless there has been none for that long. Those to avoid come last, and before them, where last is set, those
-// that are out of service.
-func (t *Target) pick(hash uint64, last bool, avoid ...*balance.Endpoint) (*balance.Endpoint, error) {
+// ready is what balance.Pool.Ready says of the endpoints of a target.
+func (t *Target) ready() (ready, some bool) { return t.cluster.pool.Ready(t.cluster.proxy.clock()) }
+
+// await waits for an endpoint as long as the target wants it, unless there has been none for that long. It reports whether there
+// is one.
+func (t *Target) await(ctx context.Context) bool {
+	c, patience := t.cluster, or(t.Patience, defaultPatience)
+	if patience < 0 || !c.limits.Pending.Enter() {
+		return false
+	}
+	defer c.limits.Pending.Leave()
+	return c.pool.Wait(ctx, c.proxy.clock, patience) == nil
+}
+
+// pick returns an endpoint, which counts as busy until done. When there is none it waits for one, where no other target
+// stands in. Those to avoid come last, and before them, where last is set, those that are out of service.
+func (t *Target) pick(hash uint64, alone, last bool, avoid ...*balance.Endpoint) (*balance.Endpoint, error) {
 	c := t.cluster
 	e, err := c.pool.Pick(c.proxy.clock(), hash, avoid...)
 	if err != nil {
-		patience := or(t.Patience, defaultPatience)
-		if patience < 0 || !c.limits.Pending.Enter() {
-			return nil, err
-		}
-		defer c.limits.Pending.Leave()
-		if err = c.pool.Wait(context.Background(), c.proxy.clock, patience); err != nil {
+		if !alone || !t.await(context.Background()) {
 			return nil, err
 		}
 		if e, err = c.pool.Pick(c.proxy.clock(), hash, avoid...); err != nil {

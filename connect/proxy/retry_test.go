@@ -312,3 +312,109 @@ func TestFailover(t *testing.T) {
 		}
 	}
 }
+
+// failover is a listener whose targets stand in for one another, first and second, and its address.
+func failover(t *testing.T, protocol proxy.Protocol, first, second *proxy.Target) (*proxy.Proxy, *proxy.Listener) {
+	t.Helper()
+	l := direct(first)
+	l.Protocol, l.Routes = protocol, standIn(t, first, second)
+	return run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{l}}, proxy.Options{}), l
+}
+
+// standIn are routes to first, for which second stands in.
+func standIn(t *testing.T, first, second *proxy.Target) *proxy.Routes {
+	t.Helper()
+	routes, err := proxy.NewRoutes(&catalog.DiscoveryChain{ServiceName: "web", StartNode: "r", Nodes: map[string]*catalog.ChainNode{
+		"r": {Type: catalog.ChainResolver, Resolver: &catalog.ChainTerminal{Target: first.Name, Failover: &catalog.ChainFailover{Targets: []string{second.Name}}}},
+	}}, map[string]*proxy.Target{first.Name: first, second.Name: second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return routes
+}
+
+// forever is longer than any test waits.
+const forever = time.Hour
+
+// No target is waited for while another has an endpoint, however that one does; while none has, the first that gets one
+// is waited for, whichever it is.
+func TestFailoverWaitsForNone(t *testing.T) {
+	app := listen(t, func(c net.Conn) { // who passes on bytes sees the end of the connection only
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			fmt.Fprint(c, ok("second"))
+		}
+	})
+	empty := func(name string) *proxy.Target {
+		to := target(name)
+		to.Patience = forever
+		return to
+	}
+	sick := target("second", app, nowhere(t), nowhere(t)) // with so few in service all get traffic
+	for i := range sick.Endpoints {
+		sick.Endpoints[i].Unhealthy = i > 0
+	}
+	all := target("second", app)
+	all.Endpoints[0].Unhealthy = true
+	for what, to := range map[string]*proxy.Target{"it is well": target("second", app), "most of it is sick": sick, "all of it is sick": all} {
+		for _, protocol := range []proxy.Protocol{proxy.HTTP, proxy.TCP} {
+			p, _ := failover(t, protocol, empty("first"), to)
+			if r, body := ask(t, p.Addr("l").String(), get); r.StatusCode != 200 || body != "second" {
+				t.Errorf("%s: %s, %q", what, r.Status, body)
+			}
+		}
+	}
+	p, _ := failover(t, proxy.HTTP, empty("first"), target("second", nowhere(t)))
+	if r, body := ask(t, p.Addr("l").String(), get); r.StatusCode != 503 || !strings.Contains(body, "no connection to an endpoint of second could be made") {
+		t.Errorf("it cannot be had: %s, %q", r.Status, body)
+	}
+	for i, name := range []string{"first", "second"} {
+		p, l := failover(t, proxy.HTTP, empty("first"), empty("second"))
+		got := make(chan string, 1)
+		go func() { // ends with the answer
+			r, _ := ask(t, p.Addr("l").String(), get)
+			got <- r.Status
+		}()
+		pending(t, p)
+		next, targets := *l, []*proxy.Target{empty("first"), empty("second")}
+		targets[i] = target(name, app)
+		targets[i].Patience = forever
+		next.Routes = standIn(t, targets[0], targets[1])
+		if err := p.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{&next}}); err != nil {
+			t.Fatal(err)
+		}
+		if s := <-got; s != "200 OK" {
+			t.Errorf("%s gets an endpoint: %s", name, s)
+		}
+	}
+}
+
+// A target whose endpoints were taken out of service gets its traffic back from the one that stands in when their time is over.
+func TestFailoverFallsBack(t *testing.T) {
+	var fails atomic.Bool
+	fails.Store(true)
+	app := func() string {
+		return answering(t, func(*http.Request, string) string {
+			if fails.Load() {
+				return "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+			}
+			return ok("first")
+		}).addr
+	}
+	first := target("first", app(), app()) // a lone one is never taken out
+	first.Balance.Outliers = balance.Outliers{Consecutive: 1, Base: 50 * time.Millisecond, MaxPercent: 100}
+	p, _ := failover(t, proxy.HTTP, first, target("second", answering(t, func(*http.Request, string) string { return ok("second") }).addr))
+	until := func(want string) {
+		t.Helper()
+		for begun := time.Now(); ; {
+			if _, body := ask(t, p.Addr("l").String(), get); body == want {
+				return
+			}
+			if time.Since(begun) > 20*time.Second {
+				t.Fatalf("%s never answers", want)
+			}
+		}
+	}
+	until("second")
+	fails.Store(false)
+	until("first")
+}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
@@ -251,17 +252,48 @@ func (r *route) pick() *leg {
 	return &r.legs[len(r.legs)-1]
 }
 
-// inOrder goes through the targets of a leg: first those that can do with the endpoints in service, then the others.
+// alone reports whether no target stands in for another.
+func (l *leg) alone() bool { return len(l.targets) == 1 }
+
+// inOrder goes through the targets of a leg: first those that can do with the endpoints in service, then the others that have
+// any. While no target has one it waits for the first that gets one, and goes through all.
 func (l *leg) inOrder(yield func(*Target) bool) {
-	if len(l.targets) == 1 {
+	if l.alone() {
 		yield(l.targets[0])
 		return
 	}
-	for _, ready := range []bool{true, false} {
+	tried := false
+	for _, wanted := range []bool{true, false} {
 		for _, t := range l.targets {
-			if t.cluster.pool.Ready() == ready && !yield(t) {
-				return
+			if ready, some := t.ready(); some && ready == wanted {
+				if tried = true; !yield(t) {
+					return
+				}
 			}
+		}
+	}
+	if tried && slices.ContainsFunc(l.targets, func(t *Target) bool { _, some := t.ready(); return some }) {
+		return
+	}
+	l.await()
+	for _, t := range l.targets {
+		if !yield(t) {
+			return
+		}
+	}
+}
+
+// await waits until one of the targets has an endpoint, or each has had none for as long as it is waited for.
+func (l *leg) await() {
+	ctx, enough := context.WithCancel(context.Background())
+	defer enough()
+	has := make(chan bool, len(l.targets))
+	for _, t := range l.targets {
+		go func() { has <- t.await(ctx) }() // ends with ctx
+	}
+	for range l.targets {
+		if <-has {
+			return
 		}
 	}
 }

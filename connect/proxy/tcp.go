@@ -51,8 +51,9 @@ func (c *client) connect(conf *Listener) (*Target, *balance.Endpoint, net.Conn, 
 		return nil, nil, nil, err
 	}
 	var last error
-	for t := range route.pick().inOrder {
-		end, up, err := c.reach(t, route.hashConn(c))
+	leg := route.pick()
+	for t := range leg.inOrder {
+		end, up, err := c.reach(t, leg.alone(), route.hashConn(c))
 		if err == nil {
 			return t, end, up, nil
 		}
@@ -62,7 +63,7 @@ func (c *client) connect(conf *Listener) (*Target, *balance.Endpoint, net.Conn, 
 }
 
 // reach makes a connection to one of the endpoints of a target.
-func (c *client) reach(t *Target, hash uint64) (*balance.Endpoint, net.Conn, error) {
+func (c *client) reach(t *Target, alone bool, hash uint64) (*balance.Endpoint, net.Conn, error) {
 	if err := t.cluster.connect(t); err != nil {
 		return nil, nil, err
 	}
@@ -73,7 +74,7 @@ func (c *client) reach(t *Target, hash uint64) (*balance.Endpoint, net.Conn, err
 		if n > 0 && !t.cluster.retryAfter(last) {
 			break
 		}
-		end, err := t.pick(hash, true, failed[:n]...)
+		end, err := t.pick(hash, alone, true, failed[:n]...)
 		if err != nil {
 			last = or(last, err)
 			break
