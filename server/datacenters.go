@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"math"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -39,7 +40,10 @@ type datacenters struct {
 	wan  WAN // nil where there is no such pool
 	pool *rpc.Pool
 	log  *slog.Logger
-	fell chan struct{} // one of them cannot be reached any more
+
+	began  time.Time
+	fell   chan struct{}    // one of them cannot be reached any more
+	doubts chan *datacenter // somebody waits there for longer than is usual
 
 	mu     sync.Mutex
 	others map[string]*datacenter
@@ -52,7 +56,11 @@ type datacenter struct {
 	all    *datacenters
 	router *router.Router
 	waits  *share.Queries // those that wait for a change there
-	down   atomic.Pointer[outage]
+
+	down  atomic.Pointer[outage]
+	up    atomic.Pointer[presence]
+	heard atomic.Int64 // when something was answered last, as time since datacenters.began
+	looks atomic.Bool  // somebody is finding out whether it answers
 }
 
 // outage is why a datacenter cannot be reached, and since when.
@@ -61,12 +69,23 @@ type outage struct {
 	err   error
 }
 
-// wanDial bounds how long a connection to a server of another datacenter may take to be made.
-const wanDial = 2 * time.Second
+const (
+	// wanDial bounds how long a connection to a server of another datacenter may take to be made.
+	wanDial = 1600 * time.Millisecond
+	// wanLost ends one on which nothing that was sent is acknowledged, by the kernel there: it does so however busy its
+	// machine is, while a server may be slow to answer.
+	wanLost = 1500 * time.Millisecond
+)
 
 func newDatacenters(cfg *Config) *datacenters {
-	d := &datacenters{own: cfg.Datacenter, wan: cfg.WAN, log: cfg.Log, fell: make(chan struct{}, 1), others: map[string]*datacenter{}, at: map[string]string{}}
+	d := &datacenters{
+		own: cfg.Datacenter, wan: cfg.WAN, log: cfg.Log, began: time.Now(), fell: make(chan struct{}, 1),
+		doubts: make(chan *datacenter, 16), others: map[string]*datacenter{}, at: map[string]string{},
+	}
 	dialer := rpc.Dialer{Connect: cfg.Connect, Timeout: wanDial}
+	if dialer.Connect == nil {
+		dialer.Connect = (&net.Dialer{Control: boundLoss(wanLost)}).DialContext
+	}
 	if cfg.Security != nil {
 		dialer.Plain = cfg.Security.PlainOut
 		dialer.TLS = func(addr string) (*tls.Config, error) { return cfg.Security.Abroad(d.of(addr)) }
@@ -119,6 +138,7 @@ func (d *datacenters) open(name string) *datacenter {
 		Pool: d.pool, Datacenter: name, Decode: DecodeError, Reads: api.Reads, Abroad: true,
 		Elsewhere: func(err error) bool { return catalog.CodeOf(err) == catalog.NoLeader }, Log: d.log.With("datacenter", name),
 	})}
+	other.up.Store(newPresence())
 	other.waits = share.New(share.Options{Next: crossing{other}, Span: endpoint.Span, Longest: endpoint.MaxWait})
 	return other
 }
@@ -152,12 +172,19 @@ type crossing struct{ *datacenter }
 
 // Call implements rpc.Caller.
 func (d crossing) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
+	up := d.up.Load()
 	if err := d.begin(); err != nil {
 		return rpc.Answer{}, err
 	}
-	answer, err := d.router.Once().Call(ctx, call)
+	answer, err := d.reached(ctx, up, call)
 	link := new(rpc.LinkError)
 	switch {
+	case ctx.Err() == nil && up.ctx.Err() != nil && errors.Is(err, context.Canceled):
+		err = context.Cause(up.ctx)
+		if !api.Reads(call.Method) {
+			return answer, catalog.Errorf(catalog.Unavailable, "datacenter %q: it can no longer be reached since it was asked: it may have done what was asked for, or not: %w", d.name, err)
+		}
+		return answer, catalog.Errorf(catalog.NoPath, "No path to datacenter %q: none of its servers can be reached: %w", d.name, err)
 	case err == nil || !errors.As(err, &link) || ctx.Err() != nil:
 		return answer, err
 	case link.Sent && !api.Reads(call.Method):
@@ -185,69 +212,6 @@ func (d *datacenter) begin() error {
 		return catalog.Errorf(catalog.NoPath, "No path to datacenter %q: none of its servers is alive, as gossip knows it", d.name)
 	}
 	return nil
-}
-
-// fall notes that no server could be reached.
-func (d *datacenter) fall(err error) {
-	if !d.down.CompareAndSwap(nil, &outage{time.Now(), err}) {
-		return
-	}
-	d.all.log.Warn("a datacenter cannot be reached: what is asked of it fails until it can", "datacenter", d.name, "err", err)
-	select {
-	case d.all.fell <- struct{}{}:
-	default:
-	}
-}
-
-// probeEvery is how often it is looked whether a datacenter that could not be reached can be again.
-const probeEvery = time.Second
-
-// run looks after those that cannot be reached until ctx ends, and closes the connections.
-func (d *datacenters) run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		fallen := d.fallen()
-		if len(fallen) == 0 {
-			select {
-			case <-d.fell:
-			case <-ctx.Done():
-			}
-			continue
-		}
-		pause := time.NewTimer(probeEvery)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-		}
-		pause.Stop()
-		var probes sync.WaitGroup
-		for _, other := range fallen {
-			probes.Go(func() { other.probe(ctx) })
-		}
-		probes.Wait()
-	}
-	return d.pool.Close()
-}
-
-func (d *datacenters) fallen() (list []*datacenter) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, other := range d.others {
-		if other.down.Load() != nil {
-			list = append(list, other)
-		}
-	}
-	return list
-}
-
-func (d *datacenter) probe(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, wanDial)
-	defer cancel()
-	_, _, err := api.StatusLeader.Call(ctx, d.router.Once(), rpc.Header{Datacenter: d.name}, &api.Nothing{})
-	if link := new(rpc.LinkError); err != nil && (errors.As(err, &link) || ctx.Err() != nil || len(d.router.Servers()) == 0) {
-		return
-	}
-	out := d.down.Swap(nil)
-	d.all.log.Info("a datacenter can be reached again", "datacenter", d.name, "after", time.Since(out.since).Round(time.Second))
 }
 
 // names are those of the others, in no order.

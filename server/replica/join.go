@@ -176,7 +176,7 @@ func (r *Replica) look(ctx context.Context) (*Loss, error) {
 			continue // every datacenter tells its own anew
 		}
 		here, _ := state.ReplicaKeys(tx, nil, kind)
-		c := diff(here, theirs.Keys)
+		c := diff(kind, here, theirs.Keys)
 		for _, key := range c.drop {
 			loss.Drop = append(loss.Drop, fmt.Sprintf("%s %s", kind, key))
 		}

@@ -207,7 +207,9 @@ type change struct {
 }
 
 // diff compares what is here with what is there.
-func diff(here, there []catalog.ReplicaKey) (c change) {
+func diff(kind catalog.ReplicaKind, here, there []catalog.ReplicaKey) (c change) {
+	// Each datacenter makes these, as its version knows them. The anonymous token has the id of one of them.
+	builtin := func(key string) bool { return kind == catalog.ReplicaPolicies && catalog.BuiltinPolicy(key) }
 	own := make(map[string][]byte, len(here))
 	for _, k := range here {
 		own[k.Key] = k.Hash
@@ -216,7 +218,7 @@ func diff(here, there []catalog.ReplicaKey) (c change) {
 		hash, known := own[k.Key]
 		delete(own, k.Key)
 		switch {
-		case catalog.BuiltinPolicy(k.Key): // each datacenter makes them, as its version knows them
+		case builtin(k.Key):
 		case !known:
 			c.put = append(c.put, k.Key)
 		case string(hash) != string(k.Hash):
@@ -224,7 +226,7 @@ func diff(here, there []catalog.ReplicaKey) (c change) {
 		}
 	}
 	for _, k := range here {
-		if _, left := own[k.Key]; left && !catalog.BuiltinPolicy(k.Key) {
+		if _, left := own[k.Key]; left && !builtin(k.Key) {
 			c.drop = append(c.drop, k.Key)
 		}
 	}
@@ -244,7 +246,7 @@ const (
 // before each.
 func (r *Replica) match(ctx context.Context, kind catalog.ReplicaKind, there []catalog.ReplicaKey, step func()) (refused []string, err error) {
 	here, _ := state.ReplicaKeys(r.store.Read(), nil, kind)
-	c := diff(here, there)
+	c := diff(kind, here, there)
 	for drop := range slices.Chunk(c.drop, batch) {
 		step()
 		if err := r.write(ctx, &api.ReplicaWrite{Kind: kind, Drop: drop}, &refused); err != nil {

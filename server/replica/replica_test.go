@@ -147,6 +147,17 @@ func (p *place) token(t *testing.T, description string, local bool, policy strin
 	return done.AccessorID
 }
 
+// anonymous makes the anonymous token, with a policy.
+func (p *place) anonymous(t *testing.T, policy string) {
+	t.Helper()
+	seed := handler.Seed(p.store.Read(), "", false, time.Now())
+	seed.Policies = nil
+	seed.Tokens[0].Policies = []catalog.Link{{ID: policy}}
+	if _, _, err := api.ACLSeedApply.Call(t.Context(), p.Registry, rpc.Header{}, seed); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (p *place) cluster(t *testing.T, id string) {
 	t.Helper()
 	w := &api.CAWrite{Config: &catalog.CAConfig{Provider: "consul", ClusterID: id}}
@@ -246,8 +257,12 @@ func TestCopy(t *testing.T) {
 		}
 		one.token(t, "of the primary alone", true, b)
 		one.entry(t, "web", "http")
+		one.anonymous(t, a)
 		follow(t, one, two)
 		same(t, one, two, 5*time.Second)
+		if anonymous := state.TokenOf(two.store.Read(), nil, catalog.AnonymousSecret); anonymous == nil || len(anonymous.Policies) != 1 {
+			t.Errorf("the anonymous token is %+v", anonymous)
+		}
 		local := two.token(t, "here", true, a)
 
 		one.policy(t, a, "c")

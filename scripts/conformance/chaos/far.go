@@ -69,7 +69,7 @@ func (w *world) ready(ctx context.Context) error {
 	mark := fmt.Sprint(time.Now().UnixNano())
 	for _, c := range w.dcs {
 		for _, other := range w.dcs {
-			err := eventually(ctx, settled, func(ctx context.Context) error {
+			err := eventually(ctx, 2*settled, func(ctx context.Context) error {
 				_, err := c.api.ask(ctx, c.agent, "PUT", fmt.Sprintf("/v1/kv/met/%s?dc=%s", c.dc.Name, other.dc.Name), []byte(mark))
 				return err
 			})
@@ -78,7 +78,7 @@ func (w *world) ready(ctx context.Context) error {
 			}
 		}
 	}
-	return eventually(ctx, settled, func(ctx context.Context) error { return w.copies(ctx) })
+	return eventually(ctx, 2*settled, w.copies)
 }
 
 // eventually does something again and again until it succeeds.
@@ -86,7 +86,7 @@ func eventually(ctx context.Context, limit time.Duration, do func(context.Contex
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
-		once, stop := context.WithTimeout(ctx, wait)
+		once, stop := context.WithTimeout(ctx, patience)
 		err := do(once)
 		if stop(); err == nil {
 			return nil
