@@ -71,10 +71,10 @@ type outage struct {
 
 const (
 	// wanDial bounds how long a connection to a server of another datacenter may take to be made.
-	wanDial = 1600 * time.Millisecond
-	// wanLost ends one on which nothing that was sent is acknowledged, by the kernel there: it does so however busy its
-	// machine is, while a server may be slow to answer.
-	wanLost = 1500 * time.Millisecond
+	wanDial = 1300 * time.Millisecond
+	// wanLost ends one on which nothing that was sent is acknowledged, from the first time that it is sent again. The kernel
+	// there acknowledges, however busy its machine is, while a server may be slow to answer.
+	wanLost = time.Second
 )
 
 func newDatacenters(cfg *Config) *datacenters {

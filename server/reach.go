@@ -14,10 +14,10 @@ import (
 // A link between datacenters that is cut says nothing: packets are lost, and TCP goes on for minutes. So whoever waits for an
 // answer while nothing else is heard of a datacenter has its servers asked, all at once, whether they are there: on
 // connections that end when nothing is acknowledged, or new ones. When none is, the datacenter cannot be reached, and all
-// who wait for it are told, 2 s after the cut.
+// who wait for it are told, within 2 s of the cut.
 const (
 	// doubtful is how long nothing has to be heard while somebody waits; for those who wait for a change it is doubtfulParked.
-	doubtful       = 400 * time.Millisecond
+	doubtful       = 300 * time.Millisecond
 	doubtfulParked = 5 * time.Second
 	// hung is how long servers that can be connected to have to answer then.
 	hung = 10 * time.Second

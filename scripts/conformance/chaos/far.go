@@ -42,6 +42,8 @@ func join(all []*cluster) *world {
 			"acl":       map[string]any{"enabled": true, "default_policy": "allow", "enable_token_replication": true, "tokens": tokens},
 			"connect":   map[string]any{"enabled": true, "proxy": "agent"},
 			"telemetry": map[string]any{"prometheus_retention_time": "1h"},
+			// Nine servers share the machine, and no leader is to lose its place for that.
+			"performance": map[string]any{"raft_multiplier": 5},
 		}
 		if i > 0 {
 			c.more["retry_join_wan"] = primary

@@ -109,7 +109,7 @@ func startTraffic(ctx context.Context, w *world, cut *cluster) *traffic {
 	for _, c := range w.others(cut) {
 		for _, way := range [][2]*cluster{{c, cut}, {cut, c}} {
 			t.remote.regular(ctx, &t.wg, 200*time.Millisecond, patience, func(ctx context.Context, _ int) (string, error) {
-				_, err := way[0].api.ask(ctx, way[0].agent, "GET", "/v1/catalog/nodes?dc="+way[1].dc.Name, nil)
+				_, err := way[0].api.ask(ctx, way[0].servers[0], "GET", "/v1/catalog/nodes?dc="+way[1].dc.Name, nil)
 				return way[1].dc.Name, err
 			})
 		}
