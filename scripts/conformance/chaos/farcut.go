@@ -116,7 +116,7 @@ func (r *run) broken(ctx context.Context, cut *cluster, fault func() error) (*tr
 		}
 		return err
 	})
-	r.check(err == nil, "the lag of its copies is back", "≤ 2 s", "%.1f s, at most %s after the link was", lag, short(time.Since(healed)))
+	r.check(err == nil, "the lag of its copies is back", "≤ 2 s", "%.1f s, at most %s after the link was%s", lag, short(time.Since(healed)), because(err))
 	return t, nil
 }
 
