@@ -41,6 +41,8 @@ type datacenters struct {
 	pool *rpc.Pool
 	log  *slog.Logger
 
+	connect func(ctx context.Context, network, addr string) (net.Conn, error)
+
 	began  time.Time
 	fell   chan struct{}    // one of them cannot be reached any more
 	doubts chan *datacenter // somebody waits there for longer than is usual
@@ -90,6 +92,7 @@ func newDatacenters(cfg *Config) *datacenters {
 		dialer.Plain = cfg.Security.PlainOut
 		dialer.TLS = func(addr string) (*tls.Config, error) { return cfg.Security.Abroad(d.of(addr)) }
 	}
+	d.connect = dialer.Connect
 	d.pool = rpc.NewPool(rpc.PoolOptions{Dialer: dialer, Decode: DecodeError})
 	d.observe()
 	return d

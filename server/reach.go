@@ -12,9 +12,8 @@ import (
 )
 
 // A link between datacenters that is cut says nothing: packets are lost, and TCP goes on for minutes. So whoever waits for an
-// answer while nothing else is heard of a datacenter has its servers asked, all at once, whether they are there: on
-// connections that end when nothing is acknowledged, or new ones. When none is, the datacenter cannot be reached, and all
-// who wait for it are told, within 2 s of the cut.
+// answer while nothing else is heard of a datacenter has its servers asked, all at once, whether they are there. When none
+// is, the datacenter cannot be reached, and all who wait for it are told, within 2 s of the cut.
 const (
 	// doubtful is how long nothing has to be heard while somebody waits; for those who wait for a change it is doubtfulParked.
 	doubtful       = 300 * time.Millisecond
@@ -121,22 +120,39 @@ func (d *datacenter) ask(ctx context.Context) (there int, away []string, why err
 	for _, s := range d.router.Servers() {
 		addr := s.Addr.String()
 		asked.Go(func() {
-			_, _, err := api.StatusLeader.Call(ctx, d.all.pool.To(addr), rpc.Header{Datacenter: d.name}, &api.Nothing{})
+			err := d.greet(ctx, addr)
 			mu.Lock()
 			defer mu.Unlock()
-			switch link := (*rpc.LinkError)(nil); {
-			case errors.As(err, &link):
+			if err != nil {
 				away, why = append(away, addr), err
-			case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-				away, why = append(away, addr), fmt.Errorf("%s: %w", addr, context.Cause(ctx))
-			default:
-				there++
-				d.hear()
+				return
 			}
+			there++
+			d.hear()
 		})
 	}
 	asked.Wait()
 	return there, away, why
+}
+
+// greet says whether a server is there: its machine takes a new connection, for which the kernel's patience is always the
+// same, however long the round trips on the others were; and it answers.
+func (d *datacenter) greet(ctx context.Context, addr string) error {
+	dialing, cancel := context.WithTimeout(ctx, wanDial)
+	defer cancel()
+	conn, err := d.all.connect(dialing, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("dial %s: %w", addr, err)
+	}
+	conn.Close()
+	_, _, err = api.StatusLeader.Call(ctx, d.all.pool.To(addr), rpc.Header{Datacenter: d.name}, &api.Nothing{})
+	switch link := (*rpc.LinkError)(nil); {
+	case errors.As(err, &link):
+		return err
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return fmt.Errorf("%s: %w", addr, context.Cause(ctx))
+	}
+	return nil // whatever it says
 }
 
 // fall notes that no server could be reached.
