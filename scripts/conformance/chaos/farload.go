@@ -78,6 +78,7 @@ type traffic struct {
 	mu   sync.Mutex
 	kept map[string]map[string]bool // by the path that lists it: what was acknowledged
 	gone map[string]map[string]bool // and deleted
+	last string                     // the policy that was acknowledged last
 }
 
 // patience is how long somebody waits who wants to know how long it takes.
@@ -182,6 +183,9 @@ func (t *traffic) write(ctx context.Context, n int) error {
 		return err
 	}
 	t.note("/v1/acl/policies", policy.ID)
+	t.mu.Lock()
+	t.last = policy.ID
+	t.mu.Unlock()
 	var token struct{ AccessorID string }
 	if err := ask("PUT", "/v1/acl/token", map[string]any{"Description": name, "Policies": []any{map[string]string{"ID": policy.ID}}}, &token); err != nil {
 		return err
@@ -200,6 +204,13 @@ func (t *traffic) write(ctx context.Context, n int) error {
 	}
 	t.forget("/v1/acl/tokens", token.AccessorID)
 	return ask("PUT", "/v1/config", map[string]any{"Kind": "service-defaults", "Name": name, "Protocol": "grpc"}, &ok)
+}
+
+// newest is the policy that was acknowledged last.
+func (t *traffic) newest() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last
 }
 
 func (t *traffic) note(path, id string) {
