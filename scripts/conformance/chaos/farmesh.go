@@ -52,22 +52,22 @@ func startMesh(ctx context.Context, w *world) (m *mesh, err error) {
 	home := w.dcs[0]
 	for _, e := range settings {
 		if _, err := home.api.ask(ctx, home.agent, "PUT", "/v1/config", []byte(e)); err != nil {
-			return nil, err
+			return m, err
 		}
 	}
 	for _, c := range w.dcs {
 		for _, port := range []int{appPort, shopPort} {
 			if err := m.serve(c, port); err != nil {
-				return nil, err
+				return m, err
 			}
 		}
 		for _, def := range c.services() {
 			text, err := json.Marshal(def)
 			if err != nil {
-				return nil, err
+				return m, err
 			}
 			if _, err := c.api.ask(ctx, c.agent, "PUT", "/v1/agent/service/register?token="+management, text); err != nil {
-				return nil, err
+				return m, err
 			}
 		}
 	}
@@ -80,7 +80,7 @@ func startMesh(ctx context.Context, w *world) (m *mesh, err error) {
 			u := c.upstream(port)
 			err := eventually(ctx, 2*settled, func(ctx context.Context) error { return u.answers(ctx, who) })
 			if u.client.CloseIdleConnections(); err != nil {
-				return nil, fmt.Errorf("port %d of the sidecar in %s: %w", port, c.dc.Name, err)
+				return m, fmt.Errorf("port %d of the sidecar in %s: %w", port, c.dc.Name, err)
 			}
 		}
 	}
@@ -118,7 +118,7 @@ func (m *mesh) close() {
 func (c *cluster) services() []map[string]any {
 	addr := c.client.Addr.String()
 	sidecar := func(port int, upstreams ...map[string]any) map[string]any {
-		return map[string]any{"SidecarService": map[string]any{"Port": port, "Checks": []any{}, "Proxy": map[string]any{"Upstreams": upstreams}}}
+		return map[string]any{"SidecarService": map[string]any{"Port": port, "Checks": []any{}, "Proxy": map[string]any{"LocalServiceAddress": addr, "Upstreams": upstreams}}}
 	}
 	upstream := func(name string, port int) map[string]any {
 		return map[string]any{"DestinationName": name, "LocalBindAddress": addr, "LocalBindPort": port}
