@@ -113,7 +113,7 @@ func (r *run) broken(ctx context.Context, cut *cluster, fault func() error) (*tr
 		return nil, err
 	}
 	r.check(t.writes.failed == 0 && total > 0, "writes of what is copied that failed", "0", "%d of %d%s", t.writes.failed, t.writes.count, t.writes.reason())
-	r.check(len(bad) == 0, "policies, tokens and config entries lost, back again, or there twice", "0", "%d of %d %.3q", len(bad), total, bad[:min(len(bad), 3)])
+	r.check(len(bad) == 0, "policies, tokens and config entries lost, back again, or there twice", "0", "%d of %d %q", len(bad), total, bad[:min(len(bad), 3)])
 	lag, err := cut.lag(ctx)
 	r.check(err == nil && lag <= 60, "its copies were found to be as the primary's", "≤ 1m ago", "%.1f s ago%s", lag, because(err))
 	return t, nil

@@ -199,6 +199,7 @@ func (t *traffic) write(ctx context.Context, n int) error {
 	if n%3 != 0 {
 		return nil
 	}
+	t.doubt("/v1/acl/tokens", token.AccessorID) // until it is acknowledged
 	if err := ask("DELETE", "/v1/acl/token/"+token.AccessorID, nil, &ok); err != nil {
 		return err
 	}
@@ -222,10 +223,16 @@ func (t *traffic) note(path, id string) {
 	t.kept[path][id] = true
 }
 
-func (t *traffic) forget(path, id string) {
+// doubt is for what may be there, or not.
+func (t *traffic) doubt(path, id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.kept[path], id)
+}
+
+func (t *traffic) forget(path, id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.gone[path][id] = true
 }
 
