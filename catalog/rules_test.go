@@ -288,3 +288,38 @@ func TestManualAddresses(t *testing.T) {
 		t.Errorf("repeated: %v, %v", got, err)
 	}
 }
+
+// What has no effect on proxies is named where it is written; what has is not.
+func TestWarnIdle(t *testing.T) {
+	const end = " no effect on the proxies that Curia runs: see the page on config entries, What proxies leave out"
+	f := func(got, want string) {
+		t.Helper()
+		if want != "" {
+			want += end
+		}
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	lua := []catalog.EnvoyExtension{{Name: "builtin/lua"}}
+	web := &catalog.ServiceDefaults{EntryHead: catalog.EntryHead{Kind: catalog.EntryServiceDefaults, Name: "web"}, MaxInboundConnections: 5}
+	f(catalog.WarnIdle(web), "")
+	web.BalanceInboundConnections = "exact_balance"
+	f(catalog.WarnIdle(web), "service-defaults/web: BalanceInboundConnections has")
+	web.EnvoyExtensions = lua
+	f(catalog.WarnIdle(web), "service-defaults/web: BalanceInboundConnections, EnvoyExtensions have")
+	f(catalog.WarnIdle(&catalog.ProxyDefaults{
+		EntryHead: catalog.EntryHead{Kind: catalog.EntryProxyDefaults, Name: "global"}, EnvoyExtensions: lua,
+		Config: map[string]any{"protocol": "http", "balance_inbound_connections": "exact_balance"},
+	}), "proxy-defaults/global: EnvoyExtensions, Config.balance_inbound_connections have")
+	f(catalog.WarnIdle(&catalog.Mesh{}), "")
+
+	def := &catalog.ServiceDefinition{Name: "web"}
+	f(def.WarnIdle(), "")
+	def.Connect = &catalog.ServiceConnect{SidecarService: &catalog.ServiceDefinition{}}
+	f(def.WarnIdle(), "")
+	def.Connect.SidecarService.Proxy = &catalog.Proxy{EnvoyExtensions: lua}
+	f(def.WarnIdle(), `service "web": connect.sidecar_service.proxy.envoy_extensions has`)
+	def.Proxy = &catalog.Proxy{Config: map[string]any{"balance_inbound_connections": nil}}
+	f(def.WarnIdle(), `service "web": proxy.config.balance_inbound_connections, connect.sidecar_service.proxy.envoy_extensions have`)
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/curia-mesh/curia/agent/decode"
+	"github.com/curia-mesh/curia/catalog"
 )
 
 func configRead(f *flag.FlagSet) action {
@@ -86,6 +87,11 @@ func configWrite(f *flag.FlagSet) action {
 			return nil // scripts of this family expect success
 		}
 		c.say("Config entry written: %s/%s", clean(kind), clean(name))
+		if e, err := decode.Entry(raw); err == nil { // the servers may know more than this program
+			if warning := catalog.WarnIdle(e); warning != "" {
+				c.note("Warning: %s", clean(warning))
+			}
+		}
 		return nil
 	}
 }

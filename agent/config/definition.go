@@ -20,6 +20,8 @@ func (l *loader) definitions(name string, c *Config, lines map[string]int) {
 		for i, d := range defined {
 			if err := validService(d); err != nil {
 				l.fail(fmt.Errorf("%s: %w", place(key, i), err))
+			} else if warning := d.WarnIdle(); warning != "" {
+				l.warnings = append(l.warnings, Warning{place(key, i), warning})
 			}
 		}
 	}

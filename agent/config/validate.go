@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/curia-mesh/curia/catalog"
 )
 
 // validate checks the configuration as a whole; l.errs gets all that is wrong with it.
@@ -24,6 +26,20 @@ func (l *loader) validate() {
 	l.agent()
 	l.single()
 	l.scripts()
+	l.entries()
+}
+
+// entries warns of what entries say in vain. That they are valid their row has checked.
+func (l *loader) entries() {
+	entries, err := l.config.ConfigEntries.Entries()
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if warning := catalog.WarnIdle(e); warning != "" {
+			l.warn("config_entries.bootstrap", "%s", warning)
+		}
+	}
 }
 
 // rows runs the checks of the single settings.

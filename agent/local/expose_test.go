@@ -160,9 +160,16 @@ func TestExposedByEntries(t *testing.T) {
 		cfg.ExposeMaxPort = 21500
 		a := run(t, cfg, newServers(), nil)
 		a.register(beside("web", false, httpCheck("one", "http://127.0.0.1/1"), httpCheck("two", "http://127.0.0.1/2")))
+		if a.log.has("fields that have no effect") {
+			t.Error("a warning of nothing")
+		}
 		foreign := beside("db", false, httpCheck("db", "http://127.0.0.1/"))
+		foreign.Connect.SidecarService.Proxy.EnvoyExtensions = []catalog.EnvoyExtension{{Name: "builtin/lua"}}
 		foreign.Connect.SidecarService.Proxy.Config = map[string]any{"managed": false}
 		a.register(foreign)
+		if !a.log.has("a service is registered with fields that have no effect") {
+			t.Error("nothing says that EnvoyExtensions has no effect")
+		}
 		a.ExposeChecks(map[string]bool{"web" + SidecarSuffix: true, "db" + SidecarSuffix: true, "gone": true})
 		expect(t, a.made("one", "two", "db"), "21500 http://127.0.0.1:21500/1, 0 http://127.0.0.1/2, 0 http://127.0.0.1/")
 		if !a.log.has("a check is not made through the proxy of its service") {

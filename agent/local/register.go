@@ -50,6 +50,9 @@ func (s *State) Register(ctx context.Context, def *catalog.ServiceDefinition, op
 	if warning := catalog.WarnDNS("service", def.Name); warning != "" && s.registered(id) == nil {
 		s.log.Warn("a service is registered that DNS cannot answer for", "service", id, "reason", warning)
 	}
+	if warning := def.WarnIdle(); warning != "" && s.registered(id) == nil {
+		s.log.Warn("a service is registered with fields that have no effect", "service", id, "reason", warning)
+	}
 	done := s.edit(newTicket(), func(e *edit) {
 		e.reserved = reserved
 		e.put(r, opts.ReplaceExistingChecks)
