@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"log/slog"
 	"strconv"
@@ -117,6 +118,9 @@ func (h *hosted) stats(cfg *config.Config) map[string]map[string]string {
 	}
 	if primary := h.Primary(); primary != cfg.Datacenter {
 		own["primary_datacenter"] = primary
+	}
+	if copies, behind := h.KeyCopies(); copies > 0 {
+		own["kv_replication"] = fmt.Sprintf("%d copies of other datacenters' keys, %d not as there", copies, behind)
 	}
 	return map[string]map[string]string{"raft": h.RaftStats(), "consul": own}
 }

@@ -32,6 +32,7 @@ const (
 	EntryFileSystemCertificate EntryKind = "file-system-certificate"
 	EntrySamenessGroup         EntryKind = "sameness-group"
 	EntryRequestLimit          EntryKind = "control-plane-request-limit"
+	EntryKVReplication         EntryKind = "kv-replication" // ours
 )
 
 // The names of the entries that there is one of at most.

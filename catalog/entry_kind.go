@@ -27,6 +27,7 @@ type AnyEntry struct {
 	FileSystemCertificate *FileSystemCertificate `json:",omitempty"`
 	SamenessGroup         *SamenessGroup         `json:",omitempty"`
 	RequestLimit          *RequestLimit          `json:",omitempty"`
+	KVReplication         *KVReplication         `json:",omitempty"`
 }
 
 // entryType is what is known of a kind.
@@ -58,6 +59,7 @@ var entryTypes = []entryType{
 	entryOf(EntryFileSystemCertificate, func(a *AnyEntry) **FileSystemCertificate { return &a.FileSystemCertificate }),
 	entryOf(EntrySamenessGroup, func(a *AnyEntry) **SamenessGroup { return &a.SamenessGroup }),
 	entryOf(EntryRequestLimit, func(a *AnyEntry) **RequestLimit { return &a.RequestLimit }),
+	entryOf(EntryKVReplication, func(a *AnyEntry) **KVReplication { return &a.KVReplication }),
 }
 
 func entryOf[T any, P interface {

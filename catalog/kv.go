@@ -11,6 +11,8 @@ type KVPair struct {
 	Session     string `json:",omitempty"` // holder of the lock
 	CreateIndex uint64
 	ModifyIndex uint64
+	// Origin is the datacenter that replication brought the pair from, empty once somebody has written it here.
+	Origin string `codec:"Origin,omitempty" json:"-"`
 }
 
 // ValidateKey checks a key that is to be written.

@@ -13,6 +13,7 @@ const (
 	ReplicaTokens      ReplicaKind = "acl-tokens"
 	ReplicaEntries     ReplicaKind = "config-entries"
 	ReplicaFederations ReplicaKind = "federation-state"
+	ReplicaKV          ReplicaKind = "kv" // ours: keys, by kv-replication entries
 )
 
 // ReplicaKey stands for one row of a kind: two that have the same key and hash say the same.

@@ -94,6 +94,7 @@ func (s *leadership) reign(ctx context.Context) {
 	defer beside.Wait()
 	beside.Go(func() { s.keepCA(ctx) })
 	beside.Go(func() { s.replica.Run(ctx) })
+	beside.Go(func() { s.keys.Run(ctx) })
 	beside.Go(func() { members.run(ctx) })
 	beside.Go(func() { s.reapTokens(ctx) })
 	beside.Go(func() { s.peers.Lead(ctx) })

@@ -93,12 +93,18 @@ func (s *gauges) setGauges(ctx context.Context) {
 	}
 }
 
-// gaugeReplicas tells for how long the copies of the primary's data have not been seen to be as that is.
+// gaugeReplicas tells for how long the copies of the primary's data and the keys of others, have not been seen to be as there.
 func (s *gauges) gaugeReplicas() {
 	list, running := s.replica.Progress()
 	for _, p := range list {
 		if running {
 			metrics.SetGauge([]string{"leader", "replication", string(p.Kind), "lag"}, float32(p.Lag.Seconds()))
+		}
+	}
+	keys, running := s.keys.Progress()
+	for _, p := range keys {
+		if running {
+			metrics.SetGaugeWithLabels([]string{"leader", "replication", string(p.Kind), "lag"}, float32(p.Lag.Seconds()), []metrics.Label{{Name: "entry", Value: p.Entry}})
 		}
 	}
 }

@@ -31,6 +31,21 @@ func (s *operator) registerFederation() {
 	})
 	add(s.Server, api.FederationPromote, rulerNeeds[api.Promotion], false, s.promote)
 	add(s.Server, api.FederationYield, rulerNeeds[api.Yield], false, s.yield)
+	add(s.Server, api.KVCopyStatus, read, false, func(context.Context, *api.Nothing) (*api.KVCopyView, error) {
+		list, running := s.keys.Progress()
+		return &api.KVCopyView{Datacenter: s.cfg.Datacenter, Copying: running, Copies: list}, nil
+	})
+}
+
+// KeyCopies counts the copies of other datacenters' keys that this server makes, and those that are not as there.
+func (s *Server) KeyCopies() (copies, behind int) {
+	list, _ := s.keys.Progress()
+	for _, p := range list {
+		if p.LastError.After(p.LastSuccess) || p.LastSuccess.IsZero() {
+			behind++
+		}
+	}
+	return len(list), behind
 }
 
 func (s *operator) federationView() *api.FederationView {
@@ -78,8 +93,11 @@ func replicationStatus(r *replica.Replica, primary string) *api.ACLReplication {
 }
 
 // toPrimary is how the primary datacenter is asked.
-func (h *host) toPrimary() rpc.Header {
-	return rpc.Header{Datacenter: h.Primary(), Token: h.server.cfg.ReplicationToken()}
+func (h *host) toPrimary() rpc.Header { return h.toOther(h.Primary()) }
+
+// toOther is how a datacenter is asked for what is copied from it.
+func (h *host) toOther(datacenter string) rpc.Header {
+	return rpc.Header{Datacenter: datacenter, Token: h.server.cfg.ReplicationToken()}
 }
 
 // elsewhere resolves a secret in the primary datacenter.

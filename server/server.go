@@ -141,6 +141,7 @@ type Server struct {
 	sessions   *sessionTimers
 	custody    *ca.Custody
 	replica    *replica.Replica
+	keys       *replica.Keys
 	roster     *roster
 	founder    *founder
 	doctor     *doctor
@@ -198,6 +199,7 @@ func Open(cfg Config) (*Server, error) {
 		Datacenter: cfg.Datacenter, Primary: s.host.Primary, Abroad: s.registry, Ask: s.host.toPrimary,
 		ACL: cfg.ACL.Enabled, Tokens: cfg.ACL.CopyTokens, Log: cfg.Log,
 	}, s.store, s.registry.Duties())
+	s.keys = replica.NewKeys(replica.KeysConfig{Datacenter: cfg.Datacenter, Abroad: s.registry, Ask: s.host.toOther, Log: cfg.Log}, s.store, s.registry.Duties())
 	listen := cfg.Listen
 	if listen == nil {
 		listen = net.Listen

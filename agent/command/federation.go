@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -29,15 +30,38 @@ func federationStatus(*flag.FlagSet) action {
 		}
 		rows := [][]string{{"Copy", "Rows", "Index", "Last success", "Last error"}}
 		for _, p := range v.Copies {
-			failed := "-"
-			if p.LastError.After(p.LastSuccess) {
-				failed = p.LastErrorMessage
-			}
-			rows = append(rows, []string{p.Kind, strconv.Itoa(p.Rows), strconv.FormatUint(p.Index, 10), ago(p.LastSuccess), failed})
+			rows = append(rows, []string{p.Kind, strconv.Itoa(p.Rows), strconv.FormatUint(p.Index, 10), ago(p.LastSuccess), failure(p.LastSuccess, p.LastError, p.LastErrorMessage)})
 		}
 		c.table(rows)
 		return nil
 	}
+}
+
+func kvReplication(*flag.FlagSet) action {
+	return func(ctx context.Context, c *call) error {
+		v, err := c.api.Operator().KVReplication(ctx, c.q)
+		if err != nil {
+			return err
+		}
+		if len(v.Copies) == 0 {
+			c.say("%s copies no keys from other datacenters: no kv-replication entry asks for any", v.Datacenter)
+			return nil
+		}
+		rows := [][]string{{"Entry", "Source", "Prefixes", "Keys", "Kept", "Last success", "Last error"}}
+		for _, p := range v.Copies {
+			rows = append(rows, []string{p.Entry, p.Source, strings.Join(p.Prefixes, ","), strconv.Itoa(p.Rows), strconv.Itoa(p.Kept), ago(p.LastSuccess), failure(p.LastSuccess, p.LastError, p.LastErrorMessage)})
+		}
+		c.table(rows)
+		return nil
+	}
+}
+
+// failure is what is wrong since something was right for the last time.
+func failure(right, wrong time.Time, why string) string {
+	if wrong.After(right) {
+		return why
+	}
+	return "-"
 }
 
 // ago is how long ago something was, in words.

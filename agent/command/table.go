@@ -91,6 +91,8 @@ func kvRows() []row {
 			help: "Spreads an event, with a small payload, over the nodes by gossip. There is no promise that it reaches all.\n\n  $ curia event -name=deploy -service=web v2"},
 		{name: "exec", group: groupKV, synopsis: "Runs a command on many nodes", reach: toServers, args: "[- | COMMAND...]", max: -1, bind: execute,
 			help: "Runs a command, or with - a script from standard input, on the nodes that match, and shows what they write. It asks by keys and an event, as Consul does. Curia's agents never take part, whatever disable_remote_exec says: whoever may write such keys and fire events could run anything there. The exit code is 2 when it fails on a node."},
+		{name: "kv replication", synopsis: "Shows the copies of other datacenters' keys", reach: toServers, bind: kvReplication,
+			help: "Shows which keys the datacenter that is asked copies from others, by its kv-replication entries: from where, how many there are, how many are not as there because they were written here, when they were last found to be as there, and what is wrong."},
 	}
 }
 

@@ -206,7 +206,7 @@ func makeACL(t *testing.T, p *testkit.Process, path, body, field string) string 
 // TestTokensAreCopied: ACLs are written in the primary, whoever is asked, and copied; local tokens stay where they are.
 func TestTokensAreCopied(t *testing.T) {
 	one, two := guardedFederation(t, true)
-	two.Log.Wait(t, "the copy is as the primary datacenter is: kind=acl-tokens")
+	two.Log.Wait(t, "the copy is as its source is: kind=acl-tokens")
 	makeACL(t, two, "/v1/acl/policy", `{"Name":"keys","Rules":"key_prefix \"\" { policy = \"write\" }"}`, "ID")
 	makeACL(t, two, "/v1/acl/role", `{"Name":"writer","Policies":[{"Name":"keys"}]}`, "ID")
 	global := makeACL(t, two, "/v1/acl/token", `{"Description":"everywhere","Roles":[{"Name":"writer"}]}`, "SecretID")

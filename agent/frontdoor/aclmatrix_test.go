@@ -154,6 +154,7 @@ var probes = map[string][]probe{
 	"GET /v1/operator/autopilot/health":                       {{path: "/v1/operator/autopilot/health", alike: true}},
 	"GET /v1/operator/autopilot/state":                        {{path: "/v1/operator/autopilot/state", alike: true}},
 	"GET /v1/operator/federation":                             {{path: "/v1/operator/federation"}},
+	"GET /v1/operator/kv-replication":                         {{path: "/v1/operator/kv-replication"}},
 	"PUT /v1/operator/federation/accept":                      {{path: "/v1/operator/federation/accept", alike: true}},
 	"PUT /v1/operator/federation/promote":                     {{path: "/v1/operator/federation/promote", alike: true}},
 	"GET /v1/operator/usage":                                  {{path: "/v1/operator/usage"}},

@@ -21,6 +21,7 @@ func operatorRoutes() []Route {
 		{Path: "/v1/operator/federation", Doc: "show how the datacenter stands to its primary", ACL: "operator:read", Methods: get(federationStatus)},
 		{Path: "/v1/operator/federation/accept", Doc: "let the primary's data take the place of the datacenter's own", ACL: "operator:write, acl:write", Methods: put(federationAccept)},
 		{Path: "/v1/operator/federation/promote", Doc: "make the datacenter the primary", ACL: "operator:write, acl:write", Methods: put(federationPromote)},
+		{Path: "/v1/operator/kv-replication", Doc: "show how far the keys of other datacenters are copied", ACL: "operator:read", Methods: get(kvReplication)},
 		{Path: "/v1/operator/usage", Doc: "count what the datacenter holds", ACL: "operator:read", Methods: get(usage), Effective: true},
 	}
 }
@@ -43,6 +44,14 @@ func federationAccept(c *call) error {
 
 func federationPromote(c *call) error {
 	rep, _, err := send(c, api.FederationPromote, &api.Promotion{Force: c.has("force")})
+	if err != nil {
+		return err
+	}
+	return c.json(rep)
+}
+
+func kvReplication(c *call) error {
+	rep, _, err := send(c, api.KVCopyStatus, nothing)
 	if err != nil {
 		return err
 	}

@@ -35,13 +35,14 @@ const (
 // Access is what is done to a resource.
 type Access string
 
-// The ways of access. List is reading many keys at once; WritePrefix is writing everything under one, and ReadAll
-// reading everything there is of a resource.
+// The ways of access. List is reading many keys at once; ReadPrefix and WritePrefix are reading and writing everything under
+// one, and ReadAll is reading everything there is of a resource.
 const (
 	Read        Access = "read"
 	ReadAll     Access = "read-all"
 	List        Access = "list"
 	Write       Access = "write"
+	ReadPrefix  Access = "read-prefix"
 	WritePrefix Access = "write-prefix"
 )
 
@@ -136,7 +137,7 @@ func Refuse(az Authorizer, need Need) error {
 	switch access {
 	case WritePrefix:
 		access = Write
-	case ReadAll:
+	case ReadAll, ReadPrefix:
 		access = Read
 	}
 	if id == AnonymousID && need.Resource == ACL {

@@ -116,9 +116,11 @@ func (c *compiled) Allows(n Need) bool {
 		l, def := c.single(n.Resource)
 		return c.grants(l, n.Access, def)
 	case n.Access == WritePrefix:
-		return c.writesAll(t, n.Resource.fold(n.Name))
+		return c.all(t, n.Resource.fold(n.Name), Write)
+	case n.Access == ReadPrefix:
+		return c.all(t, n.Resource.fold(n.Name), Read)
 	case n.Access == ReadAll:
-		return c.readsAll(t)
+		return c.all(t, "", Read)
 	case n.Resource == Intention && n.Name == everything:
 		return c.intends(n.Access)
 	}
@@ -168,22 +170,14 @@ func (c *compiled) grants(l level, access Access, def bool) bool {
 	return false
 }
 
-// writesAll reports whether all names that begin with a prefix may be written: the rule that covers them says so,
-// and none below it says anything else.
-func (c *compiled) writesAll(t *table, prefix string) bool {
-	if l, _ := t.cover(prefix); !c.grants(l, Write, c.def == Allow) {
+// all reports whether there is access to all names that begin with a prefix: the rule that covers them says so, and none
+// below it says anything else.
+func (c *compiled) all(t *table, prefix string, access Access) bool {
+	if l, _ := t.cover(prefix); !c.grants(l, access, c.def == Allow) {
 		return false
 	}
 	return t.under(prefix, func(exact, prefixed level) bool {
-		return (exact == unset || exact == levelWrite) && (prefixed == unset || prefixed == levelWrite)
-	})
-}
-
-// readsAll reports whether there is nothing that may not be read.
-func (c *compiled) readsAll(t *table) bool {
-	root, _ := t.cover("")
-	return c.grants(root, Read, c.def == Allow) && t.under("", func(exact, prefixed level) bool {
-		return (exact == unset || exact.reads()) && (prefixed == unset || prefixed.reads())
+		return c.grants(exact, access, true) && c.grants(prefixed, access, true)
 	})
 }
 
@@ -193,7 +187,7 @@ func (c *compiled) intends(access Access) bool {
 	root, _ := c.intention.cover("")
 	whole := c.grants(root, access, c.def == Allow)
 	if access == Write {
-		return whole && c.writesAll(&c.intention, "")
+		return whole && c.all(&c.intention, "", Write)
 	}
 	return whole || !c.intention.under("", func(exact, prefixed level) bool {
 		return !exact.reads() && !prefixed.reads()
@@ -223,8 +217,12 @@ func (c *compiled) Explain(n Need) string {
 	}
 	at := place{resource: resource, name: n.Name}
 	l, prefix := t.find(n.Resource.fold(n.Name))
-	if n.Access == WritePrefix {
-		if l, prefix = t.cover(n.Resource.fold(n.Name)); c.grants(l, Write, c.def == Allow) {
+	if n.Access == WritePrefix || n.Access == ReadPrefix {
+		access := Write
+		if n.Access == ReadPrefix {
+			access = Read
+		}
+		if l, prefix = t.cover(n.Resource.fold(n.Name)); c.grants(l, access, c.def == Allow) {
 			return "a rule below " + place{resource: resource, prefix: true, name: n.Name}.String()
 		}
 	}

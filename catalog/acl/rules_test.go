@@ -101,13 +101,13 @@ func (m slow) allows(n acl.Need) bool {
 	if n.Resource != acl.Key {
 		n.Name = strings.ToLower(n.Name)
 	}
-	if access == "write-prefix" {
-		if !m.enough(m.level(resource, n.Name, false), "write") {
+	if part, prefix := strings.CutSuffix(access, "-prefix"); prefix {
+		if !m.enough(m.level(resource, n.Name, false), part) {
 			return false
 		}
 		for _, r := range m.rules {
 			if r.resource == resource && strings.HasPrefix(r.name, n.Name) {
-				if policy, _, _ := m.on(resource, r.name, r.prefix); policy != "write" {
+				if policy, _, _ := m.on(resource, r.name, r.prefix); !m.enough(policy, part) {
 					return false
 				}
 			}
@@ -184,9 +184,9 @@ func TestCompile(t *testing.T) {
 			n := acl.Need{
 				Resource: rapid.SampledFrom([]acl.Resource{acl.Key, acl.Service, acl.Intention}).Draw(t, "of"),
 				Name:     name.Draw(t, "name"),
-				Access:   rapid.SampledFrom([]acl.Access{acl.Read, acl.List, acl.Write, acl.WritePrefix}).Draw(t, "access"),
+				Access:   rapid.SampledFrom([]acl.Access{acl.Read, acl.List, acl.Write, acl.ReadPrefix, acl.WritePrefix}).Draw(t, "access"),
 			}
-			if n.Access == acl.WritePrefix || n.Access == acl.List {
+			if n.Access == acl.ReadPrefix || n.Access == acl.WritePrefix || n.Access == acl.List {
 				n.Resource = acl.Key
 			}
 			if got, want := az.Allows(n), model.allows(n); got != want {

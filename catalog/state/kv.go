@@ -93,7 +93,7 @@ func putPair(tx *Txn, old, row *catalog.KVPair) *catalog.KVPair {
 		row.LockIndex = max(row.LockIndex, buriedLock(tx, row.Key))
 	} else {
 		row.CreateIndex = old.CreateIndex
-		if old.Flags == row.Flags && old.Session == row.Session && old.LockIndex == row.LockIndex && bytes.Equal(old.Value, row.Value) {
+		if old.Flags == row.Flags && old.Session == row.Session && old.LockIndex == row.LockIndex && old.Origin == row.Origin && bytes.Equal(old.Value, row.Value) {
 			return old
 		}
 	}

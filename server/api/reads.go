@@ -13,7 +13,7 @@ var reads = func() map[string]bool {
 		ServiceTopology.Name, Services.Name, SessionList.Name, SessionNode.Name, SessionRead.Name, StatusLeader.Name, StatusPeers.Name, TxnRead.Name,
 		UsageRead.Name, VirtualRead.Name, ACLStatus.Name, ACLResolve.Name, ACLAuthorize.Name, TokenRead.Name, TokenSelf.Name, TokenList.Name,
 		PolicyRead.Name, PolicyList.Name, RoleRead.Name, RoleList.Name, AuthMethodRead.Name, AuthMethodList.Name, BindingRuleRead.Name, BindingRuleList.Name,
-		TemplateList.Name, TemplatePreview.Name, ReplicaKeys.Name, ReplicaRows.Name, FederationStatus.Name, PrimacyRead.Name,
+		TemplateList.Name, TemplatePreview.Name, ReplicaKeys.Name, ReplicaRows.Name, KVCompare.Name, KVHashes.Name, KVRows.Name, KVCopyStatus.Name, FederationStatus.Name, PrimacyRead.Name,
 	} {
 		set[name] = true
 	}

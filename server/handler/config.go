@@ -111,7 +111,7 @@ func entryNeeds(h *catalog.EntryHead, access acl.Access) []acl.Need {
 		if access == acl.Read {
 			return nil
 		}
-	case catalog.EntryRequestLimit:
+	case catalog.EntryRequestLimit, catalog.EntryKVReplication:
 		return need(acl.Operator, "", access)
 	}
 	return need(acl.Mesh, "", access)

@@ -133,7 +133,9 @@ func TestConfigNeeds(t *testing.T) {
 		read[kind] = ""
 	}
 	write[catalog.EntryServiceIntentions], read[catalog.EntryServiceIntentions] = "intention:write n", "intention:read n"
-	write[catalog.EntryRequestLimit], read[catalog.EntryRequestLimit] = "operator:write ", "operator:read "
+	for _, kind := range []catalog.EntryKind{catalog.EntryRequestLimit, catalog.EntryKVReplication} {
+		write[kind], read[kind] = "operator:write ", "operator:read "
+	}
 	denied := func(method string, req any, allowed ...string) bool {
 		s.allowed = allowed
 		_, err := s.Call(t.Context(), &rpc.Call{Method: method, Body: req})

@@ -45,6 +45,8 @@ func checkGraph(tx *state.Txn, kind catalog.EntryKind, name string, before catal
 		}
 	case *catalog.ExportedServices:
 		return g.exported(e, "")
+	case *catalog.KVReplication:
+		return g.oneSource(e)
 	}
 	switch kind {
 	case catalog.EntryJWTProvider:
@@ -67,6 +69,18 @@ func checkGraph(tx *state.Txn, kind catalog.EntryKind, name string, before catal
 		return err
 	}
 	return chain.Judge(g, kind, name, before)
+}
+
+// oneSource checks that no other entry copies the same keys.
+func (g graph) oneSource(e *catalog.KVReplication) error {
+	for _, other := range g.List(catalog.EntryKVReplication) {
+		if o := other.(*catalog.KVReplication); o.Name != e.Name {
+			if err := e.Clash(o); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // permissive checks that the mesh allows proxies to take what does not come from the mesh.

@@ -80,6 +80,7 @@ func Register(r *endpoint.Registry, d Deps) {
 	registerTopology(r, d)
 	registerACL(r, d)
 	registerReplica(r, d)
+	registerKVCopy(r, d)
 }
 
 var nothing = &api.Nothing{}

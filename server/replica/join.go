@@ -86,7 +86,7 @@ func (r *Replica) join(ctx context.Context) bool {
 		}
 		for _, l := range r.loops {
 			l.mu.Lock()
-			l.failed(err)
+			l.miss(err)
 			l.mu.Unlock()
 		}
 		if ctx.Err() == nil && told != err.Error() {

@@ -4,14 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"strings"
+	"log/slog"
 	"sync"
 	"time"
 
 	metrics "github.com/hashicorp/go-metrics"
 
 	"github.com/curia-mesh/curia/catalog"
-	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc/pause"
 	"github.com/curia-mesh/curia/server/api"
 )
@@ -32,10 +31,23 @@ const (
 	stallAfter = roundWait + callTime + failurePause + 30*time.Second
 )
 
-// loop copies one kind.
+// task is one thing to copy.
+type task struct {
+	kind   catalog.ReplicaKind
+	labels []metrics.Label // what tells it from others of its kind in metrics
+	log    *slog.Logger
+	// source is the datacenter that is copied from, at the moment.
+	source func() string
+	// round waits for news of the source after an index, at 0 only asks, makes the copy as the source is, and sets the
+	// index that it has come to. It calls step of its loop whenever it gets on.
+	round func(ctx context.Context, l *loop, from *uint64) error
+	// failed is told why a round has failed. It may be nil.
+	failed func(context.Context, error)
+}
+
+// loop makes a copy, round after round.
 type loop struct {
-	replica *Replica
-	kind    catalog.ReplicaKind
+	task
 
 	mu    sync.Mutex
 	at    api.ReplicaProgress
@@ -54,6 +66,13 @@ func (l *loop) progress() api.ReplicaProgress {
 		out.Lag = time.Since(since)
 	}
 	return out
+}
+
+// begin notes that this server takes up the copy, or gives it up.
+func (l *loop) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.began, l.at.LastSuccess = time.Now(), time.Time{}
 }
 
 // supervise runs the loop until ctx ends, and starts it anew when it makes no progress any more.
@@ -76,8 +95,8 @@ func (l *loop) supervise(ctx context.Context) {
 		l.mu.Lock()
 		l.at.Restarts++
 		l.mu.Unlock()
-		metrics.IncrCounterWithLabels([]string{"leader", "replication", "restarts"}, 1, []metrics.Label{{Name: "kind", Value: string(l.kind)}})
-		l.replica.cfg.Log.Error("the copy from the primary datacenter has made no progress and is started anew", "kind", l.kind, "primary", l.replica.cfg.Primary(), "for", stallAfter)
+		metrics.IncrCounterWithLabels([]string{"leader", "replication", "restarts"}, 1, append([]metrics.Label{{Name: "kind", Value: string(l.kind)}}, l.labels...))
+		l.log.Error("a copy has made no progress and is started anew", "kind", l.kind, "source", l.source(), "for", stallAfter)
 	}
 }
 
@@ -98,14 +117,16 @@ func (l *loop) watch(ctx context.Context) (stalled bool) {
 
 // run makes round after round until ctx ends.
 func (l *loop) run(ctx context.Context) {
-	from := uint64(0) // the index of the primary that this copy has come to in this turn
+	from := uint64(0) // the index of the source that this copy has come to in this turn
 	for failures := 0; ctx.Err() == nil; {
 		began := time.Now()
-		err := l.round(ctx, &from)
+		err := l.round(ctx, l, &from)
 		if ctx.Err() != nil {
 			return
 		}
-		l.replica.learn(ctx, err)
+		if err != nil && l.failed != nil {
+			l.failed(ctx, err)
+		}
 		l.note(err)
 		rest := roundPause - time.Since(began)
 		if failures++; err == nil {
@@ -121,53 +142,6 @@ func (l *loop) run(ctx context.Context) {
 	}
 }
 
-// round waits for news of the primary after an index, at 0 only asks, and makes the copy as the primary is.
-func (l *loop) round(ctx context.Context, from *uint64) error {
-	r := l.replica
-	theirs, index, err := r.theirs(ctx, l.kind, *from, roundWait)
-	if err != nil {
-		return err
-	}
-	if index < *from {
-		r.cfg.Log.Warn("the primary datacenter is older than it was: was a snapshot restored there? Its state counts", "kind", l.kind, "primary", r.cfg.Primary(), "index", index, "was", *from)
-	}
-	if !rules(state.Ruler(r.store.Read(), nil), r.cfg.Primary(), theirs.ClusterID) {
-		r.lookAnew()
-		return ctx.Err()
-	}
-	for tries := 1; ; tries++ {
-		refused, err := r.match(ctx, l.kind, theirs.Keys, l.step)
-		if err != nil {
-			return err
-		}
-		if len(refused) == 0 {
-			break
-		}
-		if tries == settleTries {
-			return notStored(refused)
-		}
-		if !pause.For(ctx, roundPause) {
-			return ctx.Err()
-		}
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	*from, l.at.Index, l.at.Rows = index, index, len(theirs.Keys)
-	return nil
-}
-
-func notStored(refused []string) error {
-	return catalog.Errorf(catalog.Unavailable, "%d rows of the primary could not be stored yet: %s", len(refused), strings.Join(refused[:min(len(refused), 3)], "; "))
-}
-
-// rules reports whether the ruler that is stored is the primary, and no other cluster of that name.
-func rules(ruler *catalog.Ruler, primary, clusterID string) bool {
-	return ruler != nil && ruler.Datacenter == primary && (ruler.ClusterID == "" || clusterID == "" || ruler.ClusterID == clusterID)
-}
-
 // step notes that the loop goes on.
 func (l *loop) step() {
 	l.mu.Lock()
@@ -179,30 +153,30 @@ func (l *loop) step() {
 func (l *loop) note(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now, log := time.Now(), l.replica.cfg.Log
+	now := time.Now()
 	l.moved = now
 	l.gauge("index", float32(l.at.Index))
 	if err == nil {
 		if l.told != "" || l.at.LastSuccess.IsZero() {
-			log.Info("the copy is as the primary datacenter is", "kind", l.kind, "primary", l.replica.cfg.Primary(), "rows", l.at.Rows)
+			l.log.Info("the copy is as its source is", "kind", l.kind, "source", l.source(), "rows", l.at.Rows)
 		}
 		l.at.LastSuccess, l.told = now, ""
 		l.gauge("status", 1)
 		return
 	}
-	l.failed(err)
+	l.miss(err)
 	what := err.Error()
 	if catalog.CodeOf(err) == catalog.NoPath {
 		what = "no path" // since when, and how, is another matter
 	}
 	if l.told != what {
 		l.told = what
-		log.Warn("the copy from the primary datacenter is not as that is; it is tried again", "kind", l.kind, "primary", l.replica.cfg.Primary(), "err", err)
+		l.log.Warn("the copy is not as its source is; it is tried again", "kind", l.kind, "source", l.source(), "err", err)
 	}
 }
 
-// failed keeps why the copy is not as the primary is. The lock is held.
-func (l *loop) failed(err error) {
+// miss keeps why the copy is not as its source is. The lock is held.
+func (l *loop) miss(err error) {
 	l.at.LastError, l.at.LastErrorMessage = time.Now(), err.Error()
 	if loss := (*Loss)(nil); errors.As(err, &loss) {
 		l.at.LastErrorMessage = loss.Summary() // everybody may read this
@@ -211,5 +185,5 @@ func (l *loop) failed(err error) {
 }
 
 func (l *loop) gauge(name string, value float32) {
-	metrics.SetGauge([]string{"leader", "replication", string(l.kind), name}, value)
+	metrics.SetGaugeWithLabels([]string{"leader", "replication", string(l.kind), name}, value, l.labels)
 }

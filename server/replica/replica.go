@@ -1,11 +1,12 @@
-// Package replica copies what the primary datacenter rules over to a secondary one, as a duty of its leader: ACLs, config
-// entries and federation states.
+// Package replica copies what belongs to another datacenter, as a duty of the leader: ACLs, config entries and federation
+// states of the primary one, and the keys that config entries name.
 package replica
 
 import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,7 @@ type Replica struct {
 func New(cfg Config, store *state.Store, caller rpc.Caller) *Replica {
 	r := &Replica{cfg: cfg, store: store, caller: caller, accepted: make(chan struct{}, 1)}
 	for _, kind := range cfg.Kinds() {
-		r.loops = append(r.loops, &loop{replica: r, kind: kind})
+		r.loops = append(r.loops, &loop{task: task{kind: kind, log: cfg.Log, source: cfg.Primary, round: r.round, failed: r.learn}})
 	}
 	return r
 }
@@ -172,9 +173,7 @@ func (r *Replica) setRunning(on bool) {
 	r.running = on
 	r.mu.Unlock()
 	for _, l := range r.loops {
-		l.mu.Lock()
-		l.began, l.at.LastSuccess = time.Now(), time.Time{}
-		l.mu.Unlock()
+		l.begin()
 	}
 }
 
@@ -269,6 +268,52 @@ func (r *Replica) match(ctx context.Context, kind catalog.ReplicaKind, there []c
 		}
 	}
 	return refused, nil
+}
+
+// round is that of a task.
+func (r *Replica) round(ctx context.Context, l *loop, from *uint64) error {
+	theirs, index, err := r.theirs(ctx, l.kind, *from, roundWait)
+	if err != nil {
+		return err
+	}
+	if index < *from {
+		r.cfg.Log.Warn("the primary datacenter is older than it was: was a snapshot restored there? Its state counts", "kind", l.kind, "primary", r.cfg.Primary(), "index", index, "was", *from)
+	}
+	if !rules(state.Ruler(r.store.Read(), nil), r.cfg.Primary(), theirs.ClusterID) {
+		r.lookAnew()
+		return ctx.Err()
+	}
+	for tries := 1; ; tries++ {
+		refused, err := r.match(ctx, l.kind, theirs.Keys, l.step)
+		if err != nil {
+			return err
+		}
+		if len(refused) == 0 {
+			break
+		}
+		if tries == settleTries {
+			return notStored(refused)
+		}
+		if !pause.For(ctx, roundPause) {
+			return ctx.Err()
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	*from, l.at.Index, l.at.Rows = index, index, len(theirs.Keys)
+	return nil
+}
+
+func notStored(refused []string) error {
+	return catalog.Errorf(catalog.Unavailable, "%d rows of the source could not be stored yet: %s", len(refused), strings.Join(refused[:min(len(refused), 3)], "; "))
+}
+
+// rules reports whether the ruler that is stored is the primary, and no other cluster of that name.
+func rules(ruler *catalog.Ruler, primary, clusterID string) bool {
+	return ruler != nil && ruler.Datacenter == primary && (ruler.ClusterID == "" || clusterID == "" || ruler.ClusterID == clusterID)
 }
 
 // rows are those of the primary with these keys.

@@ -50,10 +50,10 @@ func (l *lines) count(text string) int {
 }
 
 // newPlace runs until the test ends.
-func newPlace(t *testing.T, name string, index uint64) *place {
+func newPlace(t testing.TB, name string, index uint64) *place {
 	p := &place{name: name, store: state.New(), index: index}
 	p.Registry = endpoint.New(p, p.store)
-	handler.Register(p.Registry, handler.Deps{Datacenter: name, Store: p.store, Mesh: true, ACL: handler.ACL{Enabled: true}})
+	handler.Register(p.Registry, handler.Deps{Datacenter: name, Store: p.store, Mesh: true, Sessions: noTimers{}, ACL: handler.ACL{Enabled: true}})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { // ends with the test
@@ -69,6 +69,12 @@ func newPlace(t *testing.T, name string, index uint64) *place {
 	})
 	return p
 }
+
+// noTimers let sessions live for ever.
+type noTimers struct{}
+
+func (noTimers) Start(*catalog.Session) <-chan struct{} { return nil }
+func (noTimers) Stop(string)                            {}
 
 func (p *place) Propose(_ context.Context, entry []byte) (any, error) {
 	p.mu.Lock()
@@ -188,6 +194,10 @@ type way struct {
 	// hangs is how many of the next calls do not come back before release is closed.
 	hangs   int
 	release chan struct{}
+	// ill returns what is answered in place of the truth, nil for that; sent counts the bytes that go either way. Both may be
+	// nil.
+	ill  func(*rpc.Call, rpc.Answer) any
+	sent *int
 }
 
 func (w *way) set(change func(*way)) {
@@ -198,7 +208,7 @@ func (w *way) set(change func(*way)) {
 
 func (w *way) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
 	w.mu.Lock()
-	to, cut, hang := w.to, w.cut, w.hangs > 0
+	to, cut, hang, ill, sent := w.to, w.cut, w.hangs > 0, w.ill, w.sent
 	if hang {
 		w.hangs--
 	}
@@ -212,7 +222,18 @@ func (w *way) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
 	}
 	here := *call
 	here.Header.Datacenter = ""
-	return to.Registry.Call(ctx, &here)
+	answer, err := to.Registry.Call(ctx, &here)
+	if sent != nil && err == nil {
+		asked, _ := rpc.Encode(call.Body)
+		told, _ := rpc.Encode(answer.Value())
+		w.set(func(*way) { *sent += len(asked) + len(told) })
+	}
+	if ill != nil && err == nil {
+		if lie := ill(call, answer); lie != nil {
+			answer.Body = rpc.NewBody(lie, nil)
+		}
+	}
+	return answer, err
 }
 
 // follow copies dc1 to two until the test ends.
@@ -382,7 +403,7 @@ func TestCutAndHealed(t *testing.T) {
 		if two.says() != before {
 			t.Error("the copy has changed")
 		}
-		if n := two.log.count("not as that is"); n > 5 {
+		if n := two.log.count("not as its source is"); n > 5 {
 			t.Errorf("it is said %d times", n)
 		}
 		w.set(func(w *way) { w.cut = false })

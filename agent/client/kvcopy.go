@@ -1,0 +1,30 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// KVReplication is which keys a datacenter copies from others.
+type KVReplication struct {
+	Datacenter string
+	Copying    bool
+	Copies     []struct {
+		Entry, Source          string
+		Prefixes               []string
+		Index                  uint64
+		Rows                   int
+		Written, Deleted, Kept int
+		LastSuccess, LastError time.Time
+		LastErrorMessage       string
+		Restarts               int
+	}
+}
+
+// KVReplication returns how far the copies of keys of other datacenters have come.
+func (o Operator) KVReplication(ctx context.Context, q Query) (*KVReplication, error) {
+	out := &KVReplication{}
+	_, err := o.c.Do(ctx, http.MethodGet, "/v1/operator/kv-replication", q, nil, out)
+	return out, err
+}
