@@ -94,7 +94,8 @@ func KVSpans(tx *Txn, scope *catalog.KVScope, counts func(*catalog.KVPair) bool)
 	return append(spans, span), n
 }
 
-// KVDiffering returns which of the spans, that follow one another, have another digest here.
+// KVDiffering returns which of the spans, that follow one another, have another digest here. Without spans it digests
+// nothing.
 func KVDiffering(tx *Txn, w *Watch, scope *catalog.KVScope, spans []catalog.KVSpan) (differ []int) {
 	at, d := 0, newDigest()
 	end := func() {

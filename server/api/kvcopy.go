@@ -9,7 +9,8 @@ import (
 type KVCopyQuery struct {
 	From  string // the datacenter that asks
 	Scope catalog.KVScope
-	// Spans are all keys as the one who asks has them, in order, for KVCompare; KVHashes is asked for the first one.
+	// Spans are all keys as the one who asks has them, in order, for KVCompare, or none for whoever only waits for a change;
+	// KVHashes is asked for one.
 	Spans []catalog.KVSpan `codec:",omitempty"`
 	// Keys are those that KVRows is asked for.
 	Keys []string `codec:",omitempty"`

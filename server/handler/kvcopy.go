@@ -26,7 +26,7 @@ func registerKVCopy(r *endpoint.Registry, d Deps) {
 	check := func(q *api.KVCopyQuery) error { return checkKVCopy(d, q) }
 	endpoint.AddQuery(r, endpoint.Query[api.KVCopyQuery, api.KVDiffering]{
 		Method: api.KVCompare, Needs: needs, Check: check,
-		Unshared: func(*api.KVCopyQuery) bool { return true },
+		Unshared: func(q *api.KVCopyQuery) bool { return len(q.Spans) > 0 },
 		Read: func(tx *state.Txn, w *state.Watch, q *api.KVCopyQuery) (*api.KVDiffering, uint64, error) {
 			return &api.KVDiffering{Spans: state.KVDiffering(tx, w, &q.Scope, q.Spans)}, state.KVIndex(tx, &q.Scope), nil
 		},

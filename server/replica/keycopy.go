@@ -38,10 +38,13 @@ type keyCopy struct {
 // round is that of a task. The source is told a digest of each span of keys as they are here, and says which are not the
 // same there; only those are looked at key by key.
 func (c *keyCopy) round(ctx context.Context, from *uint64) error {
+	if err := c.await(ctx, *from); err != nil {
+		return err
+	}
 	began := time.Now()
 	spans, n := state.KVSpans(c.keys.store.Read(), c.scope, c.entry.Counts)
 	busy := time.Since(began)
-	differ, index, err := c.compare(ctx, spans, *from)
+	differ, index, err := c.compare(ctx, spans)
 	if err != nil {
 		return err
 	}
@@ -86,16 +89,25 @@ func (c *keyCopy) arrive(ctx context.Context, index uint64, rows, kept int) bool
 	return true
 }
 
-// compare asks the source which spans are not the same there, as soon as something has changed after an index, and returns
-// them: those that are side by side are one.
-func (c *keyCopy) compare(ctx context.Context, spans []catalog.KVSpan, after uint64) (differ []catalog.KVSpan, index uint64, err error) {
+// await blocks until keys have changed at the source after an index, or for roundWait.
+func (c *keyCopy) await(ctx context.Context, after uint64) error {
+	if after == 0 {
+		return nil
+	}
 	h := c.keys.cfg.Ask(c.entry.Source)
+	h.MinIndex, h.MaxWait = after, roundWait
 	ctx, cancel := context.WithTimeout(ctx, roundWait+callTime)
 	defer cancel()
-	if after > 0 {
-		h.MinIndex, h.MaxWait = after, roundWait
-	}
-	found, meta, err := api.KVCompare.Call(ctx, c.keys.cfg.Abroad, h, c.ask(&api.KVCopyQuery{Spans: spans}))
+	_, _, err := api.KVCompare.Call(ctx, c.keys.cfg.Abroad, h, c.ask(&api.KVCopyQuery{}))
+	return c.advised(err)
+}
+
+// compare asks the source which spans are not the same there, and returns them: those that are side by side are one. The
+// index is that of the keys there.
+func (c *keyCopy) compare(ctx context.Context, spans []catalog.KVSpan) (differ []catalog.KVSpan, index uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	found, meta, err := api.KVCompare.Call(ctx, c.keys.cfg.Abroad, c.keys.cfg.Ask(c.entry.Source), c.ask(&api.KVCopyQuery{Spans: spans}))
 	if err != nil {
 		return nil, 0, c.advised(err)
 	}
