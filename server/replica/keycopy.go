@@ -18,8 +18,10 @@ const (
 	keyBatch = 512
 	// keyBytes is about how many bytes of pairs are one entry of the log, however much the source sends.
 	keyBytes = 1 << 20
-	// busyShare is which part of the time comparing keys may take.
+	// busyShare is which part of the time comparing keys may take, and listPace how many bytes of lists of keys the source is
+	// asked for in a second on the long run. Rounds rest for that.
 	busyShare = 10
+	listPace  = 1 << 20
 )
 
 // keyCopy copies the keys of one entry. Nothing of it is remembered: keys are compared by what they say, so that it does
@@ -33,11 +35,16 @@ type keyCopy struct {
 
 	// The lock of loop guards these.
 	written, deleted, kept int
+	rest                   time.Duration // before the next round
 }
 
 // round is that of a task. The source is told a digest of each span of keys as they are here, and says which are not the
 // same there; only those are looked at key by key.
 func (c *keyCopy) round(ctx context.Context, from *uint64) error {
+	c.mu.Lock()
+	rest := c.rest
+	c.mu.Unlock()
+	pause.For(ctx, rest)
 	if err := c.await(ctx, *from); err != nil {
 		return err
 	}
@@ -63,12 +70,14 @@ func (c *keyCopy) round(ctx context.Context, from *uint64) error {
 	if len(found.refused) > 0 {
 		return notStored(found.refused)
 	}
-	if !c.arrive(ctx, index, n+found.added-len(found.drop), found.kept) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	*from = index
-	pause.For(ctx, (busyShare-1)*busy-roundPause)
-	return ctx.Err()
+	*from, c.at.Index, c.at.Rows, c.kept = index, index, n+found.added-len(found.drop), found.kept
+	c.rest = max((busyShare-1)*busy, time.Duration(found.listed)*time.Second/listPace) - roundPause
+	return nil
 }
 
 // findings are what a round finds out.
@@ -76,17 +85,8 @@ type findings struct {
 	added   int      // keys that were not here
 	drop    []string // keys that are not in the source, and go
 	kept    int      // keys that are not as in the source and stay
+	listed  int      // about how many bytes of keys the source has listed
 	refused []string
-}
-
-func (c *keyCopy) arrive(ctx context.Context, index uint64, rows, kept int) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if ctx.Err() != nil {
-		return false
-	}
-	c.at.Index, c.at.Rows, c.kept = index, rows, kept
-	return true
 }
 
 // await blocks until keys have changed at the source after an index, or for roundWait.
@@ -140,6 +140,7 @@ func (c *keyCopy) settle(ctx context.Context, span catalog.KVSpan, found *findin
 				return c.senseless("keys that it was not asked for")
 			}
 			after = key.Key
+			found.listed += len(key.Key) + len(key.Hash)
 		}
 		part := span
 		if page.More {

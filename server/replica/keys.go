@@ -81,7 +81,7 @@ func (k *Keys) take(ctx context.Context, all *sync.WaitGroup, entries []catalog.
 		}
 		clash := clashes(entry, entries)
 		was := before[entry.Name]
-		if was != nil && was.entry.ModifyIndex == entry.ModifyIndex && was.stop != nil == (clash == nil) {
+		if was != nil && was.entry.ModifyIndex == entry.ModifyIndex && catalog.SameEntry(was.entry, entry) && was.stop != nil == (clash == nil) {
 			delete(before, entry.Name)
 			k.copies[entry.Name] = was
 			continue
