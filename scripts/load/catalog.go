@@ -170,7 +170,11 @@ func transactions() [][]byte {
 				node, name, s, name, address, 20_000+s))
 		}
 	}
-	var requests [][]byte
+	return txnRequests(ops)
+}
+
+// txnRequests are those that do operations in their order.
+func txnRequests(ops []string) (requests [][]byte) {
 	for len(ops) > 0 {
 		n := min(opsPerTxn, len(ops))
 		requests = append(requests, newHTTP1("PUT", "/v1/txn", "["+strings.Join(ops[:n], ",")+"]").next())

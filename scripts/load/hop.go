@@ -8,6 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
@@ -23,6 +26,7 @@ import (
 type hopConfig struct {
 	Listen, To string
 	TCP        bool
+	Reverse    bool // with the standard library's proxy in place of ours
 	Domain     string
 	Root       string // PEM
 	Cert, Key  string // of the service this is the sidecar of
@@ -59,6 +63,11 @@ func hop(file string) error {
 		return err
 	}
 	own := &identity{pair, trust}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if c.Reverse {
+		return c.reverse(ctx, own)
+	}
 	l := &proxy.Listener{Name: "hop", Network: "tcp", Address: c.Listen, Protocol: proxy.HTTP, TrustForwarded: true}
 	if c.TCP {
 		l.Protocol = proxy.TCP
@@ -83,9 +92,24 @@ func hop(file string) error {
 	if err := p.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{l}}); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	return p.Run(ctx)
+}
+
+// reverse is the hop with net/http and its ReverseProxy as they come, but that as many connections stay as there are clients.
+func (c hopConfig) reverse(ctx context.Context, own *identity) error {
+	to := &url.URL{Scheme: "http", Host: c.To}
+	transport := &http.Transport{MaxIdleConnsPerHost: 512}
+	if c.SecureOut != "" {
+		to.Scheme = "https"
+		transport.TLSClientConfig = &tls.Config{Certificates: []tls.Certificate{own.leaf}, RootCAs: own.trust.Roots, ServerName: c.SecureOut, MinVersion: tls.VersionTLS13}
+	}
+	server := &http.Server{Addr: c.Listen, Handler: &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}}
+	context.AfterFunc(ctx, func() { server.Close() })
+	if !c.SecureIn {
+		return server.ListenAndServe()
+	}
+	server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{own.leaf}, ClientCAs: own.trust.Roots, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13}
+	return server.ListenAndServeTLS("", "")
 }
 
 // hopPolicy denies a path and allows the rest to one caller, of whom each request is judged.

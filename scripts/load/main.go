@@ -24,13 +24,13 @@ import (
 
 // options are what scripts/bench hands over.
 type options struct {
-	curia, etcd, unbound, dnsmasq, consul, haproxy, nginx string // paths, "" when missing
-	dir, commit, command, profiles, plot                  string
-	rows                                                  *regexp.Regexp
-	runs                                                  int
-	warm, length                                          time.Duration
-	quick                                                 bool
-	acl                                                   bool // measure Curia with ACLs too
+	curia, etcd, unbound, dnsmasq, consul, haproxy, nginx, caddy string // paths, "" when missing
+	dir, commit, command, profiles, plot                         string
+	rows                                                         *regexp.Regexp
+	runs                                                         int
+	warm, length                                                 time.Duration
+	quick                                                        bool
+	acl                                                          bool // measure Curia with ACLs too
 }
 
 // wanted says whether a row was asked for.
@@ -70,6 +70,7 @@ func parse() (o options, what, file string) {
 	flag.StringVar(&o.dnsmasq, "dnsmasq", "", "path of dnsmasq")
 	flag.StringVar(&o.haproxy, "haproxy", "", "path of haproxy")
 	flag.StringVar(&o.nginx, "nginx", "", "path of nginx")
+	flag.StringVar(&o.caddy, "caddy", "", "path of caddy")
 	flag.StringVar(&o.consul, "consul", "", "path of consul")
 	flag.StringVar(&o.dir, "dir", "", "directory for data, on a disk")
 	flag.StringVar(&o.commit, "commit", "unknown", "commit of curia")

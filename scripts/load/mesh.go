@@ -5,23 +5,13 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	spiffe "github.com/curia-mesh/curia/connect"
 	"github.com/curia-mesh/curia/scripts/report"
 )
 
@@ -48,7 +38,7 @@ type traffic struct {
 }
 
 func traffics() []traffic {
-	h1 := map[string]float64{"HAProxy, HTTP/1": 1.4, "HAProxy, HTTP/2": 1, "nginx": 1.4}
+	h1 := map[string]float64{"HAProxy, HTTP/1": 1.4, "HAProxy, HTTP/2": 1, "nginx": 1.4, "ReverseProxy": 3, "Caddy": 3}
 	return []traffic{
 		{"HTTP/1.1, 1 KiB, 50 connections", "/1k", 50, false, h1},
 		{"HTTP/1.1, 1 KiB, 200 connections", "/1k", 200, false, h1},
@@ -92,14 +82,28 @@ func benchMesh(ctx context.Context, r report.Report, o options) error {
 		return err
 	}
 	defer m.stop()
-	names := []string{"Curia", "HAProxy, HTTP/1", "HAProxy, HTTP/2", "HAProxy, TCP", "nginx"}
+	if err := m.benchTraffic(ctx, r); err != nil {
+		return err
+	}
+	if err := m.benchHalfLoad(ctx, r); err != nil {
+		return err
+	}
+	if err := m.benchIdle(ctx, r); err != nil {
+		return err
+	}
+	return benchNodeProxy(ctx, r, o)
+}
+
+// benchTraffic measures what the hops of each way cost.
+func (m *mesh) benchTraffic(ctx context.Context, r report.Report) error {
+	names := []string{"Curia", "HAProxy, HTTP/1", "HAProxy, HTTP/2", "HAProxy, TCP", "nginx", "ReverseProxy", "Caddy"}
 	var table [][]string
 	for _, row := range traffics() {
-		if !o.wanted(row.name) {
+		if !m.wanted(row.name) {
 			continue
 		}
 		got := map[string]meshFigure{}
-		for run := range o.runs {
+		for run := range m.runs {
 			for _, name := range append([]string{"direct"}, names...) {
 				f, err := m.measure(ctx, row, name)
 				if err != nil {
@@ -124,6 +128,9 @@ func benchMesh(ctx context.Context, r report.Report, o options) error {
 			}
 		}
 		table = append(table, append(line, strings.Join(met, "; ")))
+	}
+	if len(table) == 0 {
+		return nil
 	}
 	r.Heading("Two hops with mTLS between them")
 	r.Line("CPU of both hops for each request, in units of the application's (requests/s; p50/p99; µs of both hops)\n")
@@ -169,78 +176,14 @@ func (m *mesh) stop() {
 	m.app.stop()
 }
 
-// certificates makes a root and leaves for both services, in files for the peers too.
-func (m *mesh) certificates() error {
-	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	root := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, root, root, rootKey.Public(), rootKey)
-	if err != nil {
-		return err
-	}
-	m.root = spiffe.EncodeCertificate(der)
-	if err := os.WriteFile(filepath.Join(m.dir, "ca.pem"), []byte(m.root), 0o600); err != nil {
-		return err
-	}
-	for i, name := range []string{"web", "api"} {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			return err
-		}
-		leaf := &x509.Certificate{
-			SerialNumber: big.NewInt(int64(i + 2)), Subject: pkix.Name{CommonName: name}, NotBefore: root.NotBefore, NotAfter: root.NotAfter,
-			KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-			URIs: []*url.URL{spiffe.Service(meshDomain, "dc1", name).URL()}, DNSNames: []string{name},
-		}
-		der, err := x509.CreateCertificate(rand.Reader, leaf, root, key.Public(), rootKey)
-		if err != nil {
-			return err
-		}
-		secret, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			return err
-		}
-		cert, private := spiffe.EncodeCertificate(der), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
-		m.leaves[name] = [2]string{cert, private}
-		if err := os.WriteFile(filepath.Join(m.dir, name+".pem"), []byte(cert+private), 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // measure measures a row over a way, which is started for it and stopped after it; nothing where a program is missing
 // or the way is not for such traffic.
 func (m *mesh) measure(ctx context.Context, row traffic, name string) (meshFigure, error) {
-	w := &way{name: name, at: m.appAt}
-	var err error
-	switch {
-	case name == "direct":
-	case name == "Curia":
-		err = m.curia(w, row.tcp)
-	case name == "nginx" && !row.tcp:
-		err = m.nginxPair(w)
-	case m.haproxy != "" && (name == "HAProxy, TCP") == row.tcp && name != "nginx":
-		err = m.haproxyPair(w, name)
-	default:
-		return meshFigure{}, nil
-	}
-	defer func() {
-		for _, p := range w.hops {
-			p.stop()
-		}
-	}()
-	if err != nil {
+	w, err := m.open(ctx, row, name)
+	if w == nil || err != nil {
 		return meshFigure{}, err
 	}
-	if err := w.await(ctx); err != nil {
-		return meshFigure{}, err
-	}
+	defer w.stop()
 	e, err := dial("tcp", w.at, row.conns, func(int) wire { return newHTTP1("GET", row.path, "") })
 	if err != nil {
 		return meshFigure{}, err
@@ -295,123 +238,4 @@ func (w *way) await(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("%s passes nothing on: %v", w.name, last)
-}
-
-// ends are two free addresses: of A, and of B.
-func (w *way) ends() (b netip.AddrPort, err error) {
-	ports, err := freePorts(2)
-	if err != nil {
-		return b, err
-	}
-	w.at = netip.AddrPortFrom(loopback, ports[0])
-	return netip.AddrPortFrom(loopback, ports[1]), nil
-}
-
-// curia starts this program as both hops.
-func (m *mesh) curia(w *way, tcp bool) error {
-	b, err := w.ends()
-	if err != nil {
-		return err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	for _, c := range []struct {
-		name string
-		hopConfig
-	}{
-		{"api", hopConfig{Listen: b.String(), To: m.appAt.String(), SecureIn: true}},
-		{"web", hopConfig{Listen: w.at.String(), To: b.String(), SecureOut: "api"}},
-	} {
-		c.TCP, c.Domain, c.Root, c.Cert, c.Key = tcp, meshDomain, m.root, m.leaves[c.name][0], m.leaves[c.name][1]
-		text, err := json.Marshal(c.hopConfig)
-		if err != nil {
-			return err
-		}
-		file := filepath.Join(m.dir, "hop-"+c.name+".json")
-		if err := os.WriteFile(file, text, 0o600); err != nil {
-			return err
-		}
-		p, err := spawn(m.dir, "hop-"+c.name, self, "hop", file)
-		if err != nil {
-			return err
-		}
-		w.hops = append(w.hops, p)
-	}
-	return nil
-}
-
-// haproxyPair starts HAProxy as both hops. It speaks TLS with as few names as ours: neither checks host names.
-func (m *mesh) haproxyPair(w *way, name string) error {
-	b, err := w.ends()
-	if err != nil {
-		return err
-	}
-	mode, bind, server := "http", "", ""
-	switch name {
-	case "HAProxy, TCP":
-		mode = "tcp"
-	case "HAProxy, HTTP/2":
-		bind, server = " alpn h2", " alpn h2"
-	}
-	file := func(name string) string { return filepath.Join(m.dir, name) }
-	for _, c := range []struct{ name, bind, server string }{
-		{"haproxy-api", fmt.Sprintf("%s ssl crt %s ca-file %s verify required ssl-min-ver TLSv1.3%s", b, file("api.pem"), file("ca.pem"), bind), m.appAt.String()},
-		{"haproxy-web", w.at.String(), fmt.Sprintf("%s ssl crt %s ca-file %s verify required verifyhost api ssl-min-ver TLSv1.3%s", b, file("web.pem"), file("ca.pem"), server)},
-	} {
-		var t strings.Builder
-		fmt.Fprintf(&t, "global\n  maxconn 4096\ndefaults\n  mode %s\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n", mode)
-		if mode == "http" {
-			t.WriteString("  http-reuse always\n")
-		}
-		fmt.Fprintf(&t, "frontend f\n  bind %s\n  default_backend b\nbackend b\n  server s %s\n", c.bind, c.server)
-		if err := os.WriteFile(file(c.name+".cfg"), []byte(t.String()), 0o600); err != nil {
-			return err
-		}
-		p, err := spawn(m.dir, c.name, m.haproxy, "-db", "-f", file(c.name+".cfg"))
-		if err != nil {
-			return err
-		}
-		w.hops = append(w.hops, p)
-	}
-	return nil
-}
-
-// nginxPair starts nginx as both hops.
-func (m *mesh) nginxPair(w *way) error {
-	b, err := w.ends()
-	if err != nil {
-		return err
-	}
-	file := func(name string) string { return filepath.Join(m.dir, name) }
-	const keep = "proxy_http_version 1.1; proxy_set_header Connection \"\"; "
-	for _, c := range []struct{ name, text string }{
-		{"nginx-api", fmt.Sprintf("upstream u { server %s; keepalive 256; keepalive_requests 1000000000; } server { listen %s ssl; ssl_protocols TLSv1.3; ssl_certificate %s; ssl_certificate_key %s; ssl_client_certificate %s; ssl_verify_client on; location / { %sproxy_pass http://u; } }",
-			m.appAt, b, file("api.pem"), file("api.pem"), file("ca.pem"), keep)},
-		{"nginx-web", fmt.Sprintf("upstream u { server %s; keepalive 256; keepalive_requests 1000000000; } server { listen %s; location / { %sproxy_ssl_protocols TLSv1.3; proxy_ssl_certificate %s; proxy_ssl_certificate_key %s; proxy_ssl_trusted_certificate %s; proxy_ssl_verify on; proxy_ssl_name api; proxy_pass https://u; } }",
-			b, w.at, keep, file("web.pem"), file("web.pem"), file("ca.pem"))},
-	} {
-		p, err := m.nginxProcess(c.name, c.text)
-		if err != nil {
-			return err
-		}
-		w.hops = append(w.hops, p)
-	}
-	return nil
-}
-
-// nginxProcess starts nginx as one process, so that what it costs can be read.
-func (m *mesh) nginxProcess(name, text string) (*process, error) {
-	dir := filepath.Join(m.dir, name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	conf := "daemon off; master_process off; pid " + dir + "/pid; error_log stderr error; events { worker_connections 4096; } http { access_log off; keepalive_requests 1000000000; keepalive_timeout 600s; " +
-		"client_body_temp_path " + dir + "/b; proxy_temp_path " + dir + "/p; fastcgi_temp_path " + dir + "/f; uwsgi_temp_path " + dir + "/u; scgi_temp_path " + dir + "/s; " + text + " }"
-	file := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
-		return nil, err
-	}
-	return spawn(m.dir, name, m.nginx, "-p", dir, "-c", file)
 }

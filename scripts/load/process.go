@@ -100,8 +100,10 @@ func idleTime() time.Duration {
 }
 
 // rss is the memory of the process that is resident now, in bytes; 0 when it has ended.
-func (p *process) rss() int {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+func (p *process) rss() int { return rssOf(p.cmd.Process.Pid) }
+
+func rssOf(pid int) int {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
@@ -116,12 +118,16 @@ func (p *process) rss() int {
 
 // settle waits until the process has used less than 1 % of a core for half a second, at most for limit.
 func (p *process) settle(ctx context.Context, limit time.Duration) {
+	settle(ctx, p.cmd.Process.Pid, limit)
+}
+
+func settle(ctx context.Context, pid int, limit time.Duration) {
 	const look = 100 * time.Millisecond
 	end := time.Now().Add(limit)
 	for calm := 0; calm < 5 && ctx.Err() == nil && time.Now().Before(end); {
-		before := p.cpu()
+		before := cpuOf(pid)
 		time.Sleep(look)
-		if p.cpu()-before < look/100 {
+		if cpuOf(pid)-before < look/100 {
 			calm++
 		} else {
 			calm = 0
