@@ -26,7 +26,29 @@ type shown struct {
 	generation uint64
 	serial     string
 	until      time.Time
-	roots      *catalog.Roots
+	mesh       *mesh
+}
+
+// mesh is the own cluster: by what its services prove who they are. All sidecars have one.
+type mesh struct {
+	roots *catalog.Roots
+	trust *connect.Trust
+}
+
+// with is the mesh with other roots, the same one if they are what it has.
+func (m *mesh) with(roots *catalog.Roots) (*mesh, error) {
+	if m != nil && sameRoots(m.roots, roots) {
+		return m, nil
+	}
+	var pems []string
+	for _, r := range roots.Roots {
+		pems = append(pems, r.RootCert)
+	}
+	trust, err := connect.NewTrust(roots.TrustDomain, pems...)
+	if err != nil {
+		return m, fmt.Errorf("roots of the mesh: %w", err)
+	}
+	return &mesh{roots, trust}, nil
 }
 
 // peers are the clusters beside the own one whose services are believed: where they connect, and where they are connected
@@ -44,31 +66,24 @@ type inward struct{ *certs }
 func (i inward) Trust() (*connect.Trust, error) { return i.current.Load().callers, nil }
 
 // set takes up a certificate, roots and those of peers, if they are others than before.
-func (c *certs) set(leaf *catalog.IssuedCert, roots *catalog.Roots, others peers) error {
+func (c *certs) set(leaf *catalog.IssuedCert, m *mesh, others peers) error {
 	old := c.current.Load()
-	if old != nil && old.serial == leaf.SerialNumber && sameRoots(old.roots, roots) && old.peers.same(others) {
+	if old != nil && old.serial == leaf.SerialNumber && old.mesh == m && old.peers.same(others) {
 		return nil
 	}
 	pair, err := tls.X509KeyPair([]byte(leaf.CertPEM), []byte(leaf.PrivateKeyPEM))
 	if err != nil {
 		return fmt.Errorf("certificate of service %q: %w", leaf.Service, err)
 	}
-	var pems []string
-	for _, r := range roots.Roots {
-		pems = append(pems, r.RootCert)
-	}
-	trust, err := connect.NewTrust(roots.TrustDomain, pems...)
-	if err != nil {
-		return fmt.Errorf("roots of the mesh: %w", err)
-	}
-	callers, err := trust.With(others.in...)
+	callers, err := m.trust.With(others.in...)
 	if err != nil {
 		return fmt.Errorf("roots of peers: %w", err)
 	}
-	if trust, err = trust.With(others.out...); err != nil {
+	trust, err := m.trust.With(others.out...)
+	if err != nil {
 		return fmt.Errorf("roots of peers: %w", err)
 	}
-	next := &shown{leaf: &pair, trust: trust, callers: callers, peers: others, generation: 1, serial: leaf.SerialNumber, until: leaf.ValidBefore, roots: roots}
+	next := &shown{leaf: &pair, trust: trust, callers: callers, peers: others, generation: 1, serial: leaf.SerialNumber, until: leaf.ValidBefore, mesh: m}
 	if old != nil {
 		next.generation = old.generation + 1
 	}

@@ -24,7 +24,7 @@ import (
 type compiler struct {
 	certs    map[string]*certs // by the id of the sidecar; those of before are gone on with
 	tokens   tokens
-	roots    *catalog.Roots
+	mesh     *mesh
 	out      []*proxy.Listener
 	problems map[string]error // by the name of the listener
 }
@@ -39,7 +39,7 @@ func (c *compiler) sidecar(s *Sidecar) {
 	if own == nil {
 		own = new(certs)
 	}
-	if err := own.set(s.Leaf, c.roots, s.peers()); err != nil {
+	if err := own.set(s.Leaf, c.mesh, s.peers()); err != nil {
 		c.problems[inboundName(s)] = err
 		return
 	}
@@ -226,7 +226,7 @@ func (c *compiler) upstream(s *Sidecar, u *catalog.Upstream, own *certs) (*proxy
 		l.Protocol = protocolOf(cmp.Or(w.Protocol, chain.DefaultProtocol))
 		target := c.target(s, u, w.Name, known.Targets[""], false, own)
 		if len(target.Identities) > 0 {
-			target.ServerName = chain.ServerName("", target.Identities[0].Name, target.Identities[0].Datacenter, c.roots.TrustDomain)
+			target.ServerName = chain.ServerName("", target.Identities[0].Name, target.Identities[0].Datacenter, c.mesh.trust.Domain)
 		}
 		l.Routes = proxy.Direct(target)
 		return l, nil
@@ -260,7 +260,7 @@ func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name string, t *Targe
 		target.Endpoints = append(target.Endpoints, to)
 	}
 	for _, id := range t.Identities {
-		id.TrustDomain = cmp.Or(id.TrustDomain, c.roots.TrustDomain)
+		id.TrustDomain = cmp.Or(id.TrustDomain, c.mesh.trust.Domain)
 		target.Identities = append(target.Identities, id)
 	}
 	for _, d := range slices.Backward(upstreamDefaults(u, s.Defaults)) { // what counts first comes last

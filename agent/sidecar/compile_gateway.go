@@ -89,7 +89,7 @@ func (g *Gateway) addresses() (map[string]string, error) {
 
 // named are the targets of a gateway by the names that lead to them.
 func (c *compiler) named(g *Gateway) map[string]*proxy.Target {
-	all, domain := map[string]*proxy.Target{}, c.roots.TrustDomain
+	all, domain := map[string]*proxy.Target{}, c.mesh.trust.Domain
 	target := func(name string, endpoints []Endpoint) *proxy.Target {
 		t := &proxy.Target{Name: name, Patience: -1, Limits: proxy.Limits{Connections: math.MaxInt32, Pending: math.MaxInt32, Requests: math.MaxInt32}}
 		for _, e := range endpoints {

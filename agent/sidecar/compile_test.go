@@ -59,9 +59,17 @@ func snapshotOf(t testing.TB, change func(s *Sidecar)) *Snapshot {
 	return &Snapshot{Version: 1, Roots: roots, Sidecars: []*Sidecar{s}}
 }
 
+func meshOf(s *Snapshot) *mesh {
+	m, err := (*mesh)(nil).with(s.Roots)
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
 // compiled are the listeners of a snapshot, and what is wrong with others.
 func compiled(s *Snapshot) ([]*proxy.Listener, map[string]error) {
-	c := &compiler{certs: map[string]*certs{}, roots: s.Roots, problems: map[string]error{}}
+	c := &compiler{certs: map[string]*certs{}, mesh: meshOf(s), problems: map[string]error{}}
 	for _, side := range s.Sidecars {
 		c.sidecar(side)
 	}
@@ -172,7 +180,7 @@ func TestEndpointsAreOfRegistrations(t *testing.T) {
 	list := []*catalog.Instance{{Node: &catalog.Node{Node: "n1", Address: "10.0.0.1"}, Service: &catalog.Service{ID: "api-1", Port: 1, CreateIndex: 7, Weights: &catalog.Weights{Passing: 1}}}}
 	s := snapshotOf(t, func(*Sidecar) {})
 	u := &catalog.Upstream{DestinationName: "api"}
-	to := (&compiler{roots: s.Roots}).target(s.Sidecars[0], u, "api", &Target{Endpoints: endpointsOf(list, false)}, false, nil)
+	to := (&compiler{mesh: meshOf(s)}).target(s.Sidecars[0], u, "api", &Target{Endpoints: endpointsOf(list, false)}, false, nil)
 	if len(to.Endpoints) != 1 || to.Endpoints[0].Registered != 7 {
 		t.Errorf("%+v", to.Endpoints)
 	}

@@ -37,6 +37,7 @@ type Runner struct {
 	mu       sync.Mutex
 	snapshot *Snapshot
 	since    time.Time // the snapshot is in use
+	mesh     *mesh
 	certs    map[string]*certs
 	tokens   tokens
 	problems map[string]error // by listener
@@ -83,7 +84,11 @@ func ring(c chan struct{}) {
 }
 
 func (r *Runner) apply(s *Snapshot) error {
-	c := &compiler{certs: r.certs, tokens: r.tokens.next(), roots: s.Roots, problems: map[string]error{}}
+	var err error
+	if r.mesh, err = r.mesh.with(s.Roots); err != nil {
+		return err
+	}
+	c := &compiler{certs: r.certs, tokens: r.tokens.next(), mesh: r.mesh, problems: map[string]error{}}
 	ids := map[string]bool{}
 	for _, side := range s.Sidecars {
 		ids[side.Service.ID] = true
@@ -160,6 +165,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	all.Go(func() { r.observer.run(ctx) })
 	all.Go(func() { r.reopen(ctx) })
 	all.Go(func() { r.keepLast(ctx) })
+	if r.Alone {
+		all.Go(func() { proxy.GiveBack(ctx) })
+	}
 	return r.proxy.Run(ctx)
 }
 

@@ -9,6 +9,12 @@ const bufferSize = 32 << 10
 
 var buffers = sync.Pool{New: func() any { return &buffer{make([]byte, bufferSize)} }}
 
+// idleSize is how many bytes of a request are read at first.
+const idleSize = 4 << 10
+
+// idles are what the first bytes of a request are read into.
+var idles = sync.Pool{New: func() any { return &buffer{make([]byte, idleSize)} }}
+
 // outs are what messages are written through. They grow with what is in them.
 var outs = sync.Pool{New: func() any { return &buffer{make([]byte, 0, 4<<10)} }}
 

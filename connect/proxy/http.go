@@ -17,8 +17,9 @@ type downstream struct {
 	reader
 	writer
 	probe *probe
-	*work       // borrowed for an exchange
-	goes  int64 // how the body of the response is framed
+	idle  *buffer // of idles, where one is borrowed
+	*work         // borrowed for an exchange
+	goes  int64   // how the body of the response is framed
 }
 
 // work is what an exchange needs and the time between two does not.
@@ -31,12 +32,9 @@ type work struct {
 
 var works = sync.Pool{New: func() any { return new(work) }}
 
-// idleSize is how many bytes a connection without a request holds.
-const idleSize = 4 << 10
-
 // serveHTTP serves a connection until it ends.
 func serveHTTP(c *client) {
-	d := &downstream{client: c, reader: reader{conn: c.conn, in: make([]byte, idleSize)}, writer: writer{conn: c.conn, cork: corkOf(c.conn)}, probe: newProbe(c.raw)}
+	d := &downstream{client: c, reader: reader{conn: c.conn}, writer: writer{conn: c.conn, cork: corkOf(c.conn)}, probe: newProbe(c.raw)}
 	defer d.shrink(nil)
 	for first := true; d.serve(first); first = false {
 	}
@@ -85,9 +83,6 @@ func (d *downstream) wait(conf *Listener, first bool) bool {
 		d.patience(time.Now(), or(conf.HeadTime, defaultHeadTime))
 		return true
 	}
-	if len(d.in) != idleSize {
-		d.shrink(make([]byte, idleSize))
-	}
 	idle := or(conf.IdleTime, defaultIdle)
 	if first {
 		idle = or(conf.HeadTime, defaultHeadTime)
@@ -98,7 +93,7 @@ func (d *downstream) wait(conf *Listener, first bool) bool {
 		return false
 	}
 	d.patience(time.Now(), idle)
-	if d.fill() != nil || !d.client.state.CompareAndSwap(waiting, busy) {
+	if d.arrive() != nil || !d.client.state.CompareAndSwap(waiting, busy) {
 		return false
 	}
 	if first && d.preface() {
@@ -108,6 +103,28 @@ func (d *downstream) wait(conf *Listener, first bool) bool {
 		d.patience(time.Now(), or(conf.HeadTime, defaultHeadTime))
 	}
 	return true
+}
+
+// arrive reads the first bytes of a request. Before they are there the connection holds no buffer, but where TLS or what was
+// read of it before stands between.
+func (d *downstream) arrive() error {
+	if d.client.conn != d.client.raw || !d.probe.awaits() {
+		if len(d.in) != idleSize {
+			d.shrink(make([]byte, idleSize))
+		}
+		return d.fill()
+	}
+	d.shrink(nil)
+	if d.idle != nil {
+		idles.Put(d.idle)
+		d.idle = nil
+	}
+	b, n, err := d.probe.await()
+	if err != nil {
+		return err
+	}
+	d.idle, d.in, d.reader.r, d.reader.w = b, b.b, 0, n
+	return nil
 }
 
 // preface goes on with HTTP/2 where the client begins with that.

@@ -18,8 +18,11 @@ func (s *counterSeq) next() uint32 { return s.n.Add(1) % shards }
 // edgeKey names an edge of the mesh, or a route of a listener.
 type edgeKey struct{ listener, target, route string }
 
-// edge counts what passes from a listener to a target, or on a route. It outlives snapshots.
-type edge struct{ shard [shards]counts }
+// edge counts what passes from a listener to a target, or on a route. It outlives snapshots. Most of a node with many
+// sidecars have no traffic, or little: a shard takes memory when it is first used.
+type edge struct {
+	shard [shards]atomic.Pointer[counts]
+}
 
 // counts is a shard of an edge.
 type counts struct {
@@ -35,7 +38,13 @@ type counts struct {
 	_        [64]byte
 }
 
-func (e *edge) of(shard uint32) *counts { return &e.shard[shard] }
+func (e *edge) of(shard uint32) *counts {
+	if c := e.shard[shard].Load(); c != nil {
+		return c
+	}
+	e.shard[shard].CompareAndSwap(nil, new(counts))
+	return e.shard[shard].Load()
+}
 
 func (c *counts) opened(took time.Duration) {
 	c.conns.Add(1)
@@ -151,7 +160,10 @@ func (p *Proxy) Edges() []Edge {
 	for key, e := range p.edges {
 		sum := Edge{Listener: key.listener, Target: key.target, Route: key.route, Buckets: make([]uint64, nBuckets)}
 		for i := range e.shard {
-			c := &e.shard[i]
+			c := e.shard[i].Load()
+			if c == nil {
+				continue
+			}
 			sum.Requests += c.requests.Load()
 			sum.Retries += c.retries.Load()
 			sum.Refused += c.refused.Load()

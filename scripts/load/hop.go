@@ -92,6 +92,7 @@ func hop(file string) error {
 	if err := p.Update(&proxy.Snapshot{Listeners: []*proxy.Listener{l}}); err != nil {
 		return err
 	}
+	go proxy.GiveBack(ctx) // ends with the process
 	return p.Run(ctx)
 }
 

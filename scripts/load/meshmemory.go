@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/curia-mesh/curia/rpc/pause"
 	"github.com/curia-mesh/curia/scripts/report"
 )
 
@@ -52,7 +53,9 @@ func (m *mesh) idleConn(ctx context.Context, name string) (kib float64, err erro
 	}
 	defer w.stop()
 	hop := w.hops[len(w.hops)-1]
-	hop.settle(ctx, 10*time.Second)
+	if !pause.For(ctx, rest) {
+		return 0, ctx.Err()
+	}
 	before := hop.rss()
 	for range idleConns {
 		e, err := dial("tcp", w.at, 1, func(int) wire { return newHTTP1("GET", "/1k", "") })
@@ -67,9 +70,14 @@ func (m *mesh) idleConn(ctx context.Context, name string) (kib float64, err erro
 			return 0, fmt.Errorf("an answer failed: %s", e.reason())
 		}
 	}
-	hop.settle(ctx, 10*time.Second)
+	if !pause.For(ctx, rest) {
+		return 0, ctx.Err()
+	}
 	return float64(hop.rss()-before) / idleConns / 1024, nil
 }
+
+// rest is how long is waited before memory is looked at: by then a process has given back what it does not need.
+const rest = 15 * time.Second
 
 // pairs is how many sidecars, each with an upstream, are added to the first, and others how many services that they have
 // nothing to do with.
@@ -131,7 +139,9 @@ func nodeProxy(ctx context.Context, o options, into []event) error {
 		if err != nil {
 			return 0, err
 		}
-		settle(ctx, pid, 10*time.Second)
+		if !pause.For(ctx, rest) {
+			return 0, ctx.Err()
+		}
 		return float64(rssOf(pid)), nil
 	}
 	var seen [3]float64

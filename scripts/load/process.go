@@ -118,16 +118,12 @@ func rssOf(pid int) int {
 
 // settle waits until the process has used less than 1 % of a core for half a second, at most for limit.
 func (p *process) settle(ctx context.Context, limit time.Duration) {
-	settle(ctx, p.cmd.Process.Pid, limit)
-}
-
-func settle(ctx context.Context, pid int, limit time.Duration) {
 	const look = 100 * time.Millisecond
 	end := time.Now().Add(limit)
 	for calm := 0; calm < 5 && ctx.Err() == nil && time.Now().Before(end); {
-		before := cpuOf(pid)
+		before := p.cpu()
 		time.Sleep(look)
-		if cpuOf(pid)-before < look/100 {
+		if p.cpu()-before < look/100 {
 			calm++
 		} else {
 			calm = 0
