@@ -230,25 +230,43 @@ func (c *client) serve() {
 	c.raw.SetDeadline(time.Time{})
 	c.describe()
 	c.known.Store(true)
-	conf = c.listening.config.Load()               // the one that is replaced from here on asks what is known
-	if conf.Protocol != HTTP && !c.allowed(conf) { // whoever makes requests hears why each is denied
-		c.listening.deny("connection denied", conf, c, conf.Policy.Connection(c.caller))
-		return
+	conf = c.listening.config.Load() // the one that is replaced from here on asks what is known
+	switch {
+	case conf.Protocol != HTTP:
+		if c.mayConnect(conf) {
+			c.passThrough(conf)
+		}
+	case c.speaksHTTP2():
+		serveHTTP2(c, nil)
+	default:
+		serveHTTP(c)
 	}
-	if conf.Protocol != HTTP && conf.Policy != nil {
+}
+
+// mayConnect judges a connection whose bytes are passed on as they are; who makes requests hears why each is denied.
+//
+// It has a frame of its own: what stands above a connection at rest decides whether its stack can shrink.
+//
+//go:noinline
+func (c *client) mayConnect(conf *Listener) bool {
+	if !c.allowed(conf) {
+		c.listening.deny("connection denied", conf, c, conf.Policy.Connection(c.caller))
+		return false
+	}
+	if conf.Policy != nil {
 		if d := conf.Policy.Connection(c.caller); d.Audited {
 			c.listening.audit("connection", conf, c, d)
 		}
 	}
-	if conf.Protocol == HTTP {
-		if t, ok := c.conn.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == protoHTTP2 {
-			serveHTTP2(c, nil)
-			return
-		}
-		serveHTTP(c)
-		return
-	}
-	c.passThrough(conf)
+	return true
+}
+
+// speaksHTTP2 reports whether both sides have agreed on HTTP/2. It has a frame of its own, as mayConnect has.
+//
+//go:noinline
+func (c *client) speaksHTTP2() bool {
+	t, ok := c.conn.(*tls.Conn)
+	return ok && t.ConnectionState().NegotiatedProtocol == protoHTTP2
 }
 
 // greet does what comes before the first byte of either side: who is it?
