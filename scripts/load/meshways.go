@@ -115,7 +115,7 @@ func (m *mesh) haproxyPair(w *way, name string) error {
 		{"haproxy-web", w.at.String(), fmt.Sprintf("%s ssl crt %s ca-file %s verify required verifyhost api ssl-min-ver TLSv1.3%s", b, file("web.pem"), file("ca.pem"), server)},
 	} {
 		var t strings.Builder
-		fmt.Fprintf(&t, "global\n  maxconn 4096\ndefaults\n  mode %s\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n", mode)
+		fmt.Fprintf(&t, "global\n  maxconn 8192\ndefaults\n  mode %s\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n", mode)
 		if mode == "http" {
 			t.WriteString("  http-reuse always\n")
 		}
@@ -188,7 +188,7 @@ func (m *mesh) nginxProcess(name, text string) (*process, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	conf := "daemon off; master_process off; pid " + dir + "/pid; error_log stderr error; events { worker_connections 4096; } http { access_log off; keepalive_requests 1000000000; keepalive_timeout 600s; " +
+	conf := "daemon off; master_process off; pid " + dir + "/pid; error_log stderr error; events { worker_connections 16384; } http { access_log off; keepalive_requests 1000000000; keepalive_timeout 600s; " +
 		"client_body_temp_path " + dir + "/b; proxy_temp_path " + dir + "/p; fastcgi_temp_path " + dir + "/f; uwsgi_temp_path " + dir + "/u; scgi_temp_path " + dir + "/s; " + text + " }"
 	file := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
