@@ -181,14 +181,15 @@ func (d crossing) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) 
 	}
 	answer, err := d.reached(ctx, up, call)
 	link := new(rpc.LinkError)
+	lost := errors.As(err, &link)
 	switch {
-	case ctx.Err() == nil && up.ctx.Err() != nil && errors.Is(err, context.Canceled):
+	case ctx.Err() == nil && up.ctx.Err() != nil && (lost || errors.Is(err, context.Canceled)): // what broke then broke for that reason
 		err = context.Cause(up.ctx)
-		if !api.Reads(call.Method) {
+		if !api.Reads(call.Method) && (link.Sent || !lost) {
 			return answer, catalog.Errorf(catalog.Unavailable, "datacenter %q: it can no longer be reached since it was asked: it may have done what was asked for, or not: %w", d.name, err)
 		}
 		return answer, catalog.Errorf(catalog.NoPath, "No path to datacenter %q: none of its servers can be reached: %w", d.name, err)
-	case err == nil || !errors.As(err, &link) || ctx.Err() != nil:
+	case !lost || ctx.Err() != nil:
 		return answer, err
 	case link.Sent && !api.Reads(call.Method):
 		return answer, catalog.Errorf(catalog.Unavailable, "datacenter %q: the connection broke after it was asked: it may have done what was asked for, or not: %w", d.name, err)

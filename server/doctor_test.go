@@ -45,8 +45,8 @@ func TestPlights(t *testing.T) {
 			c.start(t, 2, 3, impatient)
 			one := c.start(t, 1, 3, impatient)
 			m := one.member()
-			m.Name, m.Port = "s3", netip.MustParseAddrPort(freePort(t)).Port()
-			m.Tags["id"], m.Tags["port"] = idOf(3), regexp.MustCompile(`\d+$`).FindString(freePort(t))
+			m.Name, m.Port = "s3", netip.MustParseAddrPort(nowhere(t)).Port()
+			m.Tags["id"], m.Tags["port"] = idOf(3), regexp.MustCompile(`\d+$`).FindString(nowhere(t))
 			c.set(m)
 			return one
 		}},

@@ -97,6 +97,22 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// nowhere is an address at which nobody listens, nor comes to while the test runs: a connection to elsewhere holds it.
+func nowhere(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.9:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}
+	c, err := from.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c.LocalAddr().String()
+}
+
 func TestFailedStartLeavesNothingOpen(t *testing.T) {
 	want := func(what, got, part string) {
 		t.Helper()

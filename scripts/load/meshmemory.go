@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/curia-mesh/curia/rpc/pause"
@@ -134,15 +135,21 @@ func nodeProxy(ctx context.Context, o options, into []event) error {
 		}
 		return nil
 	}
+	proxy := 0
+	defer func() { // it outlives its agent
+		if proxy > 0 {
+			syscall.Kill(proxy, syscall.SIGTERM)
+		}
+	}()
 	look := func(sidecars int) (float64, error) {
-		pid, err := a.nodeProxy(ctx, 2*sidecars)
-		if err != nil {
+		var err error
+		if proxy, err = a.nodeProxy(ctx, 2*sidecars); err != nil {
 			return 0, err
 		}
 		if !pause.For(ctx, rest) {
 			return 0, ctx.Err()
 		}
-		return float64(rssOf(pid)), nil
+		return float64(rssOf(proxy)), nil
 	}
 	var seen [3]float64
 	for i, step := range []func() error{
