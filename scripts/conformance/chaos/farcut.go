@@ -114,7 +114,13 @@ func (r *run) broken(ctx context.Context, cut *cluster, fault func() error) (*tr
 	}
 	r.check(t.writes.failed == 0 && total > 0, "writes of what is copied that failed", "0", "%d of %d%s", t.writes.failed, t.writes.count, t.writes.reason())
 	r.check(len(bad) == 0, "policies, tokens and config entries lost, back again, or there twice", "0", "%d of %d %q", len(bad), total, bad[:min(len(bad), 3)])
-	lag, err := cut.lag(ctx)
+	lag := 0.0
+	err = eventually(ctx, settled, func(ctx context.Context) error { // it is told every 10 s
+		if lag, err = cut.lag(ctx); err == nil && lag > 60 {
+			err = fmt.Errorf("its copies were last found so %.0f s ago", lag)
+		}
+		return err
+	})
 	r.check(err == nil && lag <= 60, "its copies were found to be as the primary's", "≤ 1m ago", "%.1f s ago%s", lag, because(err))
 	return t, nil
 }
