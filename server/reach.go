@@ -62,7 +62,8 @@ func (d *datacenter) silent() time.Duration {
 	return time.Since(d.all.began) - time.Duration(d.heard.Load())
 }
 
-// attend has the datacenter looked for while nothing is heard of it, until answered is closed.
+// attend has the datacenter looked for while nothing is heard of it, until answered is closed: ever more rarely, since what
+// takes long there may do so for good reason.
 func (d *datacenter) attend(answered <-chan struct{}, after time.Duration) {
 	timer := time.NewTimer(after)
 	defer timer.Stop()
@@ -75,6 +76,7 @@ func (d *datacenter) attend(answered <-chan struct{}, after time.Duration) {
 		rest := after - d.silent()
 		if rest <= 0 {
 			d.doubt()
+			after = min(2*after, doubtfulParked)
 			rest = after
 		}
 		timer.Reset(rest)
@@ -99,9 +101,10 @@ func (d *datacenter) look(ctx context.Context) {
 	defer d.looks.Store(false)
 	within, cancel := context.WithTimeoutCause(ctx, hung, fmt.Errorf("no answer within %s", hung))
 	defer cancel()
+	before := d.heard.Load()
 	there, away, err := d.ask(within)
-	if ctx.Err() != nil {
-		return
+	if ctx.Err() != nil || there == 0 && d.heard.Load() != before {
+		return // it takes no new connections, and answers on those that there are
 	}
 	if there == 0 && err != nil {
 		d.fall(err)
