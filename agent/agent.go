@@ -68,6 +68,7 @@ type Agent struct {
 	joins     *server.Joins // nil when nobody can join with a token here
 	own       *enrolled     // the certificate that the agent has from the servers; nil when it has none
 	pools     *pools
+	passage   *server.Passage // to servers of other datacenters; nil where they are reached directly
 	backend   backend
 	nodes     atomic.Pointer[state.Store] // what a server knows of the nodes, for its gossip
 	cache     *watch.Cache

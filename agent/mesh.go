@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -70,7 +71,7 @@ func (a *Agent) openMesh(cfg *config.Config) error {
 			if id != "" {
 				token = func() string { return a.local.TokenOf(id) }
 			}
-			return &sidecar.Views{Cache: a.cache, Leaves: a.leaves, Token: token, Node: cfg.NodeName, DC: cfg.Datacenter}
+			return &sidecar.Views{Cache: a.cache, Leaves: a.leaves, Token: token, Node: cfg.NodeName, DC: cfg.Datacenter, Names: strings.ToLower(strings.TrimSuffix(cfg.Domain, "."))}
 		},
 	}, before)}
 	if cfg.Connect.Proxy == "process" && dir != "" && a.opts.Program != "" && runtime.GOOS != "windows" { // which hands no files on

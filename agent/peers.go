@@ -15,6 +15,9 @@ import (
 // openPeers reads how connections between agents are secured, and warns of what is left open.
 func (a *Agent) openPeers(cfg *config.Config) error {
 	a.peers = trust.NewPeers(cfg.Datacenter, cfg.Domain, cfg.Server)
+	if cfg.Connect.EnableMeshGatewayWANFederation {
+		a.peers.Name(cfg.NodeName)
+	}
 	take, err := a.peers.Prepare(cfg.TLS.InternalRPC)
 	if err != nil {
 		return err

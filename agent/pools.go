@@ -50,6 +50,9 @@ func (a *Agent) openPools(cfg *config.Config, opened *rollback) error {
 	if err != nil {
 		return err
 	}
+	if a.passage = a.newPassage(cfg); a.passage != nil {
+		wan.Beyond = a.passage
+	}
 	if a.pools.wan, err = gossip.Open(wan); err != nil {
 		return fmt.Errorf("WAN gossip (ports.serf_wan): %w", err)
 	}
@@ -267,16 +270,22 @@ func (p *pools) retryJoin(ctx context.Context, cfg *config.Config, log *slog.Log
 		group.Go(func() error {
 			return joinUntil(ctx, p.wan, log, "WAN", cfg.RetryJoinWAN, cfg.RetryIntervalWAN, cfg.RetryMaxWAN)
 		})
+		group.Go(func() error { return p.joinPrimary(ctx, cfg, log) })
 	}
 	return group.Wait()
 }
 
-func joinUntil(ctx context.Context, p *gossip.Pool, log *slog.Logger, kind string, addresses []string, interval time.Duration, limit int) error {
+// withoutProviders are the addresses that can be joined.
+func withoutProviders(addresses []string, kind string, log *slog.Logger) []string {
 	named := slices.DeleteFunc(slices.Clone(addresses), func(text string) bool { return strings.Contains(text, "provider=") })
 	if len(named) < len(addresses) { // what is left out is not named: it may hold keys of the cloud
 		log.Error("joining by what a cloud provider says is not supported: name addresses or DNS names", "pool", kind)
 	}
-	if addresses = named; len(addresses) == 0 {
+	return named
+}
+
+func joinUntil(ctx context.Context, p *gossip.Pool, log *slog.Logger, kind string, addresses []string, interval time.Duration, limit int) error {
+	if addresses = withoutProviders(addresses, kind, log); len(addresses) == 0 {
 		return nil
 	}
 	tick := time.NewTicker(max(interval, time.Second))

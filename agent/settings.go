@@ -72,6 +72,9 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 	if a.pools.wan != nil {
 		out.WAN = a.pools.wan
 	}
+	if out.Passage = a.passage; out.Passage != nil {
+		out.Gossip = func(conn net.Conn, peer rpc.Peer) { a.pools.wan.Take(conn, peer.Protocol == rpc.ProtocolPackets) }
+	}
 	out.Auto = a.autoConfig(cfg)
 	out.Mesh, out.CAProvider, out.CASettings = cfg.Connect.Enabled || out.Auto.AllowTLS || out.Auto.Intro != nil, cfg.Connect.CAProvider, cfg.Connect.CAConfig
 	out.Security, out.GossipKeys, out.Joins = a.peers, a.pools.keys, a.joins

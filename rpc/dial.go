@@ -24,6 +24,10 @@ const (
 	ProtocolIntro Protocol = "curia-intro"
 	// ProtocolPeer carries the same frames, under TLS only, between clusters that are peers.
 	ProtocolPeer Protocol = "curia-peer"
+	// ProtocolGossip and ProtocolPackets carry the streams and the packets of gossip between the servers of datacenters,
+	// under TLS only, where nothing but gateways leads from one to the other.
+	ProtocolGossip  Protocol = "curia-gossip"
+	ProtocolPackets Protocol = "curia-packets"
 )
 
 // protocols is indexed by a plain connection's first byte, less one.
@@ -56,6 +60,8 @@ type Dialer struct {
 	Timeout time.Duration
 	// Connect makes the bare connection; default is net.Dialer's DialContext.
 	Connect func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Through, which may be nil, is the gateways that lead to addr: it is reached through one of them, with TLS.
+	Through Gateways
 }
 
 // Dial returns a connection to the Listener at addr that speaks protocol. Whether a server accepts the
@@ -65,6 +71,22 @@ func (d *Dialer) Dial(ctx context.Context, addr string, protocol Protocol) (net.
 	def(&timeout, 5*time.Second)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no connection within %v", timeout))
 	defer cancel()
+	if d.Through != nil {
+		return d.through(ctx, addr, protocol)
+	}
+	conn, err := d.connect(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	ready, err := d.greet(ctx, conn, addr, protocol)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("%s handshake with %s: %w", protocol, addr, hint(because(ctx, err)))
+	}
+	return ready, nil
+}
+
+func (d *Dialer) connect(ctx context.Context, addr string) (net.Conn, error) {
 	connect := d.Connect
 	if connect == nil {
 		connect = new(net.Dialer).DialContext
@@ -73,12 +95,7 @@ func (d *Dialer) Dial(ctx context.Context, addr string, protocol Protocol) (net.
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, because(ctx, err))
 	}
-	ready, err := d.greet(ctx, conn, addr, protocol)
-	if err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("%s handshake with %s: %w", protocol, addr, hint(because(ctx, err)))
-	}
-	return ready, nil
+	return conn, nil
 }
 
 // because prefers the reason why ctx ended to what that did to err.
@@ -98,11 +115,14 @@ func hint(err error) error {
 }
 
 func (d *Dialer) greet(ctx context.Context, conn net.Conn, addr string, protocol Protocol) (net.Conn, error) {
-	if d.TLS == nil || d.Plain != nil && d.Plain() {
+	if d.Through == nil && (d.TLS == nil || d.Plain != nil && d.Plain()) {
 		stop := context.AfterFunc(ctx, func() { conn.Close() })
 		defer stop()
 		_, err := conn.Write([]byte{protocol.firstByte()})
 		return conn, err
+	}
+	if d.TLS == nil {
+		return nil, errors.New("gateways lead there by the name in TLS, which is off here")
 	}
 	config, err := d.TLS(addr)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,9 @@ type ListenerOptions struct {
 	Only Protocol
 	// Intro, which may be nil, answers the calls of peers without a certificate, on ProtocolIntro.
 	Intro *Server
+	// Gossip, which may be nil, takes over the connections of ProtocolGossip and ProtocolPackets. It does not block, and
+	// closes them in the end.
+	Gossip func(net.Conn, Peer)
 	// Admit, which may be nil, refuses a peer that may not speak the protocol: Raft is for servers.
 	Admit func(Peer) error
 	// HandshakeTimeout bounds the time to a connection's protocol; default 5 s.
@@ -172,11 +176,11 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn, ip string) {
 	if l.refusals.over(ip) {
 		l.o.Log.Info("rpc connections are accepted again", "peer", ip, "as", peer.Identity.String())
 	}
-	if peer.Protocol == ProtocolRaft {
+	if given := l.given(peer); given != nil {
 		defer l.secured.Add(ready, nil)()
 		leave()
-		conn := &raftConn{Conn: ready, closed: make(chan struct{})}
-		l.raft.give(ctx, conn, l.o.HandshakeTimeout)
+		conn := &givenConn{Conn: ready, closed: make(chan struct{})}
+		given(ctx, conn)
 		select {
 		case <-conn.closed:
 		case <-ctx.Done(): // Raft's transport leaves open what it accepted
@@ -196,6 +200,17 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn, ip string) {
 	} else if err != nil {
 		l.o.Log.Warn("rpc connection ended", "peer", peer.Addr, "err", err)
 	}
+}
+
+// given is who takes a connection over that carries no calls; nil for those that do.
+func (l *Listener) given(peer Peer) func(context.Context, net.Conn) {
+	switch peer.Protocol {
+	case ProtocolRaft:
+		return func(ctx context.Context, conn net.Conn) { l.raft.give(ctx, conn, l.o.HandshakeTimeout) }
+	case ProtocolGossip, ProtocolPackets:
+		return func(_ context.Context, conn net.Conn) { l.o.Gossip(conn, peer) }
+	}
+	return nil
 }
 
 // refused tells why a connection was, when that is news of its address. Connections that say nothing are none.
@@ -272,7 +287,7 @@ func (l *Listener) secure(ctx context.Context, conn net.Conn, peer *Peer) (net.C
 	}
 	state := secured.ConnectionState()
 	peer.Protocol = Protocol(state.NegotiatedProtocol)
-	if peer.Protocol.firstByte() == 0 && peer.Protocol != ProtocolIntro && (l.o.Only == "" || peer.Protocol != l.o.Only) {
+	if peer.Protocol != ProtocolIntro && !slices.Contains(l.offered(), peer.Protocol) {
 		return nil, errors.New("the peer named no protocol by ALPN")
 	}
 	peer.Shown = state.PeerCertificates
@@ -299,10 +314,7 @@ func (l *Listener) serving() (*tls.Config, error) {
 	}
 	present := l.config.Load()
 	if present == nil || present.source != source {
-		served := withProtocols(source, protocols[:]...)
-		if l.o.Only != "" {
-			served = withProtocols(source, l.o.Only)
-		}
+		served := withProtocols(source, l.offered()...)
 		if l.o.Intro != nil {
 			introduce(served)
 		}
@@ -310,6 +322,17 @@ func (l *Listener) serving() (*tls.Config, error) {
 		l.config.Store(present)
 	}
 	return present.served, nil
+}
+
+// offered are the protocols of the port to peers with a certificate.
+func (l *Listener) offered() []Protocol {
+	switch {
+	case l.o.Only != "":
+		return []Protocol{l.o.Only}
+	case l.o.Gossip != nil:
+		return append(protocols[:], ProtocolGossip, ProtocolPackets)
+	}
+	return protocols[:]
 }
 
 // introduce lets those in without a certificate that ask for nothing but ProtocolIntro.
@@ -371,14 +394,14 @@ func (h *handoff) Close() error {
 // Addr is that of the port.
 func (h *handoff) Addr() net.Addr { return h.addr }
 
-// raftConn tells when it is closed.
-type raftConn struct {
+// givenConn is a connection that was given away. It tells when it is closed.
+type givenConn struct {
 	net.Conn
 	once   sync.Once
 	closed chan struct{}
 }
 
-func (c *raftConn) Close() error {
+func (c *givenConn) Close() error {
 	c.once.Do(func() { close(c.closed) })
 	return c.Conn.Close()
 }

@@ -41,7 +41,9 @@ type datacenters struct {
 	pool *rpc.Pool
 	log  *slog.Logger
 
-	connect func(ctx context.Context, network, addr string) (net.Conn, error)
+	key     func(gossip.Server) string                              // what servers are connected to by
+	connect func(ctx context.Context, key string) (net.Conn, error) // makes a connection of its own
+	dial    time.Duration                                           // how long that may take
 
 	began  time.Time
 	fell   chan struct{}    // one of them cannot be reached any more
@@ -83,16 +85,25 @@ func newDatacenters(cfg *Config) *datacenters {
 	d := &datacenters{
 		own: cfg.Datacenter, wan: cfg.WAN, log: cfg.Log, began: time.Now(), fell: make(chan struct{}, 1),
 		doubts: make(chan *datacenter, 16), others: map[string]*datacenter{}, at: map[string]string{},
+		key: func(s gossip.Server) string { return s.Addr.String() },
 	}
 	dialer := rpc.Dialer{Connect: cfg.Connect, Timeout: wanDial}
 	if dialer.Connect == nil {
 		dialer.Connect = (&net.Dialer{Control: boundLoss(wanLost)}).DialContext
 	}
-	if cfg.Security != nil {
+	connect := dialer.Connect
+	d.connect = func(ctx context.Context, addr string) (net.Conn, error) { return connect(ctx, "tcp", addr) }
+	switch {
+	case cfg.Passage != nil:
+		dialer, d.key = cfg.Passage.dialer, named
+		d.connect = func(ctx context.Context, name string) (net.Conn, error) {
+			return dialer.Dial(ctx, name, rpc.ProtocolRPC)
+		}
+	case cfg.Security != nil:
 		dialer.Plain = cfg.Security.PlainOut
-		dialer.TLS = func(addr string) (*tls.Config, error) { return cfg.Security.Abroad(d.of(addr)) }
+		dialer.TLS = func(addr string) (*tls.Config, error) { return cfg.Security.Abroad(d.of(addr), "") }
 	}
-	d.connect = dialer.Connect
+	d.dial = dialer.Timeout
 	d.pool = rpc.NewPool(rpc.PoolOptions{Dialer: dialer, Decode: DecodeError})
 	d.observe()
 	return d
@@ -104,6 +115,9 @@ func (d *datacenters) of(addr string) string {
 	defer d.mu.Unlock()
 	return cmp.Or(d.at[addr], d.own)
 }
+
+// named is the key of a server that is reached through gateways: addresses may be the same in two datacenters.
+func named(s gossip.Server) string { return s.Name + "." + s.Datacenter }
 
 // observe takes in who is in the WAN pool now.
 func (d *datacenters) observe() {
@@ -138,7 +152,7 @@ func (d *datacenters) observe() {
 
 func (d *datacenters) open(name string) *datacenter {
 	other := &datacenter{name: name, all: d, router: router.New(router.Options{
-		Pool: d.pool, Datacenter: name, Decode: DecodeError, Reads: api.Reads, Abroad: true,
+		Pool: d.pool, Datacenter: name, Decode: DecodeError, Reads: api.Reads, Abroad: true, Key: d.key,
 		Elsewhere: func(err error) bool { return catalog.CodeOf(err) == catalog.NoLeader }, Log: d.log.With("datacenter", name),
 	})}
 	other.up.Store(newPresence())

@@ -100,7 +100,8 @@ func (s *leadership) reign(ctx context.Context) {
 	beside.Go(func() { s.peers.Lead(ctx) })
 	changed := s.roster.changed.wait()
 	catalog.reconcile(ctx)
-	s.federate(ctx)
+	s.federate(ctx, nil)
+	beside.Go(func() { s.keepFederated(ctx) })
 	s.ready() // from here on an idle server writes nothing
 	tick := time.NewTicker(reconcileInterval)
 	defer tick.Stop()
@@ -114,7 +115,6 @@ func (s *leadership) reign(ctx context.Context) {
 			catalog.reconcile(ctx)
 		case <-tick.C:
 			catalog.reconcile(ctx)
-			s.federate(ctx)
 			s.reap(ctx, graves)
 		}
 	}

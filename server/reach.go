@@ -121,7 +121,7 @@ func (d *datacenter) ask(ctx context.Context) (there int, away []string, why err
 		asked sync.WaitGroup
 	)
 	for _, s := range d.router.Servers() {
-		addr := s.Addr.String()
+		addr := d.all.key(s)
 		asked.Go(func() {
 			err := d.greet(ctx, addr)
 			mu.Lock()
@@ -141,9 +141,9 @@ func (d *datacenter) ask(ctx context.Context) (there int, away []string, why err
 // greet says whether a server is there: its machine takes a new connection, for which the kernel's patience is always the
 // same, however long the round trips on the others were; and it answers.
 func (d *datacenter) greet(ctx context.Context, addr string) error {
-	dialing, cancel := context.WithTimeout(ctx, wanDial)
+	dialing, cancel := context.WithTimeout(ctx, d.all.dial)
 	defer cancel()
-	conn, err := d.all.connect(dialing, "tcp", addr)
+	conn, err := d.all.connect(dialing, addr)
 	if err != nil {
 		return fmt.Errorf("dial %s: %w", addr, err)
 	}
@@ -222,7 +222,7 @@ func (d *datacenters) fallen() (list []*datacenter) {
 
 // probe looks whether a datacenter that could not be reached can be again.
 func (d *datacenter) probe(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 2*wanDial)
+	ctx, cancel := context.WithTimeout(ctx, 2*d.all.dial)
 	defer cancel()
 	if there, _, _ := d.ask(ctx); there == 0 {
 		return

@@ -14,8 +14,8 @@ type Security interface {
 	// Serve is what the server's port serves with, and Dial what others are connected to with.
 	Serve() (*tls.Config, error)
 	Dial(addr string) (*tls.Config, error)
-	// Abroad is what the servers of a datacenter are connected to with.
-	Abroad(datacenter string) (*tls.Config, error)
+	// Abroad is what a server of another datacenter is connected to with; without a node, any server there.
+	Abroad(datacenter, node string) (*tls.Config, error)
 	// PlainIn reports whether others may do without TLS, and PlainOut whether this server does.
 	PlainIn() bool
 	PlainOut() bool
@@ -45,6 +45,7 @@ func (s *Server) demands() rpc.Demands {
 func (s *Server) listenerOptions() rpc.ListenerOptions {
 	o := rpc.ListenerOptions{MaxPerIP: s.cfg.ConnsPerClient, HandshakeTimeout: s.cfg.HandshakeTimeout, Admit: s.admit, Log: s.cfg.Log}
 	if security := s.cfg.Security; security != nil {
+		o.Gossip = s.cfg.Gossip
 		o.TLS, o.Plain, o.Identify = security.Serve, security.PlainIn, security.Identify
 		if s.cfg.introduces() {
 			o.Intro = rpc.NewServer(rpc.ServerOptions{
@@ -55,13 +56,17 @@ func (s *Server) listenerOptions() rpc.ListenerOptions {
 	return o
 }
 
-// admit refuses Raft to all but servers. What calls need is known when they come: see serve.
+// admit refuses Raft and gossip to all but servers. What calls need is known when they come: see serve.
 func (s *Server) admit(peer rpc.Peer) error {
-	if peer.Protocol != rpc.ProtocolRaft {
-		return nil
-	}
-	if err := s.demands().Refuse(rpc.FromServers, peer); err != nil {
-		return catalog.Errorf(catalog.Denied, "raft is refused: %w", err)
+	switch peer.Protocol {
+	case rpc.ProtocolRaft:
+		if err := s.demands().Refuse(rpc.FromServers, peer); err != nil {
+			return catalog.Errorf(catalog.Denied, "raft is refused: %w", err)
+		}
+	case rpc.ProtocolGossip, rpc.ProtocolPackets:
+		if peer.Identity.Role != rpc.RoleServer {
+			return catalog.Errorf(catalog.Denied, "gossip is refused: it is for the servers of datacenters: %v", peer)
+		}
 	}
 	return nil
 }
@@ -69,5 +74,5 @@ func (s *Server) admit(peer rpc.Peer) error {
 // Recheck ends the connections, in both directions, to peers whose certificates are not believed any more, and returns
 // how many.
 func (s *Server) Recheck(believed func(shown []*x509.Certificate) error) int {
-	return s.listener.Recheck(believed) + s.pool.Recheck(believed) + s.abroad.pool.Recheck(believed) + s.raft.port.secured.Recheck(believed)
+	return s.listener.Recheck(believed) + s.pool.Recheck(believed) + s.abroad.pool.Recheck(believed) + s.raft.port.secured.Recheck(believed) + s.cfg.Passage.recheck(believed)
 }

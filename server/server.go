@@ -65,6 +65,10 @@ type Config struct {
 	Fire func(*catalog.Event) error
 	// WAN is the pool of the servers of all datacenters, nil without one; ObserveWAN must hear of every change in it.
 	WAN WAN
+	// Passage, which may be nil, is how the servers of other datacenters are reached that cannot be at their addresses, and
+	// Gossip takes the connections that they make so for the WAN pool, see rpc.ListenerOptions.
+	Passage *Passage
+	Gossip  func(net.Conn, rpc.Peer)
 
 	// LeaderChanged, which may be nil, hears when there may be another leader. It must not block.
 	LeaderChanged func()
@@ -172,6 +176,9 @@ func Open(cfg Config) (*Server, error) {
 	s.host = &host{server: s, datacenter: cfg.Datacenter, primary: cmp.Or(cfg.Primary, cfg.Datacenter), first: make(chan struct{})}
 	s.registry = endpoint.New(s.host, s.store)
 	s.abroad = newDatacenters(&s.cfg)
+	if cfg.Passage != nil {
+		cfg.Passage.store.Store(s.store)
+	}
 	if cfg.ACL.Enabled {
 		s.host.tokens = newAuthorizers(s.store, cfg.Datacenter, cfg.ACL.Default)
 		if cfg.ACL.Elsewhere != nil && !cfg.ACL.CopyTokens {

@@ -16,6 +16,7 @@ import (
 // Source: https://developer.hashicorp.com/consul/commands/connect/envoy#envoy-options
 type gatewayOptions struct {
 	kind, address, wan string
+	servers            bool
 	bind               pairs
 }
 
@@ -23,6 +24,7 @@ func (g *gatewayOptions) define(f *flag.FlagSet) {
 	f.StringVar(&g.kind, "gateway", "", "Run a gateway of this `kind`: mesh.")
 	f.StringVar(&g.address, "address", "", "With -gateway and -register, the `address` at which its datacenter reaches the gateway, host:port.")
 	f.StringVar(&g.wan, "wan-address", "", "With -gateway and -register, the `address` at which other datacenters reach it, host:port. The default is -address.")
+	f.BoolVar(&g.servers, "expose-servers", false, "With -gateway and -register, lead to the servers too, for federation through gateways.")
 	g.bind = pairsVar(f, "bind-address", "With -gateway and -register, an address to listen at in place of that, as `name=host:port`. May be given more than once.")
 }
 
@@ -30,8 +32,8 @@ func (g *gatewayOptions) define(f *flag.FlagSet) {
 func (o *proxyOptions) checkGateway() error {
 	g := &o.gateway
 	switch {
-	case g.kind == "" && (g.address != "" || g.wan != "" || len(g.bind) > 0):
-		return usage("-address, -wan-address and -bind-address are for gateways: give -gateway=mesh too")
+	case g.kind == "" && (g.address != "" || g.wan != "" || g.servers || len(g.bind) > 0):
+		return usage("-address, -wan-address, -bind-address and -expose-servers are for gateways: give -gateway=mesh too")
 	case g.kind == "":
 		return nil
 	case g.kind != "mesh":
@@ -42,8 +44,8 @@ func (o *proxyOptions) checkGateway() error {
 		return usage("-register is for a gateway without registration: leave out -proxy-id")
 	case o.register && g.address == "":
 		return usage("-register needs -address, at which the gateway is reached")
-	case !o.register && (g.address != "" || g.wan != "" || len(g.bind) > 0):
-		return usage("-address, -wan-address and -bind-address are for a gateway without registration: give -register too")
+	case !o.register && (g.address != "" || g.wan != "" || g.servers || len(g.bind) > 0):
+		return usage("-address, -wan-address, -bind-address and -expose-servers are for a gateway without registration: give -register too")
 	}
 	return nil
 }
@@ -55,6 +57,9 @@ func (o *proxyOptions) madeGateway() (*catalog.Service, error) {
 	var err error
 	if s.Address, s.Port, err = hostPort("-address", o.gateway.address); err != nil {
 		return nil, err
+	}
+	if o.gateway.servers {
+		s.ExposeServers()
 	}
 	lan := catalog.ServiceAddress{Address: s.Address, Port: s.Port}
 	wan := lan
@@ -76,6 +81,16 @@ func (o *proxyOptions) madeGateway() (*catalog.Service, error) {
 		s.Proxy.Config = map[string]any{"envoy_gateway_bind_addresses": bound, "envoy_gateway_no_default_bind": true}
 	}
 	return s, nil
+}
+
+// domainOf is the domain of an agent's servers, without a dot at its end. Consul's agents call it by another name.
+func domainOf(self *client.Self) string {
+	for _, key := range []string{"domain", "DNSDomain"} {
+		if domain, ok := self.DebugConfig[key].(string); ok && domain != "" {
+			return strings.ToLower(strings.TrimSuffix(domain, "."))
+		}
+	}
+	return "consul"
 }
 
 // gatewayHere is the one mesh gateway that is registered with an agent.

@@ -96,7 +96,7 @@ func (o *proxyOptions) run(ctx context.Context, c *call, level slog.Level) error
 		defer done()
 	}
 	registered := sidecar.NewRegistered(service)
-	source := &sidecar.API{Client: c.api, DC: self.Config.Datacenter}
+	source := &sidecar.API{Client: c.api, DC: self.Config.Datacenter, Names: domainOf(self)}
 	m := sidecar.NewManager(sidecar.Deps{
 		Local: registered, Node: self.Config.NodeName, Agent: self.Member.Addr, Source: func(string) sidecar.Source { return source }, Log: log,
 	}, nil)

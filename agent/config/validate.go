@@ -191,11 +191,55 @@ func (l *loader) security() {
 			l.failAt(i.key+".verify_server_hostname", "no connection to a server is made by this interface: set tls.internal_rpc.verify_server_hostname")
 		}
 	}
+	l.gateways()
 	if c.ACL.EnableTokenReplication && !c.ACL.Enabled {
 		l.warn("acl.enable_token_replication", "has no effect without acl.enabled")
 	}
 	if c.EnableScriptChecks && !c.ACL.Enabled && len(c.HTTP.AllowWriteHTTPFrom) == 0 && l.exposed() {
 		l.warn("enable_script_checks", "anyone who reaches the HTTP API can run commands: use enable_local_script_checks, or access control")
+	}
+}
+
+// gateways checks what federation through mesh gateways needs.
+// Source: https://developer.hashicorp.com/consul/docs/east-west/mesh-gateway/enable
+func (l *loader) gateways() {
+	const key = "connect.enable_mesh_gateway_wan_federation"
+	c := l.config
+	rpc := c.TLS.InternalRPC
+	if !c.Connect.EnableMeshGatewayWANFederation {
+		if len(c.PrimaryGateways) > 0 {
+			l.failAt("primary_gateways", "they lead to the primary datacenter with %s = true only: set it, or name its servers in retry_join_wan", key)
+		}
+		return
+	}
+	switch {
+	case !c.Server:
+		l.failAt(key, "only servers are reached from other datacenters: leave it out on client agents")
+	case !c.Connect.Enabled:
+		l.failAt(key, "gateways belong to the mesh: set connect.enabled")
+	case c.Ports.SerfWAN < 0:
+		l.failAt(key, "servers of datacenters find one another by gossip: set ports.serf_wan")
+	case !rpc.VerifyIncoming || !rpc.VerifyOutgoing || !rpc.VerifyServerHostname:
+		l.failAt(key, "whoever reaches a gateway reaches the servers: set verify_incoming, verify_outgoing and verify_server_hostname in tls.internal_rpc")
+	case len(c.RetryJoinWAN) > 0:
+		l.failAt("retry_join_wan", "with %s servers are found through gateways: leave it out, and set primary_gateways in secondary datacenters", key)
+	case !catalog.IsDNSLabel(c.NodeName) || c.NodeName != strings.ToLower(c.NodeName):
+		l.failAt("node_name", "%q: with %s gateways lead to a server by its name: use lower case letters, digits and dashes", c.NodeName, key)
+	}
+	primary := c.PrimaryDatacenter == "" || c.PrimaryDatacenter == c.Datacenter
+	switch {
+	case primary && len(c.PrimaryGateways) > 0:
+		l.failAt("primary_gateways", "this is the primary datacenter: set primary_datacenter to another one, or leave primary_gateways out")
+	case !primary && len(c.PrimaryGateways) == 0:
+		l.warn("primary_gateways", "without it this server finds the primary datacenter only after the others of its own")
+	}
+	for _, at := range c.PrimaryGateways {
+		if strings.Contains(at, "provider=") {
+			continue
+		}
+		if err := hostPort(at); err != nil {
+			l.failAt("primary_gateways", "%w", err)
+		}
 	}
 }
 

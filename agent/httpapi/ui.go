@@ -20,7 +20,7 @@ func internalRoutes() []Route {
 		{Path: "/v1/internal/ui/gateway-intentions/{gateway...}", Doc: "list the intentions about the services of a gateway", ACL: "service:read, intentions:read", Methods: get(uiGatewayIntentions)},
 		{Path: "/v1/internal/ui/metrics-proxy/{path...}", Doc: "query the metrics store of `ui_config.metrics_proxy`", ACL: "node:read-all, service:read-all", Local: true, Methods: get(metricsProxy)},
 		{Path: "/v1/internal/federation-states", Doc: "list what datacenters tell the others", ACL: "operator:read", Methods: get(federationList)},
-		{Path: "/v1/internal/federation-states/mesh-gateways", Doc: "list the mesh gateways of all datacenters", ACL: "operator:read", Methods: get(federationGateways)},
+		{Path: "/v1/internal/federation-states/mesh-gateways", Doc: "list the mesh gateways of all datacenters", ACL: "node:read, service:read", Methods: get(federationGateways)},
 		{Path: "/v1/internal/federation-state/{dc}", Doc: "show what a datacenter tells the others", ACL: "operator:read", Methods: get(federationRead)},
 		{Path: "/v1/internal/gateways/{kind}", Doc: "list the gateways of a kind, such as `mesh-gateway`, with their health", ACL: "node:read, service:read", Methods: get(gateways)},
 		{Path: "/v1/internal/mesh-services", Doc: "list the names of the services of the mesh", ACL: "service:read", Methods: get(meshServices)},
@@ -126,7 +126,7 @@ func meshServices(c *call) error { return query(c, api.MeshServices, nothing) }
 func federationList(c *call) error { return query(c, api.FederationList, nothing) }
 
 func federationGateways(c *call) error {
-	rep, meta, err := send(c, api.FederationList, nothing)
+	rep, meta, err := send(c, api.FederationGateways, nothing)
 	if err != nil {
 		return err
 	}

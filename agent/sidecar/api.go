@@ -19,6 +19,7 @@ import (
 type API struct {
 	Client *client.Client
 	DC     string // the agent's
+	Names  string // its domain
 }
 
 var _ Source = (*API)(nil)
@@ -31,6 +32,31 @@ func (a *API) ask(ctx context.Context, method, path string, q client.Query, in, 
 
 // Datacenter implements Source.
 func (a *API) Datacenter() string { return a.DC }
+
+// Domain implements Source.
+func (a *API) Domain() string { return a.Names }
+
+// Servers implements Source.
+func (a *API) Servers(ctx context.Context, index uint64) ([]*catalog.Instance, uint64, error) {
+	var list []*catalog.Instance
+	next, err := a.ask(ctx, http.MethodGet, client.Path("health", "service", catalog.ServersService), client.Query{Index: index}, nil, &list)
+	for _, i := range list {
+		i.Service.Normalize()
+	}
+	return list, next, err
+}
+
+// Federated implements Source.
+func (a *API) Federated(ctx context.Context, index uint64) (map[string][]*catalog.Instance, uint64, error) {
+	all := map[string][]*catalog.Instance{}
+	next, err := a.ask(ctx, http.MethodGet, "/v1/internal/federation-states/mesh-gateways", client.Query{Index: index}, nil, &all)
+	for _, list := range all {
+		for _, i := range list {
+			i.Service.Normalize()
+		}
+	}
+	return all, next, err
+}
 
 // Roots implements Source.
 func (a *API) Roots(ctx context.Context, index uint64) (*catalog.Roots, uint64, error) {

@@ -104,6 +104,7 @@ func (c *compiler) named(g *Gateway) map[string]*proxy.Target {
 		own := func(e Endpoint) bool { return slices.Contains(g.own(), e.Address) }
 		all[chain.Everywhere(dc, domain)] = target("*."+dc, slices.DeleteFunc(slices.Clone(gateways.Endpoints), own))
 	}
+	maps.Copy(all, g.serverNames(target))
 	return all
 }
 

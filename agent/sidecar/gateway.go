@@ -23,6 +23,11 @@ type Gateway struct {
 	// Services are the subsets of the services of the datacenter, by Part.Key; Abroad the gateways of others, by their datacenter.
 	Services map[string]*Part
 	Abroad   map[string]*Gateways
+	// Domain is that of the names of servers. Servers are those of the datacenter, and Beyond the gateways that lead to
+	// those of others, by their datacenter; only where the registration says that the gateway is for servers too.
+	Domain  string                `json:",omitempty"`
+	Servers []Endpoint            `json:",omitempty"`
+	Beyond  map[string][]Endpoint `json:",omitempty"`
 }
 
 // Part is a service of the mesh, or a subset of it, as a gateway leads to it.
@@ -65,10 +70,13 @@ var gatewayParts = []string{partServices, partResolvers, partDatacenters}
 func newGatherer(service *catalog.Service, source Source, before *Gateway, log *slog.Logger, changed func()) *gatherer {
 	g := &gatherer{collector: newCollector(service, source, nil, log, changed), told: map[string]bool{}, another: make(chan struct{}, 1)}
 	g.collector.parts = gatewayParts
-	g.known = Gateway{Datacenter: source.Datacenter(), Services: map[string]*Part{}, Abroad: map[string]*Gateways{}}
+	g.known = Gateway{Datacenter: source.Datacenter(), Domain: source.Domain(), Services: map[string]*Part{}, Abroad: map[string]*Gateways{}}
 	if before != nil && before.Datacenter == g.known.Datacenter {
 		maps.Copy(g.known.Services, before.Services)
 		maps.Copy(g.known.Abroad, before.Abroad)
+		if service.ExposesServers() {
+			g.known.Servers, g.known.Beyond = before.Servers, before.Beyond
+		}
 		for _, p := range gatewayParts {
 			g.has[p] = true
 		}
@@ -127,6 +135,10 @@ func (g *gatherer) run(ctx context.Context) {
 			g.take(partDatacenters, func() { g.dcs = dcs })
 		}, g.failed(partDatacenters))
 	})
+	if g.service.ExposesServers() {
+		all.Go(func() { g.followServers(ctx) })
+		all.Go(func() { g.followBeyond(ctx) })
+	}
 	g.followAll(ctx)
 }
 

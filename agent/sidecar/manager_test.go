@@ -93,6 +93,13 @@ func (s *servers) Services(ctx context.Context, i uint64) ([]string, uint64, err
 func (s *servers) Resolvers(ctx context.Context, i uint64) ([]*catalog.ServiceResolver, uint64, error) {
 	return tell(ctx, s, "resolvers", i, []*catalog.ServiceResolver(nil))
 }
+func (s *servers) Servers(ctx context.Context, i uint64) ([]*catalog.Instance, uint64, error) {
+	return tell(ctx, s, "servers", i, []*catalog.Instance(nil))
+}
+func (s *servers) Federated(ctx context.Context, i uint64) (map[string][]*catalog.Instance, uint64, error) {
+	return tell(ctx, s, "federated", i, map[string][]*catalog.Instance(nil))
+}
+func (s *servers) Domain() string { return "consul" }
 func (s *servers) Datacenters(ctx context.Context, i uint64) ([]string, uint64, error) {
 	return tell(ctx, s, "datacenters", i, []string{"dc1", "dc2"})
 }

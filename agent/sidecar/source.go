@@ -42,10 +42,16 @@ type Source interface {
 	// Services are the names of all services of the mesh, and Resolvers the config entries of that kind.
 	Services(ctx context.Context, index uint64) ([]string, uint64, error)
 	Resolvers(ctx context.Context, index uint64) ([]*catalog.ServiceResolver, uint64, error)
+	// Servers are the servers of the datacenter, and Federated the mesh gateways by which datacenters say that they are
+	// reached, by their names.
+	Servers(ctx context.Context, index uint64) ([]*catalog.Instance, uint64, error)
+	Federated(ctx context.Context, index uint64) (map[string][]*catalog.Instance, uint64, error)
 	// Datacenters are those that are known, the own one among them.
 	Datacenters(ctx context.Context, index uint64) ([]string, uint64, error)
 	// Datacenter is that of the service.
 	Datacenter() string
+	// Domain is that of the names of servers, without a dot at its end.
+	Domain() string
 }
 
 // Found is what a prepared query finds.

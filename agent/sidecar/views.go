@@ -18,8 +18,8 @@ type Views struct {
 	Leaves *leaf.Cache
 	// Token is what is asked with, at the moment.
 	Token func() string
-	// Node and DC are the agent's.
-	Node, DC string
+	// Node, DC and Names, its domain, are the agent's.
+	Node, DC, Names string
 }
 
 var _ Source = (*Views)(nil)
@@ -46,6 +46,31 @@ func read[Req, Rep any](ctx context.Context, v *Views, m rpc.Method[Req, Rep], h
 
 // Datacenter implements Source.
 func (v *Views) Datacenter() string { return v.DC }
+
+// Domain implements Source.
+func (v *Views) Domain() string { return v.Names }
+
+// Servers implements Source.
+func (v *Views) Servers(ctx context.Context, index uint64) ([]*catalog.Instance, uint64, error) {
+	rep, next, err := read(ctx, v, api.HealthService, rpc.Header{}, index, &api.ServiceQuery{Service: catalog.ServersService})
+	if err != nil {
+		return nil, 0, err
+	}
+	return *rep, next, nil
+}
+
+// Federated implements Source.
+func (v *Views) Federated(ctx context.Context, index uint64) (map[string][]*catalog.Instance, uint64, error) {
+	rep, next, err := read(ctx, v, api.FederationGateways, rpc.Header{}, index, &api.Nothing{})
+	if err != nil {
+		return nil, 0, err
+	}
+	all := map[string][]*catalog.Instance{}
+	for _, f := range *rep {
+		all[f.Datacenter] = f.MeshGateways
+	}
+	return all, next, nil
+}
 
 // Roots implements Source.
 func (v *Views) Roots(ctx context.Context, index uint64) (*catalog.Roots, uint64, error) {

@@ -19,6 +19,7 @@ import (
 type Peers struct {
 	datacenter, domain string
 	server             bool
+	node               string // whose name the certificate has to have; empty is none's
 	current            atomic.Pointer[present]
 
 	mu    sync.Mutex // held while current is replaced
@@ -42,9 +43,19 @@ func NewPeers(datacenter, domain string, server bool) *Peers {
 	return &Peers{datacenter: datacenter, domain: strings.ToLower(strings.TrimSuffix(domain, ".")), server: server}
 }
 
+// Name makes Prepare demand that the certificate has the name of this node among the servers, by which those of other
+// datacenters know it where gateways lead to it. It comes before Prepare.
+func (p *Peers) Name(node string) { p.node = node }
+
 // ServerName is the name in the certificates of a datacenter's servers.
 // Source: https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/tls (verify_server_hostname)
 func (p *Peers) ServerName() string { return serverName(p.datacenter, p.domain) }
+
+// nodeName is the name in the certificate of one server.
+// Source: https://developer.hashicorp.com/consul/docs/east-west/mesh-gateway/enable (TLS)
+func nodeName(node, datacenter, domain string) string {
+	return node + "." + serverName(datacenter, domain)
+}
 
 func serverName(datacenter, domain string) string { return "server." + datacenter + "." + domain }
 
@@ -62,6 +73,13 @@ func (p *Peers) Prepare(t config.TLSInterface) (take func(), err error) {
 		if err := m.Certificate.Leaf.VerifyHostname(p.ServerName()); err != nil {
 			return nil, fmt.Errorf("%s: with verify_server_hostname servers are told by the name %s, and the certificate in %s does not have it: make one with tls cert create -server -dc=%s -domain=%s",
 				what, p.ServerName(), t.CertFile, p.datacenter, p.domain)
+		}
+	}
+	if p.node != "" {
+		name := nodeName(p.node, p.datacenter, p.domain)
+		if m.Certificate == nil || m.Certificate.Leaf.VerifyHostname(name) != nil {
+			return nil, fmt.Errorf("%s: with connect.enable_mesh_gateway_wan_federation other datacenters know this server by the name %s, and the certificate in %s does not have it: make one with tls cert create -server -node=%s -dc=%s -domain=%s",
+				what, name, t.CertFile, p.node, p.datacenter, p.domain)
 		}
 	}
 	return func() {
@@ -180,9 +198,12 @@ func (p *Peers) Serve() (*tls.Config, error) {
 func (p *Peers) Dial(string) (*tls.Config, error) { return p.current.Load().dial, nil }
 
 // Abroad implements server.Security.
-func (p *Peers) Abroad(datacenter string) (*tls.Config, error) {
+func (p *Peers) Abroad(datacenter, node string) (*tls.Config, error) {
 	config := p.current.Load().dial.Clone()
 	config.ServerName = serverName(datacenter, p.domain)
+	if node != "" {
+		config.ServerName = nodeName(node, datacenter, p.domain)
+	}
 	return config, nil
 }
 

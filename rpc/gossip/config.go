@@ -77,7 +77,9 @@ type Config struct {
 	// NoCoordinates turns the estimation of network coordinates off. (disable_coordinates)
 	NoCoordinates bool
 
-	// Transport replaces the sockets, for tests and for gossip over gateways.
+	// Beyond, which may be nil, is how members are reached to whose addresses nothing leads.
+	Beyond Beyond
+	// Transport replaces the sockets, for tests.
 	Transport memberlist.Transport
 	// Tune has the last word on the library's configuration. It is for simulations, which compare with what no
 	// setting asks for; it must leave the fields alone that the others of Config are about.

@@ -52,6 +52,18 @@ func (p *Pool) Join(ctx context.Context, addrs []string) (int, error) {
 	return 0, fmt.Errorf("gossip %s: join: nobody answered: %w", p.cfg.Kind, errors.Join(errs...))
 }
 
+// JoinBeyond exchanges state with the member of a name that is reached by Config.Beyond, where its address does not matter.
+func (p *Pool) JoinBeyond(name string) error {
+	if err := p.ended(); err != nil {
+		return err
+	}
+	if _, err := p.serf.Join([]string{name + "/" + p.self.String()}, true); err != nil {
+		return fmt.Errorf("gossip %s: join: %w", p.cfg.Kind, joinError(err))
+	}
+	p.fallBehind()
+	return nil
+}
+
 // joinError is the one error that memberlist wraps in a list over several lines.
 func joinError(err error) error {
 	if inner := errors.Unwrap(err); inner != nil {

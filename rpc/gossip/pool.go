@@ -276,6 +276,9 @@ func (p *Pool) Stats() map[string]string {
 	if p.net != nil {
 		s["packets_refused"] = p.net.packetsRefused.text()
 		s["streams_refused"] = p.net.streamsRefused.text()
+		if far := p.net.far; far != nil {
+			s["packets_lost"] = far.lost.text()
+		}
 	}
 	return s
 }

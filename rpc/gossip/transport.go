@@ -51,6 +51,9 @@ type transport struct {
 	held  int64                // bytes read from incoming streams that are open
 
 	packetsRefused, streamsRefused stat
+
+	far      *lines // nil without members that are reached by Beyond
+	farLines int    // incoming, for packets; guarded by mu
 }
 
 var _ memberlist.NodeAwareTransport = (*transport)(nil)
@@ -75,6 +78,9 @@ func listen(cfg Config, log *slog.Logger) (*transport, error) {
 		log.Debug("gossip socket keeps its receive buffer", "err", err)
 	}
 	t.ctx, t.stop = context.WithCancel(context.Background())
+	if cfg.Beyond != nil {
+		t.far = &lines{t: t, way: cfg.Beyond, open: map[string]*line{}}
+	}
 	return t, nil
 }
 
@@ -135,6 +141,10 @@ func (t *transport) WriteTo(b []byte, addr string) (time.Time, error) {
 
 // WriteToAddress sends one packet. Addresses come from members, which is why a name is not looked up.
 func (t *transport) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error) {
+	if t.isFar(a.Name) {
+		t.far.send(a.Name, b)
+		return time.Now(), nil
+	}
 	to, err := netip.ParseAddrPort(a.Addr)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("packet to %q: not an IP address and port", a.Addr)
@@ -151,7 +161,13 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 func (t *transport) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(t.ctx, timeout)
 	defer cancel()
-	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", a.Addr)
+	var c net.Conn
+	var err error
+	if t.isFar(a.Name) {
+		c, err = t.far.way.Dial(ctx, a.Name, false)
+	} else {
+		c, err = (&net.Dialer{}).DialContext(ctx, "tcp", a.Addr)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +181,9 @@ func (t *transport) DialAddressTimeout(a memberlist.Address, timeout time.Durati
 	return s, nil
 }
 
+// isFar reports whether the member of a name is reached by Beyond.
+func (t *transport) isFar(name string) bool { return t.far != nil && t.far.way.Leads(name) }
+
 // Shutdown closes sockets and connections and waits for the readers.
 func (t *transport) Shutdown() error {
 	t.stop()
@@ -177,6 +196,10 @@ func (t *transport) Shutdown() error {
 	t.mu.Unlock()
 	for _, s := range left {
 		s.Close() // its user sees the error
+	}
+	if t.far != nil { // whoever holds the lock has still begun a line; after it nobody begins one
+		t.far.mu.Lock()
+		t.far.mu.Unlock() //nolint:staticcheck // see above
 	}
 	t.wg.Wait()
 	return err
@@ -255,6 +278,33 @@ func (t *transport) admit(c *net.TCPConn) (*stream, bool) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.register(c, host)
+}
+
+// admitFar registers a connection that came by the Beyond of another server, where there is room for it. Its address is that
+// of a gateway, so no network is asked for.
+func (t *transport) admitFar(c net.Conn, packets bool) (s *stream, ok bool) {
+	host, some := c.RemoteAddr().(*net.TCPAddr)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.far == nil || !some || t.ctx.Err() != nil:
+		return nil, false
+	case !packets:
+		s, ok = t.register(c, host.AddrPort().Addr().Unmap())
+	case t.farLines < maxLines:
+		s, ok = &stream{Conn: c, t: t, line: true}, true
+		t.farLines++
+		t.open[s] = struct{}{}
+	}
+	if ok {
+		t.wg.Add(1) // under the lock, which Shutdown takes before it waits
+	}
+	return s, ok
+}
+
+// register takes an incoming connection up, where there is room for it. The lock is held.
+func (t *transport) register(c net.Conn, host netip.Addr) (*stream, bool) {
 	if t.count >= maxStreams || t.hosts[host] >= maxHostStreams {
 		return nil, false
 	}
@@ -269,7 +319,8 @@ func (t *transport) admit(c *net.TCPConn) (*stream, bool) {
 type stream struct {
 	net.Conn
 	t    *transport
-	host netip.Addr // of an incoming one
+	host netip.Addr // of an incoming one for an exchange of state
+	line bool       // an incoming one for packets
 	read int64      // bytes, guarded by t.mu
 	once sync.Once
 }
@@ -299,6 +350,9 @@ func (s *stream) Close() error {
 		s.t.mu.Lock()
 		defer s.t.mu.Unlock()
 		delete(s.t.open, s)
+		if s.line {
+			s.t.farLines--
+		}
 		if !s.host.IsValid() {
 			return
 		}

@@ -13,22 +13,23 @@ import (
 // list is the servers in the order in which they are tried; the first one is in use. Its slice is replaced, never
 // changed.
 type list struct {
+	key     func(gossip.Server) string
 	mu      sync.Mutex
 	servers []gossip.Server
 	changed chan struct{} // closed, and replaced, when there are other servers
 }
 
-func newList() list { return list{changed: make(chan struct{})} }
-
-func addr(s gossip.Server) string { return s.Addr.String() }
+func newList(key func(gossip.Server) string) list {
+	return list{key: key, changed: make(chan struct{})}
+}
 
 // next is the address of the first server that was not tried; with "" any is whether there are servers at all.
 func (l *list) next(tried map[string]bool) (to string, changed <-chan struct{}, any bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.servers {
-		if !tried[addr(s)] {
-			return addr(s), l.changed, true
+		if !tried[l.key(s)] {
+			return l.key(s), l.changed, true
 		}
 	}
 	return "", l.changed, len(l.servers) > 0
@@ -38,7 +39,7 @@ func (l *list) next(tried map[string]bool) (to string, changed <-chan struct{}, 
 func (l *list) demote(address string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at := slices.IndexFunc(l.servers, func(s gossip.Server) bool { return addr(s) == address })
+	at := slices.IndexFunc(l.servers, func(s gossip.Server) bool { return l.key(s) == address })
 	if at < 0 || at == len(l.servers)-1 {
 		return false
 	}
@@ -72,8 +73,8 @@ func (l *list) set(alive []gossip.Server) (gone []string, news bool) {
 			next = append(next, s)
 			delete(byID, s.ID)
 		}
-		if !stays || s.Addr != old.Addr {
-			gone, news = append(gone, addr(old)), true
+		if !stays || l.key(s) != l.key(old) {
+			gone, news = append(gone, l.key(old)), true
 		}
 	}
 	front := min(len(next), 1)
@@ -84,7 +85,7 @@ func (l *list) set(alive []gossip.Server) (gone []string, news bool) {
 		}
 	}
 	gone = slices.DeleteFunc(gone, func(a string) bool {
-		return slices.ContainsFunc(next, func(s gossip.Server) bool { return addr(s) == a })
+		return slices.ContainsFunc(next, func(s gossip.Server) bool { return l.key(s) == a })
 	})
 	l.servers = next
 	if news {

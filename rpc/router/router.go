@@ -13,6 +13,7 @@ import (
 	metrics "github.com/hashicorp/go-metrics"
 
 	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/gossip"
 )
 
 // NoServers is what a call says that there is no server to send to. Clients know the words.
@@ -39,6 +40,8 @@ type Options struct {
 	// Abroad is whether Datacenter is another one than the agent's: then what becomes of calls is not counted among
 	// those to the agent's own servers, nor told.
 	Abroad bool
+	// Key is by what the pool connects to a server; nil is its address.
+	Key func(gossip.Server) string
 	// Nodes is how many nodes the pool has: the more, the rarer the rebalancing. Nil is one.
 	Nodes func() int
 	// Log may be nil.
@@ -78,7 +81,10 @@ func New(o Options) *Router {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Router{o: o, list: newList()}
+	if o.Key == nil {
+		o.Key = func(s gossip.Server) string { return s.Addr.String() }
+	}
+	return &Router{o: o, list: newList(o.Key)}
 }
 
 // Call sends a call to the server in use, and to the others when that fails, until one answers. A call that a

@@ -85,4 +85,6 @@ var (
 	FederationApply = rpc.Method[catalog.FederationState, Nothing]{Name: "FederationState.Apply", From: rpc.FromAgents}
 	FederationRead  = rpc.Method[Named, Federated]{Name: "FederationState.Get", From: rpc.FromAgents}
 	FederationList  = rpc.Method[Nothing, []*catalog.FederationState]{Name: "FederationState.List", From: rpc.FromAgents}
+	// FederationGateways are the mesh gateways in federation states that a token may see.
+	FederationGateways = rpc.Method[Nothing, []*catalog.FederationState]{Name: "FederationState.ListMeshGateways", From: rpc.FromAgents}
 )

@@ -5,7 +5,7 @@ var reads = func() map[string]bool {
 	set := map[string]bool{}
 	for _, name := range []string{
 		AddressOwners.Name, AutopilotHealth.Name, AutopilotRead.Name, CAConfig.Name, CARoots.Name, ChainGet.Name, ConfigGet.Name, ConfigList.Name, ConfigListAll.Name,
-		CoordinateDatacenters.Name, CoordinateNode.Name, CoordinateNodes.Name, Datacenters.Name, ExportSetList.Name, ExportSetRead.Name, ExportedServices.Name, ExternalNodes.Name, FederationList.Name,
+		CoordinateDatacenters.Name, CoordinateNode.Name, CoordinateNodes.Name, Datacenters.Name, ExportSetList.Name, ExportSetRead.Name, ExportedServices.Name, ExternalNodes.Name, FederationList.Name, FederationGateways.Name,
 		FederationRead.Name, GatewayIntentions.Name, GatewayLinks.Name, GatewayServices.Name, Gateways.Name, MeshServices.Name, HealthChecks.Name, HealthNode.Name, HealthService.Name,
 		HealthState.Name, IntentionAuthorize.Name, IntentionCheck.Name, IntentionDefault.Name, IntentionGet.Name, IntentionList.Name, IntentionMatch.Name, JoinList.Name, KVKeys.Name, KVList.Name, KVRead.Name,
 		NodeDump.Name, NodeServiceMap.Name, NodeServicesList.Name, Nodes.Name, PeeringList.Name, PeeringRead.Name, PeerTrust.Name, QueryAbroad.Name, QueryExecute.Name,

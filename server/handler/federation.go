@@ -46,4 +46,29 @@ func registerFederation(r *endpoint.Registry) {
 			return &found, index, nil
 		},
 	})
+	endpoint.AddQuery(r, endpoint.Query[api.Nothing, []*catalog.FederationState]{
+		Method: api.FederationGateways,
+		Read: func(tx *state.Txn, w *state.Watch, _ *api.Nothing) (*[]*catalog.FederationState, uint64, error) {
+			found, index := state.Federations(tx, w)
+			return &found, index, nil
+		},
+		Visible: visibleFederations,
+	})
+}
+
+// visibleFederations leaves of federation states the gateways that a token may see.
+func visibleFederations(az acl.Authorizer, rep *[]*catalog.FederationState) (*[]*catalog.FederationState, bool) {
+	if az.View() == "" {
+		return rep, false
+	}
+	kept, filtered := []*catalog.FederationState{}, false
+	for _, f := range *rep {
+		gateways, fewer := visible(func(az acl.Authorizer, i *catalog.Instance) bool {
+			return seesNode(az, i.Node.Node) && seesService(az, i.Service.Service)
+		})(az, &f.MeshGateways)
+		seen := *f
+		seen.MeshGateways = *gateways
+		kept, filtered = append(kept, &seen), filtered || fewer
+	}
+	return &kept, filtered
 }

@@ -152,6 +152,7 @@ func questions() map[string]*rpc.Call {
 	add(api.ExportSetList.Name, &api.Nothing{})
 	add(api.ServiceDump.Name, &api.Nothing{})
 	add(api.FederationList.Name, &api.Nothing{})
+	add(api.FederationGateways.Name, &api.Nothing{})
 	for _, name := range []string{"web", "DB", "none"} {
 		add(api.ConfigGet.Name, &api.ConfigQuery{Kind: catalog.EntryServiceDefaults, Name: name})
 	}
