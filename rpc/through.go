@@ -88,18 +88,19 @@ func (e *GatewayError) Error() string {
 // Unwrap are the errors of the gateways.
 func (e *GatewayError) Unwrap() []error { return e.errs }
 
-// unrecognizedName is the alert of a gateway that does not know a name (RFC 6066 section 3).
-const unrecognizedName = tls.AlertError(112)
-
 // passHint says what a failure of TLS through a gateway most likely means, and which side has to do something.
 func passHint(err error) error {
-	var alert tls.AlertError
 	var shown *tls.CertificateVerificationError
 	var broken *net.OpError
+	alert := "" // of TLS, in words: its type is not exported
+	if errors.As(err, &broken) && broken.Op == "remote error" {
+		alert = broken.Err.Error()
+	}
 	switch {
-	case errors.As(err, &alert) && alert == unrecognizedName,
-		errors.As(err, &broken) && strings.Contains(broken.Err.Error(), "unrecognized name"):
+	case strings.HasSuffix(alert, "unrecognized name"): // RFC 6066 section 3
 		return fmt.Errorf("%w: the gateway knows no such server: is it registered with the metadata consul-wan-federation = 1, in one of the two datacenters?", err)
+	case strings.HasSuffix(alert, "no application protocol"): // RFC 7301 section 3.2
+		return fmt.Errorf("%w: the server does not federate through gateways: set connect.enable_mesh_gateway_wan_federation there", err)
 	case errors.As(err, &shown):
 		return fmt.Errorf("%w: what the gateway leads to does not prove to be this server: the servers of both datacenters need certificates of one CA, for server.<datacenter>.<domain> and <node>.server.<datacenter>.<domain>", err)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):

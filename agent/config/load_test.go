@@ -429,3 +429,45 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("got %v, %v", c, err)
 	}
 }
+
+// TestFederationThroughGateways: what it needs is said before anything is opened.
+func TestFederationThroughGateways(t *testing.T) {
+	with := func(change func(map[string]any)) []string {
+		internal := map[string]any{"ca_file": "ca.pem", "cert_file": "c.pem", "key_file": "k.pem", "verify_incoming": true, "verify_outgoing": true, "verify_server_hostname": true}
+		all := map[string]any{
+			"server": true, "bootstrap_expect": 1, "data_dir": t.TempDir(), "bind_addr": "127.0.0.1", "node_name": "n1", "datacenter": "dc2", "primary_datacenter": "dc1",
+			"primary_gateways": []string{"gate.dc1.test:443"}, "tls": map[string]any{"internal_rpc": internal}, "connect": map[string]any{"enable_mesh_gateway_wan_federation": true},
+		}
+		change(all)
+		text, err := json.Marshal(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []string{"-config-file=" + write(t, "a.json", string(text))}
+	}
+	load(t, with(func(map[string]any) {})...)
+	load(t, with(func(all map[string]any) {
+		delete(all, "primary_gateways")
+		all["datacenter"] = "dc1"
+	})...)
+	f := func(want string, change func(map[string]any)) {
+		t.Helper()
+		if _, _, err := config.Load(args(t, with(change)...)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	f("only servers", func(all map[string]any) {
+		all["server"] = false
+		delete(all, "bootstrap_expect")
+	})
+	f("set connect.enabled", func(all map[string]any) { all["connect"].(map[string]any)["enabled"] = false })
+	f("set ports.serf_wan", func(all map[string]any) { all["ports"] = map[string]any{"serf_wan": -1} })
+	f("verify_server_hostname", func(all map[string]any) {
+		all["tls"].(map[string]any)["internal_rpc"].(map[string]any)["verify_server_hostname"] = false
+	})
+	f("leave it out", func(all map[string]any) { all["retry_join_wan"] = []string{"10.0.0.1"} })
+	f("lower case", func(all map[string]any) { all["node_name"] = "N1" })
+	f("this is the primary datacenter", func(all map[string]any) { all["datacenter"] = "dc1" })
+	f("no address with a port", func(all map[string]any) { all["primary_gateways"] = []string{"gate.dc1.test"} })
+	f("enable_mesh_gateway_wan_federation = true only", func(all map[string]any) { delete(all, "connect") })
+}
