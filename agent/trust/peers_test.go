@@ -90,7 +90,6 @@ func TestSettingsBite(t *testing.T) {
 	abroad := ca.Issue(t, nil, "server.dc2.consul")
 	stranger := other.Issue(t, nil, "server.dc1.consul")
 	anyone := ca.Issue(t, nil, "localhost")
-	expired := ca.Issue(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(2 * time.Second) }, "server.dc1.consul")
 	f := func(name string, there, here config.TLSInterface, want string, wrong string) {
 		t.Helper()
 		_, addr := serve(t, side(t, false, there))
@@ -149,6 +148,7 @@ func TestSettingsBite(t *testing.T) {
 	conn.Close()
 
 	// An expired certificate is refused by the other end, and not shown by its own.
+	expired := ca.Issue(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(2 * time.Second) }, "server.dc1.consul")
 	p := side(t, false, rulesOf(ca, expired, all))
 	<-time.After(time.Until(expired.Pair.Leaf.NotAfter.Add(10 * time.Millisecond)))
 	_, addr = serve(t, side(t, true, rulesOf(ca, server, all)))
