@@ -51,9 +51,10 @@ type lines struct {
 	t   *transport
 	way Beyond
 
-	mu   sync.Mutex
-	open map[string]*line // by the names of members
-	lost stat
+	mu    sync.Mutex
+	open  map[string]*line // by the names of members
+	ended bool
+	lost  stat
 }
 
 // line is the connection to one member, from before it is made.
@@ -74,7 +75,7 @@ func (l *lines) send(name string, packet []byte) {
 	defer l.mu.Unlock()
 	to := l.open[name]
 	if to == nil {
-		if len(l.open) >= maxLines || l.t.ctx.Err() != nil {
+		if len(l.open) >= maxLines || l.ended {
 			l.lost.Add(1)
 			return
 		}
@@ -87,6 +88,13 @@ func (l *lines) send(name string, packet []byte) {
 	default:
 		l.lost.Add(1)
 	}
+}
+
+// end keeps connections from being begun. Those that there are end with the transport.
+func (l *lines) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
 }
 
 // finish takes a connection out, unless there is something to send.
