@@ -280,6 +280,11 @@ func (m *matrix) seed() {
 	m.put("/v1/catalog/register", `{"Node":"n2","Address":"10.0.0.2","Service":{"Service":"door","Kind":"ingress-gateway","Port":443}}`)
 	m.put("/v1/catalog/register", `{"Node":"n2","Address":"10.0.0.2","Service":{"Service":"legacy"}}`)
 	m.put("/v1/catalog/register", `{"Node":"n9","Address":"10.0.0.9"}`)
+	m.put("/v1/catalog/register", `{"Node":"n2","Address":"10.0.0.2","Service":{"Service":"gate","Kind":"mesh-gateway","Port":8443}}`)
+	const federated = "/v1/internal/federation-states/mesh-gateways"
+	for r := m.boss(http.MethodGet, federated, ""); !strings.Contains(r.Body, "gate"); { // until the leader has told of it
+		r = m.boss(http.MethodGet, fmt.Sprintf("%s?index=%d", federated, r.Index()), "").Want(m.t, http.StatusOK)
+	}
 	m.put("/v1/coordinate/update", coordinateOfN2)
 	m.put("/v1/event/fire/deploy", "")
 	m.put("/v1/config", `{"Kind":"proxy-defaults","Name":"global"}`)

@@ -43,6 +43,7 @@ func TestProcessOutlives(t *testing.T) {
 	url := fmt.Sprintf("http://127.0.0.1:%d/x", ports.DNS)
 	agent.Put(t, "/v1/agent/service/register", meshed("api", app(t, "api"), ports.SerfLAN, nil))
 	agent.Put(t, "/v1/agent/service/register", meshed("web", app(t, "web"), ports.HTTP, map[string]int{"api": ports.DNS}))
+	opened(t, agent.Client, "api-sidecar-proxy/inbound")
 	opened(t, agent.Client, "web-sidecar-proxy/api")
 	inUse(t, agent.Client, fmt.Sprint("127.0.0.1:", ports.SerfLAN))
 	works := func(when string) {
