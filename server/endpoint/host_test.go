@@ -146,6 +146,9 @@ func (h *host) Propose(_ context.Context, entry []byte) (any, error) {
 }
 
 func (h *host) Authorize(_ context.Context, token string) (acl.Authorizer, error) {
+	if h.behind {
+		return nil, catalog.Errorf(catalog.Unavailable, "no token is known yet")
+	}
 	switch token {
 	case "unknown":
 		return nil, catalog.Errorf(catalog.Denied, "token is unknown")

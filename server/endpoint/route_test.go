@@ -90,6 +90,26 @@ func TestRoute(t *testing.T) {
 	f("unknown verb", "Test.None", "not_found", rpc.Header{}, nil)
 }
 
+// TestBeforeTokensAreKnown: what needs nothing of the token, and any server answers, is answered before the server knows the
+// tokens: servers ask it before there is a cluster. Everything else waits for them.
+func TestBeforeTokensAreKnown(t *testing.T) {
+	h := newHost()
+	h.behind = true
+	for _, m := range []rpc.Method[asked, string]{here, act} {
+		_, _, err := m.Call(t.Context(), h, rpc.Header{}, &asked{Key: "k"})
+		if m.Name == here.Name && err != nil {
+			t.Errorf("%s waits for the tokens: %v", m.Name, err)
+		} else if m.Name == act.Name {
+			code(t, m.Name, err, catalog.Unavailable)
+		}
+	}
+	_, _, err := h.call(t.Context(), "k", rpc.Header{})
+	code(t, "a query", err, catalog.Unavailable)
+	h.behind = false
+	_, _, err = here.Call(t.Context(), h, rpc.Header{Token: "unknown"}, &asked{Key: "k"})
+	code(t, "a token that is none", err, catalog.Denied)
+}
+
 // TestLoop: servers that take one another for the leader give up.
 func TestLoop(t *testing.T) {
 	a, b := newHost(), newHost()
