@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash"
 	"iter"
+	"strings"
 
 	"github.com/curia-mesh/curia/catalog"
 )
@@ -26,6 +27,32 @@ func KVIn(tx *Txn, w *Watch, scope *catalog.KVScope) iter.Seq[*catalog.KVPair] {
 	}
 }
 
+// KVWithin yields the pairs of a set whose keys are in a span, in order. It looks at no others but those of the set's bounds.
+func KVWithin(tx *Txn, scope *catalog.KVScope, span *catalog.KVSpan) iter.Seq[*catalog.KVPair] {
+	return func(yield func(*catalog.KVPair) bool) {
+		for _, prefix := range scope.Prefixes {
+			scan := pairs.scan(tx, nil, primary, tx.raw(prefix))
+			switch {
+			case strings.HasPrefix(span.After, prefix):
+				scan = pairs.after(tx, primary, []byte(span.After))
+			case span.After > prefix:
+				continue // all of them come before
+			}
+			for p := range scan {
+				if !strings.HasPrefix(p.Key, prefix) {
+					break
+				}
+				if !span.Has(p.Key) {
+					return // it is behind the span
+				}
+				if scope.Covers(p.Key) && !yield(p) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // KVHash stands for what a pair says to its readers: two with the same say the same.
 func KVHash(p *catalog.KVPair) []byte {
 	h := sha256.New()
@@ -37,10 +64,7 @@ func KVHash(p *catalog.KVPair) []byte {
 // KVHashes lists the pairs of a span with their hashes, about as many as maxRows bytes hold, and whether there are more.
 func KVHashes(tx *Txn, scope *catalog.KVScope, span *catalog.KVSpan) (list []catalog.ReplicaKey, more bool) {
 	size := 0
-	for p := range KVIn(tx, nil, scope) {
-		if !span.Has(p.Key) {
-			continue
-		}
+	for p := range KVWithin(tx, scope, span) {
 		if size > maxRows {
 			return list, true
 		}

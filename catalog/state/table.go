@@ -60,6 +60,13 @@ func (t *table[T]) scan(tx *Txn, w *Watch, index int, prefix []byte) iter.Seq[*T
 	}
 }
 
+// after yields the rows whose key comes after one, in key order, and watches nothing. Rows of the table may not be changed while
+// it runs, nor the key.
+func (t *table[T]) after(tx *Txn, index int, key []byte) iter.Seq[*T] {
+	root := t.of(tx.now)[index]
+	return func(yield func(*T) bool) { root.eachAfter(key, yield) }
+}
+
 // all collects a scan, so that its rows may be changed.
 func (t *table[T]) all(tx *Txn, index int, prefix []byte) []*T {
 	var found []*T

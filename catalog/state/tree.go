@@ -126,6 +126,28 @@ func (n *node[T]) each(yield func(*T) bool) bool {
 	return true
 }
 
+// eachAfter is each of those whose keys come after one; key is what that has behind n's own.
+func (n *node[T]) eachAfter(key []byte, yield func(*T) bool) bool {
+	if n.below == nil {
+		return true
+	}
+	for i := range n.below.edges {
+		child := n.below.edges[i].to
+		shared := common(child.prefix, key)
+		goOn := true
+		switch {
+		case shared == len(child.prefix):
+			goOn = child.eachAfter(key[shared:], yield)
+		case shared == len(key) || child.prefix[shared] > key[shared]:
+			goOn = child.each(yield)
+		}
+		if !goOn {
+			return false
+		}
+	}
+	return true
+}
+
 // writable returns n, or a copy in its place, with a branch that the edit may change.
 func (n *node[T]) writable(e *edit) *node[T] {
 	if n.below != nil && n.below.owner == e.serial {

@@ -81,8 +81,17 @@ func TestTreeModel(t *testing.T) {
 				want = append(want, k)
 			}
 			slices.Sort(want)
+			after, from := key.Draw(t, "after"), len(want)
 			for i, k := range want {
+				if k > after {
+					from = min(from, i)
+				}
 				want[i] = model[k]
+			}
+			var behind []string
+			root.eachAfter([]byte(after), func(row *string) bool { behind = append(behind, *row); return true })
+			if !slices.Equal(behind, want[from:]) {
+				t.Fatalf("behind %q are %q, want %q", after, behind, want[from:])
 			}
 			if got := read(root); !slices.Equal(got, want) {
 				t.Fatalf("holds %q, want %q", got, want)

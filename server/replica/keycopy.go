@@ -165,10 +165,7 @@ func (c *keyCopy) diff(span *catalog.KVSpan, there []catalog.ReplicaKey, found *
 	for _, k := range there {
 		hashes[k.Key] = k.Hash
 	}
-	for p := range state.KVIn(c.keys.store.Read(), nil, c.scope) {
-		if !span.Has(p.Key) {
-			continue
-		}
+	for p := range state.KVWithin(c.keys.store.Read(), c.scope, span) {
 		hash, known := hashes[p.Key]
 		delete(hashes, p.Key)
 		switch counts := c.entry.Counts(p); {
