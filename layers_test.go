@@ -38,7 +38,7 @@ var may = map[string][]string{
 	"rpc/socket":                 {},
 	"rpc/tend":                   {},
 	"rpc/pause":                  {},
-	"rpc/gossip":                 {"rpc/durable"},
+	"rpc/gossip":                 {"rpc/durable", "rpc/pause"},
 	"rpc/router":                 {"rpc", "rpc/gossip"},
 	"server/api":                 {"catalog", "rpc"},
 	"server/limit":               {"catalog"},

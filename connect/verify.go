@@ -41,6 +41,18 @@ func (t *Trust) With(peers ...*catalog.PeerTrust) (*Trust, error) {
 	return &both, nil
 }
 
+// other is what decides about a certificate that says to be of a peer; nil where the own cluster's roots do.
+func (t *Trust) other(cert *x509.Certificate) *Trust {
+	if len(t.Others) == 0 {
+		return nil // nothing is read of it before it is verified
+	}
+	id, err := IDOf(cert)
+	if err != nil {
+		return nil
+	}
+	return t.Others[id.TrustDomain]
+}
+
 // PeerOf is the name of the peer whose trust domain an identity is of, empty for the own cluster.
 func (t *Trust) PeerOf(id ID) string {
 	if other := t.Others[id.TrustDomain]; other != nil {
@@ -70,8 +82,8 @@ func (t *Trust) Verify(shown []*x509.Certificate, usage x509.ExtKeyUsage) (ID, e
 		return ID{}, catalog.Errorf(catalog.Denied, "peer: it shows no certificate")
 	}
 	leaf, between := shown[0], x509.NewCertPool()
-	if id, err := IDOf(leaf); err == nil && t.Others[id.TrustDomain] != nil {
-		id, err := t.Others[id.TrustDomain].Verify(shown, usage)
+	if other := t.other(leaf); other != nil {
+		id, err := other.Verify(shown, usage)
 		if err == nil && id.Kind != KindService {
 			err = catalog.Errorf(catalog.Denied, "peer: %s is no service", id)
 		}

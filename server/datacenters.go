@@ -202,14 +202,18 @@ func (d crossing) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) 
 		if !api.Reads(call.Method) && (link.Sent || !lost) {
 			return answer, catalog.Errorf(catalog.Unavailable, "datacenter %q: it can no longer be reached since it was asked: it may have done what was asked for, or not: %w", d.name, err)
 		}
-		return answer, catalog.Errorf(catalog.NoPath, "No path to datacenter %q: none of its servers can be reached: %w", d.name, err)
+		return answer, d.noPath(err)
 	case !lost || ctx.Err() != nil:
 		return answer, err
 	case link.Sent && !api.Reads(call.Method):
 		return answer, catalog.Errorf(catalog.Unavailable, "datacenter %q: the connection broke after it was asked: it may have done what was asked for, or not: %w", d.name, err)
 	}
 	d.fall(err)
-	return answer, catalog.Errorf(catalog.NoPath, "No path to datacenter %q: none of its servers can be reached: %w", d.name, err)
+	return answer, d.noPath(err)
+}
+
+func (d *datacenter) noPath(err error) error {
+	return catalog.Errorf(catalog.NoPath, "No path to datacenter %q: none of its servers can be reached: %w", d.name, err)
 }
 
 // Open makes a call that a stream answers, at the first server that can be reached.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/pause"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -193,12 +194,7 @@ func (d *datacenters) run(ctx context.Context) error {
 			}
 			continue
 		}
-		pause := time.NewTimer(probeEvery)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-		}
-		pause.Stop()
+		pause.For(ctx, probeEvery)
 		var probes sync.WaitGroup
 		for _, other := range fallen {
 			probes.Go(func() { other.probe(ctx) })

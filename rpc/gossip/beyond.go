@@ -13,6 +13,8 @@ import (
 
 	metrics "github.com/hashicorp/go-metrics"
 	"github.com/hashicorp/memberlist"
+
+	"github.com/curia-mesh/curia/rpc/pause"
 )
 
 // Beyond is how members are reached to whose addresses nothing leads, by their names. What comes from them so is handed to
@@ -110,11 +112,11 @@ func (l *lines) finish(to *line) bool {
 
 // carry sends a member's packets until there have been none for a while, over one connection after the other.
 func (l *lines) carry(to *line) {
-	pause, last := firstRedial, time.Now() // of a packet
+	rest, last := firstRedial, time.Now() // last is of a packet
 	for {
 		sent, err := l.connect(to)
 		if sent {
-			pause, last = firstRedial, time.Now()
+			rest, last = firstRedial, time.Now()
 		}
 		if (err == nil || l.t.ctx.Err() != nil || time.Since(last) > lineIdle) && l.finish(to) {
 			return
@@ -126,13 +128,8 @@ func (l *lines) carry(to *line) {
 			l.t.log.Warn("gossip does not get through to a member; it is tried again", "node", to.name, "err", err)
 			to.told = true
 		}
-		again := time.NewTimer(pause)
-		select {
-		case <-again.C:
-		case <-l.t.ctx.Done():
-		}
-		again.Stop()
-		pause = min(2*pause, lastRedial)
+		pause.For(l.t.ctx, rest)
+		rest = min(2*rest, lastRedial)
 		for len(to.packets) > 0 { // they are of no use any more
 			<-to.packets
 			l.lost.Add(1)
