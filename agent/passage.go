@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/curia-mesh/curia/agent/config"
 	"github.com/curia-mesh/curia/agent/logging"
@@ -21,27 +20,18 @@ func (a *Agent) newPassage(cfg *config.Config) *server.Passage {
 	})
 }
 
-// joinPrimary joins any server of the primary datacenter through its gateways, again and again until one answers. The
-// others are known from then on, by their names.
+// joinPrimary joins any server of the primary datacenter through its gateways. The others are known from then on, by their
+// names.
 func (p *pools) joinPrimary(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if len(cfg.PrimaryGateways) == 0 {
 		return nil
 	}
-	tick := time.NewTicker(max(cfg.PrimaryGatewaysInterval, time.Second))
-	defer tick.Stop()
-	for try := 1; ; try++ {
-		err := p.wan.JoinBeyond("*." + cfg.PrimaryDatacenter)
+	log = log.With("primary", cfg.PrimaryDatacenter)
+	return until(ctx, log, "no gateway leads to the primary datacenter", cfg.PrimaryGatewaysInterval, func(int) (done bool, err error) {
+		err = p.wan.JoinBeyond("*." + cfg.PrimaryDatacenter)
 		if err == nil {
-			log.Info("joined the WAN pool through mesh gateways", "primary", cfg.PrimaryDatacenter)
-			return nil
+			log.Info("joined the WAN pool through mesh gateways")
 		}
-		if try == 1 && ctx.Err() == nil {
-			log.Warn("no gateway leads to the primary datacenter; trying again until one does", "primary", cfg.PrimaryDatacenter, "every", cfg.PrimaryGatewaysInterval, "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
+		return err == nil, err
+	})
 }

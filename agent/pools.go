@@ -288,19 +288,30 @@ func joinUntil(ctx context.Context, p *gossip.Pool, log *slog.Logger, kind strin
 	if addresses = withoutProviders(addresses, kind, log); len(addresses) == 0 {
 		return nil
 	}
+	return until(ctx, log, "no address of the "+kind+" pool answers", interval, func(try int) (done bool, err error) {
+		n, err := p.Join(ctx, addresses)
+		switch {
+		case err == nil:
+			log.Info("joined the "+kind+" pool", "answered", n)
+			return true, nil
+		case limit > 0 && try >= limit:
+			return true, fmt.Errorf("joining the %s pool failed %d times: %w", kind, try, err)
+		}
+		return false, err
+	})
+}
+
+// until joins a pool again and again until it is done. The first failure is told.
+func until(ctx context.Context, log *slog.Logger, failure string, interval time.Duration, join func(try int) (done bool, err error)) error {
 	tick := time.NewTicker(max(interval, time.Second))
 	defer tick.Stop()
 	for try := 1; ; try++ {
-		n, err := p.Join(ctx, addresses)
-		if err == nil {
-			log.Info("joined the "+kind+" pool", "answered", n)
-			return nil
+		done, err := join(try)
+		if done {
+			return err
 		}
-		if limit > 0 && try >= limit {
-			return fmt.Errorf("joining the %s pool failed %d times: %w", kind, try, err)
-		}
-		if try == 1 {
-			log.Warn("no address of the "+kind+" pool answers; trying again until one does", "every", interval, "err", err)
+		if try == 1 && ctx.Err() == nil {
+			log.Warn(failure+"; trying again until one does", "every", interval, "err", err)
 		}
 		select {
 		case <-ctx.Done():

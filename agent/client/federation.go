@@ -13,15 +13,20 @@ type Federation struct {
 	Epoch               uint64
 	Copying             bool
 	Copies              []struct {
-		Kind                   string
-		Index                  uint64
-		Rows                   int
-		LastSuccess, LastError time.Time
-		LastErrorMessage       string
-		Restarts               int
+		Kind string
+		CopyProgress
 	}
 	Refusal string
 	Loss    FederationLoss
+}
+
+// CopyProgress is how far a copy of what another datacenter has has come.
+type CopyProgress struct {
+	Index                  uint64
+	Rows                   int
+	LastSuccess, LastError time.Time
+	LastErrorMessage       string
+	Restarts               int
 }
 
 // FederationLoss is what a datacenter has of its own, and its primary lacks, or has in another form.

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"net/http"
-	"time"
 )
 
 // KVReplication is which keys a datacenter copies from others.
@@ -13,12 +12,8 @@ type KVReplication struct {
 	Copies     []struct {
 		Entry, Source          string
 		Prefixes               []string
-		Index                  uint64
-		Rows                   int
 		Written, Deleted, Kept int
-		LastSuccess, LastError time.Time
-		LastErrorMessage       string
-		Restarts               int
+		CopyProgress
 	}
 }
 

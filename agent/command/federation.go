@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/curia-mesh/curia/agent/client"
 )
 
 func federationStatus(*flag.FlagSet) action {
@@ -30,7 +32,7 @@ func federationStatus(*flag.FlagSet) action {
 		}
 		rows := [][]string{{"Copy", "Rows", "Index", "Last success", "Last error"}}
 		for _, p := range v.Copies {
-			rows = append(rows, []string{p.Kind, strconv.Itoa(p.Rows), strconv.FormatUint(p.Index, 10), ago(p.LastSuccess), failure(p.LastSuccess, p.LastError, p.LastErrorMessage)})
+			rows = append(rows, []string{p.Kind, strconv.Itoa(p.Rows), strconv.FormatUint(p.Index, 10), ago(p.LastSuccess), failure(&p.CopyProgress)})
 		}
 		c.table(rows)
 		return nil
@@ -49,7 +51,7 @@ func kvReplication(*flag.FlagSet) action {
 		}
 		rows := [][]string{{"Entry", "Source", "Prefixes", "Keys", "Kept", "Last success", "Last error"}}
 		for _, p := range v.Copies {
-			rows = append(rows, []string{p.Entry, p.Source, strings.Join(p.Prefixes, ","), strconv.Itoa(p.Rows), strconv.Itoa(p.Kept), ago(p.LastSuccess), failure(p.LastSuccess, p.LastError, p.LastErrorMessage)})
+			rows = append(rows, []string{p.Entry, p.Source, strings.Join(p.Prefixes, ","), strconv.Itoa(p.Rows), strconv.Itoa(p.Kept), ago(p.LastSuccess), failure(&p.CopyProgress)})
 		}
 		c.table(rows)
 		return nil
@@ -57,9 +59,9 @@ func kvReplication(*flag.FlagSet) action {
 }
 
 // failure is what is wrong since something was right for the last time.
-func failure(right, wrong time.Time, why string) string {
-	if wrong.After(right) {
-		return why
+func failure(p *client.CopyProgress) string {
+	if p.LastError.After(p.LastSuccess) {
+		return p.LastErrorMessage
 	}
 	return "-"
 }

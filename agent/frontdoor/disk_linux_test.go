@@ -79,22 +79,12 @@ func TestFullDisk(t *testing.T) {
 	p.Stop(t)
 }
 
-// suspend stops a process until it gets SIGCONT, and returns when it has.
-func suspend(t testing.TB, p *testkit.Process) {
-	t.Helper()
-	p.Signal(t, syscall.SIGSTOP)
-	var status syscall.WaitStatus
-	if _, err := syscall.Wait4(p.Pid(), &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
-		t.Fatalf("status %#x, %v", status, err)
-	}
-}
-
 func TestDataDirInUse(t *testing.T) {
 	n := testkit.New(t, nil)
 	p := n.Spawn(t)
 	p.Put(t, "/v1/agent/service/register", `{"Name": "web"}`)
 	other := testkit.New(t, testkit.Settings{"data_dir": n.Data(), "node_name": "n2"})
-	suspend(t, p) // it makes segments of its log in advance, and writes what it knows of others, whenever it likes
+	p.Suspend(t) // it makes segments of its log in advance, and writes what it knows of others, whenever it likes
 	before := contents(t, n.Data())
 	refuses(t, other, "a data directory of another process", n.Data(), "in use by another process")
 	if after := contents(t, n.Data()); !maps.Equal(after, before) {

@@ -101,8 +101,7 @@ func (c *compiler) named(g *Gateway) map[string]*proxy.Target {
 		all[chain.ServerName(part.Subset, part.Service, g.Datacenter, domain)] = target(key+"."+g.Datacenter, part.Endpoints)
 	}
 	for dc, gateways := range g.Abroad {
-		own := func(e Endpoint) bool { return slices.Contains(g.own(), e.Address) }
-		all[chain.Everywhere(dc, domain)] = target("*."+dc, slices.DeleteFunc(slices.Clone(gateways.Endpoints), own))
+		all[chain.Everywhere(dc, domain)] = target("*."+dc, g.others(gateways.Endpoints))
 	}
 	maps.Copy(all, g.serverNames(target))
 	return all
@@ -114,4 +113,10 @@ func (g *Gateway) own() []string {
 	i := &catalog.Instance{Node: &catalog.Node{}, Service: g.Service}
 	host, port := i.Abroad()
 	return []string{net.JoinHostPort(host, strconv.Itoa(port)), net.JoinHostPort(g.Service.Address, strconv.Itoa(g.Service.Port))}
+}
+
+// others are the endpoints that are not the gateway itself.
+func (g *Gateway) others(all []Endpoint) []Endpoint {
+	own := g.own()
+	return slices.DeleteFunc(slices.Clone(all), func(e Endpoint) bool { return slices.Contains(own, e.Address) })
 }

@@ -58,8 +58,7 @@ func (g *Gateway) serverNames(target func(name string, endpoints []Endpoint) *pr
 		all[strings.ToLower(e.Node)+"."+any] = target(e.Node+".server."+g.Datacenter, []Endpoint{e})
 	}
 	for dc, gateways := range g.Beyond {
-		own := func(e Endpoint) bool { return slices.Contains(g.own(), e.Address) }
-		name, to := "server."+dc+"."+g.Domain, target("*.server."+dc, slices.DeleteFunc(slices.Clone(gateways), own))
+		name, to := "server."+dc+"."+g.Domain, target("*.server."+dc, g.others(gateways))
 		all[name], all["*."+name] = to, to
 	}
 	return all

@@ -190,9 +190,4 @@ func (k *calls) sorted() (all []time.Duration) {
 	return all
 }
 
-func (k *calls) reason() string {
-	if k.first == nil {
-		return ""
-	}
-	return fmt.Sprintf(" (%.200v)", k.first)
-}
+func (k *calls) reason() string { return because(k.first) }

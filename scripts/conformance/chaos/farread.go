@@ -120,7 +120,7 @@ func farWait(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	r.check(w.failed == 0, "of those who wait are told of a change", fmt.Sprint(parked), "%d, the last after %s%s", parked-w.failed, short(answered), w.reason())
+	r.check(w.failed == 0, "of those who wait are told of a change", fmt.Sprint(parked), "%d, the last after %s%s", parked-w.failed, short(answered), because(w.first))
 	r.check(last-after <= 4*different, "queries that crossed the link for that", fmt.Sprintf("≤ %d", 4*different), "%d", last-after)
 	return nil
 }
@@ -174,13 +174,6 @@ func (w *waiters) allAsked(context.Context) error {
 		return fmt.Errorf("%d of %d have asked", n, parked)
 	}
 	return nil
-}
-
-func (w *waiters) reason() string {
-	if w.first == nil {
-		return ""
-	}
-	return fmt.Sprintf(" (%.200v)", w.first)
 }
 
 // crossed is how many queries a server has sent to a datacenter.

@@ -176,18 +176,16 @@ func (c *control) pair(a, b string) (p pair, err error) {
 
 // set changes what is between the two, both ways or from the first to the second.
 func (c *control) set(p pair, oneWay bool, change func(*lab.Link)) error {
-	var errs []error
-	for _, s := range p.sites {
-		errs = append(errs, c.lab.SetSite(s[0], s[1], change))
-		if !oneWay {
-			errs = append(errs, c.lab.SetSite(s[1], s[0], change))
-		}
+	hosts, sites := c.lab.SetLinks, c.lab.SetSites
+	if oneWay {
+		hosts, sites = c.lab.SetLink, c.lab.SetSite
 	}
 	if p.sites == nil {
-		errs = append(errs, c.lab.SetLink(p.hosts[0], p.hosts[1], change))
-		if !oneWay {
-			errs = append(errs, c.lab.SetLink(p.hosts[1], p.hosts[0], change))
-		}
+		return hosts(p.hosts[0], p.hosts[1], change)
+	}
+	var errs []error
+	for _, s := range p.sites {
+		errs = append(errs, sites(s[0], s[1], change))
 	}
 	return errors.Join(errs...)
 }
