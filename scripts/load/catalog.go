@@ -74,12 +74,10 @@ func fill(ctx context.Context, o options, b program, requests [][]byte, into []e
 	if err != nil {
 		return err
 	}
-	if err = a.up(ctx); a.process != nil {
-		defer func() { a.stop() }() // the process that runs then
-	}
-	if err != nil {
+	if err := a.up(ctx); err != nil {
 		return err
 	}
+	defer func() { a.stop() }() // the process that runs then
 	add := func(i int, v float64) {
 		into[i].runs = append(into[i].runs, v)
 		if profiles != "" {

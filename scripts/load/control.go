@@ -171,7 +171,7 @@ func startServers(ctx context.Context, o options) (servers []server, curia *agen
 		if err != nil {
 			return nil, nil, stop, err
 		}
-		if err = a.up(ctx); a.process != nil {
+		if err = a.up(ctx); err == nil {
 			started = append(started, a.process)
 		}
 		if err == nil {

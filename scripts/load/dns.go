@@ -172,7 +172,7 @@ func startNameservers(ctx context.Context, o options) (servers []nameserver, sto
 		if err != nil {
 			return servers, stop, err
 		}
-		if err = a.up(ctx); a.process != nil {
+		if err = a.up(ctx); err == nil {
 			servers = append(servers, nameserver{b.name, a.process, a.dns})
 		}
 		for _, n := range []int{3, 50} {

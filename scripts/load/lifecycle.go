@@ -86,12 +86,10 @@ func idle(ctx context.Context, o options, b program, into []event) error {
 	if err != nil {
 		return err
 	}
-	if err = a.up(ctx); a.process != nil {
-		defer a.stop()
-	}
-	if err != nil {
+	if err := a.up(ctx); err != nil {
 		return err
 	}
+	defer a.stop()
 	length := 10 * time.Second
 	if o.quick {
 		length = 4 * time.Second

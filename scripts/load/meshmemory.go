@@ -116,12 +116,10 @@ func nodeProxy(ctx context.Context, o options, into []event) error {
 	if err != nil {
 		return err
 	}
-	if err = a.up(ctx); a.process != nil {
-		defer a.stop()
-	}
-	if err != nil {
+	if err := a.up(ctx); err != nil {
 		return err
 	}
+	defer a.stop()
 	ports, err := freePorts(2 * (pairs + 1))
 	if err != nil {
 		return err

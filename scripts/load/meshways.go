@@ -45,6 +45,14 @@ func (m *mesh) open(ctx context.Context, row traffic, name string) (w *way, err 
 	return w, nil
 }
 
+// add makes a process that was started one of the hops.
+func (w *way) add(p *process, err error) error {
+	if err == nil {
+		w.hops = append(w.hops, p)
+	}
+	return err
+}
+
 func (w *way) stop() {
 	for _, p := range w.hops {
 		p.stop()
@@ -87,11 +95,9 @@ func (m *mesh) own(w *way, tcp, reverse bool) error {
 		if err := os.WriteFile(file, text, 0o600); err != nil {
 			return err
 		}
-		p, err := spawn(m.dir, "hop-"+c.name, self, "hop", file)
-		if err != nil {
+		if err := w.add(spawn(m.dir, "hop-"+c.name, self, "hop", file)); err != nil {
 			return err
 		}
-		w.hops = append(w.hops, p)
 	}
 	return nil
 }
@@ -123,11 +129,9 @@ func (m *mesh) haproxyPair(w *way, name string) error {
 		if err := os.WriteFile(file(c.name+".cfg"), []byte(t.String()), 0o600); err != nil {
 			return err
 		}
-		p, err := spawn(m.dir, c.name, m.haproxy, "-db", "-f", file(c.name+".cfg"))
-		if err != nil {
+		if err := w.add(spawn(m.dir, c.name, m.haproxy, "-db", "-f", file(c.name+".cfg"))); err != nil {
 			return err
 		}
-		w.hops = append(w.hops, p)
 	}
 	return nil
 }
@@ -146,11 +150,9 @@ func (m *mesh) nginxPair(w *way) error {
 		{"nginx-web", fmt.Sprintf("upstream u { server %s; keepalive 256; keepalive_requests 1000000000; } server { listen %s; location / { %sproxy_ssl_protocols TLSv1.3; proxy_ssl_certificate %s; proxy_ssl_certificate_key %s; proxy_ssl_trusted_certificate %s; proxy_ssl_verify on; proxy_ssl_name api; proxy_pass https://u; } }",
 			b, w.at, keep, file("web.pem"), file("web.pem"), file("ca.pem"))},
 	} {
-		p, err := m.nginxProcess(c.name, c.text)
-		if err != nil {
+		if err := w.add(m.nginxProcess(c.name, c.text)); err != nil {
 			return err
 		}
-		w.hops = append(w.hops, p)
 	}
 	return nil
 }
@@ -173,11 +175,9 @@ func (m *mesh) caddyPair(w *way) error {
 		if err := os.WriteFile(file(c.name+".caddyfile"), []byte(global+c.text), 0o600); err != nil {
 			return err
 		}
-		p, err := spawn(m.dir, c.name, "/usr/bin/env", "XDG_CONFIG_HOME="+m.dir, "XDG_DATA_HOME="+m.dir, m.caddy, "run", "--adapter", "caddyfile", "--config", file(c.name+".caddyfile"))
-		if err != nil {
+		if err := w.add(spawn(m.dir, c.name, "/usr/bin/env", "XDG_CONFIG_HOME="+m.dir, "XDG_DATA_HOME="+m.dir, m.caddy, "run", "--adapter", "caddyfile", "--config", file(c.name+".caddyfile"))); err != nil {
 			return err
 		}
-		w.hops = append(w.hops, p)
 	}
 	return nil
 }

@@ -77,12 +77,15 @@ func newAgent(name, binary, dir string, persistent, debug bool, more ...map[stri
 	return a, nil
 }
 
-// up starts the agent and waits until it writes.
+// up starts the agent and waits until it writes. If it does not it is ended.
 func (a *agent) up(ctx context.Context) error {
 	if err := a.launch(); err != nil {
 		return err
 	}
 	_, err := a.firstWrite(ctx)
+	if err != nil {
+		a.stop()
+	}
 	return err
 }
 

@@ -93,9 +93,10 @@ func watch(ctx context.Context, o options, b program, n int, into []event, profi
 	if err != nil {
 		return err
 	}
-	if err = a.up(ctx); a.process != nil {
-		defer a.stop()
+	if err := a.up(ctx); err != nil {
+		return err
 	}
+	defer a.stop()
 	for i := 0; i < watchedInstances && err == nil; i++ {
 		err = a.put(ctx, "/v1/catalog/register", instance(watched, i, 8080))
 	}
