@@ -22,7 +22,7 @@ func onLoopback(name string) Config {
 }
 
 func TestSockets(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent()) // see TestTake
+	defer goleak.VerifyNone(t, lastProbe)
 	ca := onLoopback("a")
 	ca.Keys = []Key{testKey('1')}
 	cb := onLoopback("b")
@@ -78,7 +78,7 @@ func TestNoSuchAddress(t *testing.T) {
 
 // Strangers by address are turned away before anything they say is looked at.
 func TestAllowedNetworks(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent()) // see TestTake
+	defer goleak.VerifyNone(t, lastProbe)
 	c := onLoopback("a")
 	c.Allowed = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	tr, err := listen(c.withDefaults(), c.withDefaults().Logger)
@@ -136,7 +136,7 @@ func TestAllowedNetworks(t *testing.T) {
 
 // A connection that is closed gives its place and its bytes back; one that floods is cut off.
 func TestStreamBudget(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent()) // see TestTake
+	defer goleak.VerifyNone(t, lastProbe)
 	c := onLoopback("a").withDefaults()
 	tr, err := listen(c, c.Logger)
 	if err != nil {
