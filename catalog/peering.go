@@ -36,6 +36,10 @@ type Peering struct {
 	PeerCAPems          []string `json:",omitempty"`
 	PeerServerName      string   `json:",omitempty"`
 	PeerServerAddresses []string `json:",omitempty"`
+	// KnownAs is the name that the other cluster gives this one, and Gateways are the addresses of its mesh gateways, host:port:
+	// both as it says itself, empty while it has said nothing.
+	KnownAs  string   `json:"-" codec:"KnownAs,omitempty"`
+	Gateways []string `json:"-" codec:"Gateways,omitempty"`
 	// Manual is whether people have written these addresses: they stay then, whatever the other cluster says of itself.
 	Manual       bool `json:"-" codec:"Manual,omitempty"`
 	StreamStatus PeeringStream
@@ -95,7 +99,7 @@ func (p *Peering) Shown() *Peering {
 func (p *Peering) Same(o *Peering) bool {
 	return p.ID == o.ID && p.Name == o.Name && (p.DeletedAt == nil) == (o.DeletedAt == nil) && samePairs(p.Meta, o.Meta) && p.State == o.State && p.PeerID == o.PeerID &&
 		slices.Equal(p.PeerCAPems, o.PeerCAPems) && p.PeerServerName == o.PeerServerName && slices.Equal(p.PeerServerAddresses, o.PeerServerAddresses) &&
-		p.Manual == o.Manual && p.Remote == o.Remote && (p.Secrets == o.Secrets || p.Secrets != nil && o.Secrets != nil && *p.Secrets == *o.Secrets)
+		p.KnownAs == o.KnownAs && slices.Equal(p.Gateways, o.Gateways) && p.Manual == o.Manual && p.Remote == o.Remote && (p.Secrets == o.Secrets || p.Secrets != nil && o.Secrets != nil && *p.Secrets == *o.Secrets)
 }
 
 func samePairs(a, b map[string]string) bool { return len(a) == len(b) && HasPairs(a, b) }
@@ -123,11 +127,15 @@ type PeerTrust struct {
 	Datacenter  string
 	TrustDomain string
 	Roots       []string // in PEM
+	// KnownAs and Gateways are how its mesh gateways are reached and spoken to: see Peering.
+	KnownAs  string   `json:",omitempty"`
+	Gateways []string `json:",omitempty"`
 }
 
 // Same reports whether two say the same.
 func (p *PeerTrust) Same(o *PeerTrust) bool {
-	return p.Peer == o.Peer && p.Datacenter == o.Datacenter && p.TrustDomain == o.TrustDomain && slices.Equal(p.Roots, o.Roots)
+	return p.Peer == o.Peer && p.Datacenter == o.Datacenter && p.TrustDomain == o.TrustDomain && slices.Equal(p.Roots, o.Roots) && p.KnownAs == o.KnownAs &&
+		slices.Equal(p.Gateways, o.Gateways)
 }
 
 // PeeringToken is what one cluster gives to another so that it can connect.

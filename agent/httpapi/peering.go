@@ -15,7 +15,7 @@ func peeringRoutes() []Route {
 		{Path: "/v1/peering/{name...}", Doc: "show or delete a cluster peering", ACL: "peering:write", Methods: []Method{
 			{Name: http.MethodGet, ACL: "peering:read", Handle: peeringRead}, {Name: http.MethodDelete, Handle: peeringDelete},
 		}},
-		{Path: "/v1/internal/peer-trust/{service...}", Doc: "list by what services of peers prove themselves: of those that a service is exported to, or of `?peer=`", ACL: "service:read", Methods: get(peerTrust)},
+		{Path: "/v1/internal/peer-trust/{service...}", Doc: "list by what services of peers prove themselves: of those that a service is exported to, of `?peer=`, or of `?all` for a gateway", ACL: "service:read", Methods: get(peerTrust)},
 		{Path: "/v1/exported-services", Doc: "list the services that other clusters may reach", ACL: "service:read", Methods: get(exportedServices)},
 	}
 }
@@ -27,7 +27,11 @@ func peerTrust(c *call) error {
 	if err != nil {
 		return err
 	}
-	return query(c, api.PeerTrust, &api.PeerTrustQuery{Service: name, Peer: c.param("peer")})
+	all, err := c.flag("all")
+	if err != nil {
+		return err
+	}
+	return query(c, api.PeerTrust, &api.PeerTrustQuery{Service: name, Peer: c.param("peer"), All: all})
 }
 
 func exportedServices(c *call) error { return query(c, api.ExportedServices, &api.Named{}) }

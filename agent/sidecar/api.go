@@ -12,6 +12,7 @@ import (
 	"github.com/curia-mesh/curia/agent/client"
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc/pause"
+	"github.com/curia-mesh/curia/server/api"
 )
 
 // API is the Source of a sidecar by itself, which asks an agent over its HTTP API: this product's, or another's with the
@@ -187,6 +188,20 @@ func (a *API) PeerTrust(ctx context.Context, service, peer string, index uint64)
 	var list []*catalog.PeerTrust
 	next, err := a.ask(ctx, http.MethodGet, client.Path("internal", "peer-trust", service), q, nil, &list)
 	return list, next, err
+}
+
+// Peers implements Source.
+func (a *API) Peers(ctx context.Context, gateway string, index uint64) ([]*catalog.PeerTrust, uint64, error) {
+	var list []*catalog.PeerTrust
+	next, err := a.ask(ctx, http.MethodGet, client.Path("internal", "peer-trust", gateway), client.Query{Index: index}.With("all", "1"), nil, &list)
+	return list, next, err
+}
+
+// Exports implements Source.
+func (a *API) Exports(ctx context.Context, index uint64) (map[string][]string, uint64, error) {
+	var list []api.ExportedService
+	next, err := a.ask(ctx, http.MethodGet, "/v1/exported-services", client.Query{Index: index}, nil, &list)
+	return peersBy(list), next, err
 }
 
 // Instances implements Source.

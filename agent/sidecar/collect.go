@@ -285,7 +285,7 @@ func (c *collector) followUpstream(ctx context.Context, w Want) {
 		return
 	}
 	if w.Peer != "" { // how it is routed there is the peer's affair
-		c.followPeer(ctx, &catalog.ChainTarget{Service: w.Name, Peer: w.Peer}, func(t *Target) {
+		c.followPeer(ctx, &catalog.ChainTarget{Service: w.Name, Peer: w.Peer, MeshGateway: catalog.MeshGateway{Mode: w.MeshGateway}}, func(t *Target) {
 			c.mu.Lock()
 			c.known.Upstreams[w.Key()] = &Upstream{Targets: map[string]*Target{"": t}}
 			c.mu.Unlock()
@@ -383,46 +383,6 @@ func (p *path) followTarget(ctx context.Context, t *catalog.ChainTarget) {
 			set(func() { found.Error, some = err.Error(), true })
 		}
 	})
-}
-
-// followPeer learns of the instances of a service of a peer, and by what they prove to be of it, until ctx ends.
-func (c *collector) followPeer(ctx context.Context, t *catalog.ChainTarget, put func(*Target)) {
-	var mu sync.Mutex
-	var trust *catalog.PeerTrust
-	var list []*catalog.Instance
-	asked, told := false, false
-	show := func(take func()) {
-		mu.Lock()
-		defer mu.Unlock()
-		take()
-		if !asked || !told {
-			return
-		}
-		found := &Target{Peer: trust}
-		if trust == nil {
-			found.Error = "there is no peering " + t.Peer + ", or it cannot be told from this cluster or another peer: they have one trust domain"
-		} else {
-			found.Identities = []connect.ID{{Kind: connect.KindService, TrustDomain: trust.TrustDomain, Datacenter: trust.Datacenter, Name: t.Service}}
-			found.Endpoints = endpointsOf(list, true)
-		}
-		put(found)
-	}
-	var beside sync.WaitGroup
-	defer beside.Wait()
-	beside.Go(func() { // ends with ctx
-		follow(ctx, c.log, "trust of peer "+t.Peer, func(ctx context.Context, index uint64) ([]*catalog.PeerTrust, uint64, error) {
-			return c.source.PeerTrust(ctx, t.Service, t.Peer, index)
-		}, func(found []*catalog.PeerTrust) {
-			show(func() {
-				if trust, told = nil, true; len(found) == 1 {
-					trust = found[0]
-				}
-			})
-		}, nil)
-	})
-	follow(ctx, c.log, "instances of "+t.Service+" of peer "+t.Peer, func(ctx context.Context, index uint64) ([]*catalog.Instance, uint64, error) {
-		return c.source.Instances(ctx, t, index)
-	}, func(found []*catalog.Instance) { show(func() { list, asked = found, true }) }, nil)
 }
 
 // publish shows the chain with its targets when all of these are known. The lock is held.

@@ -225,7 +225,7 @@ func (c *compiler) upstream(s *Sidecar, u *catalog.Upstream, own *certs) (*proxy
 	if known.Chain == nil {
 		l.Protocol = protocolOf(cmp.Or(w.Protocol, chain.DefaultProtocol))
 		target := c.target(s, u, w.Name, known.Targets[""], false, own)
-		if len(target.Identities) > 0 {
+		if target.ServerName == "" && len(target.Identities) > 0 {
 			target.ServerName = chain.ServerName("", target.Identities[0].Name, target.Identities[0].Datacenter, c.mesh.trust.Domain)
 		}
 		l.Routes = proxy.Direct(target)
@@ -251,7 +251,7 @@ func (e *Endpoint) reached() proxy.Endpoint {
 
 // target is one that is reached over TLS, with what the defaults of the service say of its upstreams.
 func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name string, t *Target, near bool, own *certs) *proxy.Target {
-	target := &proxy.Target{Name: name, Certs: own}
+	target := &proxy.Target{Name: name, Certs: own, ServerName: t.ServerName}
 	for _, e := range t.Reached() {
 		to := e.reached()
 		if at := s.Service.Locality; near && at != nil {

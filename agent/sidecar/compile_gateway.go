@@ -103,6 +103,7 @@ func (c *compiler) named(g *Gateway) map[string]*proxy.Target {
 	for dc, gateways := range g.Abroad {
 		all[chain.Everywhere(dc, domain)] = target("*."+dc, g.others(gateways.Endpoints))
 	}
+	maps.Copy(all, g.peeredNames(domain, target))
 	maps.Copy(all, g.serverNames(target))
 	return all
 }

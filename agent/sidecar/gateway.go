@@ -28,6 +28,9 @@ type Gateway struct {
 	Domain  string                `json:",omitempty"`
 	Servers []Endpoint            `json:",omitempty"`
 	Beyond  map[string][]Endpoint `json:",omitempty"`
+	// Exports are the peers that services are exported to, and Peers the gateways of peers, by the names that lead to them.
+	Exports map[string][]string  `json:",omitempty"`
+	Peers   map[string]*Gateways `json:",omitempty"`
 }
 
 // Part is a service of the mesh, or a subset of it, as a gateway leads to it.
@@ -74,6 +77,7 @@ func newGatherer(service *catalog.Service, source Source, before *Gateway, log *
 	if before != nil && before.Datacenter == g.known.Datacenter {
 		maps.Copy(g.known.Services, before.Services)
 		maps.Copy(g.known.Abroad, before.Abroad)
+		g.known.Exports, g.known.Peers = before.Exports, before.Peers
 		if service.ExposesServers() {
 			g.known.Servers, g.known.Beyond = before.Servers, before.Beyond
 		}
@@ -135,6 +139,8 @@ func (g *gatherer) run(ctx context.Context) {
 			g.take(partDatacenters, func() { g.dcs = dcs })
 		}, g.failed(partDatacenters))
 	})
+	all.Go(func() { g.followExports(ctx) })
+	all.Go(func() { g.followPeers(ctx) })
 	if g.service.ExposesServers() {
 		all.Go(func() { g.followServers(ctx) })
 		all.Go(func() { g.followBeyond(ctx) })

@@ -10,6 +10,7 @@ import (
 // Modes of reaching other datacenters.
 // Source: https://developer.hashicorp.com/consul/docs/east-west/mesh-gateway
 const (
+	modeNone   = "none"   // directly
 	modeLocal  = "local"  // through the gateways of one's own datacenter
 	modeRemote = "remote" // through those of the other
 )

@@ -71,6 +71,12 @@ func (s *servers) SamenessGroup(ctx context.Context, name string, i uint64) (*ca
 func (s *servers) PeerTrust(ctx context.Context, service, peer string, i uint64) ([]*catalog.PeerTrust, uint64, error) {
 	return tell(ctx, s, "peers "+service+peer, i, []*catalog.PeerTrust(nil))
 }
+func (s *servers) Peers(ctx context.Context, gateway string, i uint64) ([]*catalog.PeerTrust, uint64, error) {
+	return tell(ctx, s, "all peers", i, []*catalog.PeerTrust(nil))
+}
+func (s *servers) Exports(ctx context.Context, i uint64) (map[string][]string, uint64, error) {
+	return tell(ctx, s, "exports", i, map[string][]string(nil))
+}
 func (s *servers) Chain(ctx context.Context, w Want, i uint64) (*catalog.DiscoveryChain, uint64, error) {
 	return tell(ctx, s, "chain "+w.Name, i, s.chain[w.Name])
 }
@@ -270,6 +276,12 @@ func (away) SamenessGroup(context.Context, string, uint64) (*catalog.SamenessGro
 	return nil, 0, errAway
 }
 func (away) PeerTrust(context.Context, string, string, uint64) ([]*catalog.PeerTrust, uint64, error) {
+	return nil, 0, errAway
+}
+func (away) Peers(context.Context, string, uint64) ([]*catalog.PeerTrust, uint64, error) {
+	return nil, 0, errAway
+}
+func (away) Exports(context.Context, uint64) (map[string][]string, uint64, error) {
 	return nil, 0, errAway
 }
 func (away) Chain(context.Context, Want, uint64) (*catalog.DiscoveryChain, uint64, error) {

@@ -90,6 +90,62 @@ func TestUpstreamsOfPeers(t *testing.T) {
 	denied(t, always, "north /")
 }
 
+// Mesh gateways carry what goes to a peer, as the mode says: without one those of the peer, if it has some. A gateway knows what
+// is exported to whom, by names that are of no use to anybody else.
+func TestPeersThroughGateways(t *testing.T) {
+	north, south := peered(t)
+	there, here := testkit.FreePorts(t), testkit.FreePorts(t)
+	for _, c := range []*testkit.Agent{north, south} {
+		c.Put(t, "/v1/config", `{"Kind": "service-defaults", "Name": "api", "Protocol": "http"}`)
+	}
+	north.Put(t, "/v1/agent/service/register", meshed("api", app(t, "north"), there.SerfLAN, nil))
+	north.Put(t, "/v1/agent/service/register", meshed("vault", app(t, "vault"), there.SerfWAN, nil))
+	north.Put(t, "/v1/agent/service/register", gatewayAt(there.Server))
+	south.Put(t, "/v1/agent/service/register", gatewayAt(here.Server))
+	north.Put(t, "/v1/config", `{"Kind":"exported-services","Name":"default","Services":[{"Name":"api","Consumers":[{"Peer":"south"}]}]}`)
+	south.Put(t, "/v1/config", `{"Kind": "service-resolver", "Name": "api", "Redirect": {"Peer": "north"}}`)
+	roots := &catalog.Roots{}
+	north.Get(t, "/v1/agent/connect/ca/roots").JSON(t, roots)
+	far := "*.default.south.external." + roots.TrustDomain
+	inUse(t, north.Client, `"Exports"`)
+	inUse(t, south.Client, far, fmt.Sprint("127.0.0.1:", there.Server))
+	for _, mode := range []struct {
+		name          string
+		there, beside uint64 // connections through the gateway there, and through the own one before it
+	}{{"", 1, 0}, {"remote", 1, 0}, {"local", 1, 1}, {"none", 0, 0}} {
+		t.Run("mode "+mode.name, func(t *testing.T) {
+			ports := testkit.FreePorts(t)
+			for i, upstream := range []string{`"DestinationName":"api","DestinationPeer":"north","Config":{"protocol":"http"}`, `"DestinationName":"api"`} {
+				was, before := passed(t, north.Client, "api.south"), passed(t, south.Client, far)
+				name := fmt.Sprint("web", mode.name, i)
+				port := []int{ports.DNS, ports.HTTP}[i]
+				web := meshed(name, app(t, "web"), []int{ports.SerfLAN, ports.SerfWAN}[i], map[string]int{"api": port})
+				web = strings.Replace(web, `"DestinationName":"api"`, fmt.Sprintf(`"MeshGateway":{"Mode":%q},%s`, mode.name, upstream), 1)
+				south.Put(t, "/v1/agent/service/register", web).Want(t, http.StatusOK)
+				opened(t, south.Client, name+"-sidecar-proxy/api")
+				within(t, patience, fmt.Sprintf("http://127.0.0.1:%d/", port), "north /")
+				if there, beside := passed(t, north.Client, "api.south")-was, passed(t, south.Client, far)-before; there != mode.there || beside != mode.beside {
+					t.Errorf("upstream %d: the gateway there passed on %d connections, the own one %d, want %d and %d", i, there, beside, mode.there, mode.beside)
+				}
+			}
+		})
+	}
+	gate := fmt.Sprint("127.0.0.1:", there.Server)
+	refused := func(name string) {
+		t.Helper()
+		if _, err := tls.Dial("tcp", gate, &tls.Config{ServerName: name + roots.TrustDomain, InsecureSkipVerify: true}); err == nil || !strings.Contains(err.Error(), "unrecognized name") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, name := range []string{"vault.default.default.south.external.", "api.default.default.west.external.", "api.default.default.north.external."} {
+		refused(name)
+	}
+	// The end of the export is the end of the name.
+	north.Put(t, "/v1/config", `{"Kind":"exported-services","Name":"default","Services":[]}`)
+	north.Until(t, "/v1/agent/connect/proxy/config", func(r testkit.Reply) bool { return !strings.Contains(r.Body, `"Exports"`) })
+	refused("api.default.default.south.external.")
+}
+
 // denied asks until the answer is not what it was.
 func denied(t *testing.T, url, was string) {
 	t.Helper()

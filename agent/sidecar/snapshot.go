@@ -67,13 +67,15 @@ type Target struct {
 	Endpoints  []Endpoint
 	// Peer is the cluster that the endpoints are of; nil for the own one.
 	Peer *catalog.PeerTrust `json:",omitempty"`
+	// ServerName is what the endpoints are called in TLS, where it is not what the chain says or their identity.
+	ServerName string `json:",omitempty"`
 	// Gateways are what the endpoints are reached through; nil where they are reached directly.
 	Gateways *Gateways `json:",omitempty"`
 	// Error is why nothing is known of the endpoints, as far as something is wrong.
 	Error string `json:",omitempty"`
 }
 
-// Gateways are the mesh gateways of a datacenter, its own for those who are in it.
+// Gateways are the mesh gateways of a datacenter, its own for those who are in it, or of a peer.
 type Gateways struct {
 	Datacenter string
 	Endpoints  []Endpoint
@@ -158,6 +160,9 @@ func wantOf(p *catalog.Proxy, u *catalog.Upstream, d Defaults) Want {
 	w.MeshGateway = cmp.Or(w.MeshGateway, p.MeshGateway.Mode)
 	if d.Service != nil {
 		w.MeshGateway = cmp.Or(w.MeshGateway, d.Service.MeshGateway.Mode)
+	}
+	if w.Peer != "" && d.Proxy != nil { // elsewhere the chain says it
+		w.MeshGateway = cmp.Or(w.MeshGateway, d.Proxy.MeshGateway.Mode)
 	}
 	return w
 }

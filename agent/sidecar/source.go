@@ -31,6 +31,10 @@ type Source interface {
 	// PeerTrust is by what services of peers prove themselves: of those that a service is exported to, or of the one that is
 	// named.
 	PeerTrust(ctx context.Context, service, peer string, index uint64) ([]*catalog.PeerTrust, uint64, error)
+	// Peers are all peers as far as services of them can prove themselves, for the gateway of a name.
+	Peers(ctx context.Context, gateway string, index uint64) ([]*catalog.PeerTrust, uint64, error)
+	// Exports are the peers that services are exported to, by the services' names.
+	Exports(ctx context.Context, index uint64) (map[string][]string, uint64, error)
 	// Chain is the discovery chain of an upstream.
 	Chain(ctx context.Context, w Want, index uint64) (*catalog.DiscoveryChain, uint64, error)
 	// Instances are those that a target of a chain is made of, without those that are critical.

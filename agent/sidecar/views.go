@@ -149,6 +149,33 @@ func (v *Views) PeerTrust(ctx context.Context, service, peer string, index uint6
 	return *rep, next, nil
 }
 
+// Peers implements Source.
+func (v *Views) Peers(ctx context.Context, gateway string, index uint64) ([]*catalog.PeerTrust, uint64, error) {
+	rep, next, err := read(ctx, v, api.PeerTrust, rpc.Header{}, index, &api.PeerTrustQuery{Service: gateway, All: true})
+	if err != nil {
+		return nil, 0, err
+	}
+	return *rep, next, nil
+}
+
+// Exports implements Source.
+func (v *Views) Exports(ctx context.Context, index uint64) (map[string][]string, uint64, error) {
+	rep, next, err := read(ctx, v, api.ExportedServices, rpc.Header{}, index, &api.Named{})
+	if err != nil {
+		return nil, 0, err
+	}
+	return peersBy(*rep), next, nil
+}
+
+// peersBy are the peers that services are exported to, by the services' names.
+func peersBy(list []api.ExportedService) map[string][]string {
+	by := make(map[string][]string, len(list))
+	for _, s := range list {
+		by[s.Service] = s.Consumers.Peers
+	}
+	return by
+}
+
 // Chain implements Source.
 func (v *Views) Chain(ctx context.Context, w Want, index uint64) (*catalog.DiscoveryChain, uint64, error) {
 	rep, next, err := read(ctx, v, api.ChainGet, rpc.Header{}, index, &api.ChainQuery{

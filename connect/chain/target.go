@@ -51,6 +51,22 @@ func ServerName(subset, service, datacenter, trustDomain string) string {
 	return place{service: service, subset: subset, dc: datacenter}.name(trustDomain)
 }
 
+// PeeredName is what TLS servers of a service that is exported to a peer are called at the gateways of the cluster that exports
+// it: knownAs is the name that it gives the peer, and the trust domain its own.
+func PeeredName(service, knownAs, trustDomain string) string {
+	return service + "." + catalog.DefaultTenancy + "." + peeredEnd(knownAs, trustDomain)
+}
+
+// PeeredEverywhere is the name of all services that a cluster exports to a peer, beginning with a star.
+func PeeredEverywhere(knownAs, trustDomain string) string {
+	return "*." + peeredEnd(knownAs, trustDomain)
+}
+
+// peeredEnd is what follows the service and its namespace.
+func peeredEnd(knownAs, trustDomain string) string {
+	return catalog.DefaultTenancy + "." + knownAs + ".external." + trustDomain
+}
+
 // Everywhere is the name of all TLS servers in a datacenter, beginning with a star.
 func Everywhere(datacenter, trustDomain string) string {
 	return "*." + datacenter + ".internal." + trustDomain

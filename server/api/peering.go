@@ -38,13 +38,16 @@ type PeeringExchange struct {
 	Roots      []string
 }
 
-// PeerTrustQuery asks for what services of peers prove themselves by: of those peers that a service is exported to, or of one
-// that is named.
-type PeerTrustQuery struct{ Service, Peer string }
+// PeerTrustQuery asks for what services of peers prove themselves by: of those peers that a service is exported to, of one
+// that is named, or of all, which gateways ask for. The service is then who asks.
+type PeerTrustQuery struct {
+	Service, Peer string
+	All           bool
+}
 
 // AppendKey implements endpoint.Keyed.
 func (q *PeerTrustQuery) AppendKey(key []byte) []byte {
-	return appendString(appendString(key, q.Service), q.Peer)
+	return appendBool(appendString(appendString(key, q.Service), q.Peer), q.All)
 }
 
 // PeeringOpen opens the stream of a peering.

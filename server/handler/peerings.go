@@ -66,12 +66,12 @@ func registerPeerTrust(r *endpoint.Registry) {
 			found, index := []*catalog.PeerTrust{}, uint64(1)
 			rows, at := state.Peerings(tx, w)
 			index = max(index, at)
-			if q.Peer == "" {
+			if q.Peer == "" && !q.All {
 				_, at, _ := readExports(tx, w, &api.Named{}) // it never fails
 				index = max(index, at)
 			}
 			for _, p := range rows {
-				if q.Peer == "" && !slices.Contains(ExportedTo(tx, w, p.Name), q.Service) || q.Peer != "" && q.Peer != p.Name {
+				if !q.All && q.Peer == "" && !slices.Contains(ExportedTo(tx, w, p.Name), q.Service) || q.Peer != "" && q.Peer != p.Name {
 					continue
 				}
 				if t := trustOf(tx, w, p, rows); t != nil {
@@ -96,7 +96,7 @@ func trustOf(tx *state.Txn, w *state.Watch, p *catalog.Peering, all []*catalog.P
 			return nil
 		}
 	}
-	return &catalog.PeerTrust{Peer: p.Name, Datacenter: p.Remote.Datacenter, TrustDomain: domain, Roots: p.PeerCAPems}
+	return &catalog.PeerTrust{Peer: p.Name, Datacenter: p.Remote.Datacenter, TrustDomain: domain, Roots: p.PeerCAPems, KnownAs: p.KnownAs, Gateways: p.Gateways}
 }
 
 // exchanged lists what goes over a peering in each direction: nothing before both clusters have agreed, or after the end.

@@ -2,7 +2,9 @@ package peer
 
 import (
 	"context"
+	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -23,7 +25,7 @@ func (s *session) follow(ctx context.Context) {
 	for {
 		gone, w := store.Abandoned(), &state.Watch{}
 		tx := store.Read()
-		s.out.introduce(s.line.peers.bundle(tx, w))
+		s.out.introduce(s.line.peers.bundle(tx, w, s.row.Name))
 		names := s.line.peers.cfg.Exports(tx, w, s.row.Name)
 		s.out.export(names)
 		watched.Keep(func(name string) bool {
@@ -65,15 +67,31 @@ func (s *session) watch(ctx context.Context, name string) {
 	}
 }
 
-// bundle is how this cluster's servers are reached and known.
-func (p *Peers) bundle(tx *state.Txn, w *state.Watch) *bundle {
+// bundle is how this cluster's servers and gateways are reached and known, for the peer with a name.
+func (p *Peers) bundle(tx *state.Txn, w *state.Watch, peer string) *bundle {
 	now := p.identity.present.Load()
 	if now == nil {
 		return nil
 	}
 	list, _ := state.Roots(tx, w)
-	return &bundle{ServerName: serverName(now.id), Roots: rootsOf(list), Addresses: p.cfg.Addresses(tx, w)}
+	return &bundle{ServerName: serverName(now.id), Roots: rootsOf(list), Addresses: p.cfg.Addresses(tx, w), KnownAs: peer, Gateways: gateways(tx, w)}
 }
+
+// gateways lists where other clusters reach the mesh gateways, those that are critical left out.
+func gateways(tx *state.Txn, w *state.Watch) []string {
+	list, _ := state.Gateways(tx, w, catalog.KindMeshGateway)
+	var found []string
+	for _, i := range list {
+		if host, port := i.Abroad(); i.Status() != catalog.Critical && host != "" && port > 0 && len(found) < maxGateways {
+			found = append(found, net.JoinHostPort(host, strconv.Itoa(port)))
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// maxGateways bounds the mesh gateways that a cluster tells of.
+const maxGateways = 64
 
 // outbox holds what is to be sent, of each thing the latest only: a slow reader costs no more than there is.
 type outbox struct {
@@ -117,7 +135,7 @@ func (o *outbox) ended() bool {
 // introduce sends a bundle unless it is what was sent last.
 func (o *outbox) introduce(b *bundle) {
 	o.put(func() {
-		if b != nil && !(o.told != nil && o.told.ServerName == b.ServerName && slices.Equal(o.told.Roots, b.Roots) && slices.Equal(o.told.Addresses, b.Addresses)) {
+		if b != nil && (o.told == nil || !o.told.same(b)) {
 			o.bundle, o.told = b, b
 		}
 	})

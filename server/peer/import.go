@@ -95,14 +95,31 @@ func (i *importer) bundle(ctx context.Context, b *bundle) error {
 	if err := checkAddresses(b.Addresses); err != nil {
 		return err
 	}
+	if err := b.checkGateways(); err != nil {
+		return err
+	}
 	defer pause.For(ctx, pace)
 	return i.line.peers.change(ctx, i.line.id, func(row *catalog.Peering) error {
-		row.PeerCAPems = b.Roots
+		row.PeerCAPems, row.KnownAs, row.Gateways = b.Roots, b.KnownAs, b.Gateways
 		if row.Dials() && !row.Manual && len(b.Addresses) > 0 {
 			row.PeerServerAddresses = b.Addresses
 		}
 		return nil
 	})
+}
+
+// checkGateways refuses what is no name of a peer, and addresses that nobody can connect to. A cluster of an older version says
+// neither.
+func (b *bundle) checkGateways() error {
+	if b.KnownAs != "" {
+		if err := (&catalog.Peering{Name: b.KnownAs}).Validate(); err != nil {
+			return err
+		}
+	}
+	if len(b.Gateways) > maxGateways {
+		return catalog.Errorf(catalog.Invalid, "the other cluster has %d mesh gateways: at most %d are taken", len(b.Gateways), maxGateways)
+	}
+	return checkAddresses(b.Gateways)
 }
 
 // maxServers bounds the addresses of another cluster's servers.

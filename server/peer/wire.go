@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc"
@@ -25,11 +26,20 @@ type message struct {
 	size int // in bytes, of one that was read
 }
 
-// bundle is how the servers of the sender are reached and known.
+// bundle is how the servers of the sender are reached and known, and its mesh gateways. KnownAs is the name that it gives
+// the receiver, which is in the names of TLS that lead through the gateways.
 type bundle struct {
 	ServerName string
 	Roots      []string
 	Addresses  []string
+	KnownAs    string
+	Gateways   []string
+}
+
+// same reports whether two say the same.
+func (b *bundle) same(o *bundle) bool {
+	return b.ServerName == o.ServerName && b.KnownAs == o.KnownAs && slices.Equal(b.Roots, o.Roots) && slices.Equal(b.Addresses, o.Addresses) &&
+		slices.Equal(b.Gateways, o.Gateways)
 }
 
 // exportList names all services that the sender exports to the receiver.

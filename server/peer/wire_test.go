@@ -191,3 +191,22 @@ func TestOutbox(t *testing.T) {
 		t.Error("the end was sent, and is not known")
 	}
 }
+
+// What a peer says of its gateways is fit to be in names and to be connected to, or it is not taken; one of an older version says
+// nothing.
+func TestGatewaysOfPeers(t *testing.T) {
+	f := func(knownAs string, gateways []string, fit bool) {
+		t.Helper()
+		if err := (&bundle{KnownAs: knownAs, Gateways: gateways}).checkGateways(); (err == nil) != fit {
+			t.Errorf("%q at %d addresses: %v", knownAs, len(gateways), err)
+		}
+	}
+	f("", nil, true)
+	f("south", []string{"192.0.2.1:8443", "[2001:db8::1]:8443", "gate.example:443"}, true)
+	f("south.internal", nil, false)
+	f("*", nil, false)
+	f("South", nil, false)
+	f("south", []string{"192.0.2.1"}, false)
+	f("south", []string{":8443"}, false)
+	f("south", make([]string, maxGateways+1), false)
+}
