@@ -127,9 +127,6 @@ func (c *conn) Read(b []byte) (int, error) {
 			return 0, nil
 		}
 		open, healed := c.in.net.open(c.in.from, c.in.to)
-		if open {
-			open, healed = c.host.awake()
-		}
 		var more <-chan struct{}
 		var arrives <-chan time.Time
 		stop := func() bool { return false }
@@ -167,18 +164,12 @@ func (c *conn) Write(b []byte) (written int, err error) {
 			return written, nil
 		}
 		_, healed := c.out.net.open(c.out.to, c.out.from)
-		var wait <-chan struct{}
-		if awake, thawed := c.host.awake(); awake {
-			var n int
-			n, wait, err = c.out.send(b[written:], nil)
-			if written += n; err != nil {
-				return written, c.failed("write", err)
-			}
-			if wait == nil {
-				continue
-			}
-		} else {
-			healed = thawed
+		n, wait, err := c.out.send(b[written:], nil)
+		if written += n; err != nil {
+			return written, c.failed("write", err)
+		}
+		if wait == nil {
+			continue
 		}
 		select {
 		case <-wait:

@@ -129,9 +129,6 @@ func (h *Host) roundTrip(ctx context.Context, to *Host) error {
 		for {
 			open, changed := h.net.open(way[0], way[1])
 			if open {
-				open, changed = h.awake()
-			}
-			if open {
 				break
 			}
 			select {

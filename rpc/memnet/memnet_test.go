@@ -332,3 +332,48 @@ func TestRaft(t *testing.T) {
 		must(t, nodes[string(now)].Apply([]byte("y"), time.Second).Error())
 	})
 }
+
+func TestPartitions(t *testing.T) {
+	bubble("", t, func(t *testing.T, n *memnet.Network) {
+		hosts := map[string]*memnet.Transport{}
+		for _, name := range []string{"a", "b", "c", "d"} {
+			tr, err := n.Host(name).Transport(7946)
+			must(t, err)
+			hosts[name] = tr
+		}
+		// reached lists the pairs between which packets go, in each direction.
+		reached := func() (pairs string) {
+			t.Helper()
+			for _, from := range []string{"a", "b", "c", "d"} {
+				for _, to := range []string{"a", "b", "c", "d"} {
+					if _, err := hosts[from].WriteTo([]byte("x"), hosts[to].Addr()); err != nil {
+						t.Fatal(err)
+					}
+					if len(hosts[to].PacketCh()) > 0 && from != to {
+						pairs += from + to + " "
+					}
+					for len(hosts[to].PacketCh()) > 0 {
+						<-hosts[to].PacketCh()
+					}
+				}
+			}
+			return pairs
+		}
+		f := func(change func(), want string) {
+			t.Helper()
+			if change(); reached() != want {
+				t.Fatalf("%q reach one another, want %q", reached(), want)
+			}
+		}
+		const all = "ab ac ad ba bc bd ca cb cd da db dc "
+		f(func() {}, all)
+		f(func() { n.Partition("a", "b") }, "ab ba cd dc ")
+		f(func() { n.Partition("b", "c") }, "") // each is alone: the first partition holds on
+		f(n.Heal, all)
+		f(func() { n.Partition("a") }, "bc bd cb cd db dc ")
+		f(func() { n.Cut("b", "c") }, "bd cb cd db dc ")
+		f(func() { n.Set("a", "b", memnet.Link{}) }, "bd cb cd db dc ")
+		f(n.Heal, all)
+		f(func() { n.Partition("d"); n.SetAll(memnet.Link{}) }, all)
+	})
+}

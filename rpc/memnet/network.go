@@ -34,7 +34,7 @@ type Network struct {
 	all     Link
 	links   map[[2]*Host]Link
 	sides   int           // how many there are since all was whole, less one
-	changed chan struct{} // closed, and replaced, when links or hosts change
+	changed chan struct{} // closed, and replaced, when links change
 }
 
 // New makes a network without hosts. Loss and jitter follow from seed and from the order of the writes.
@@ -190,8 +190,6 @@ type Host struct {
 	conns     map[*conn]bool
 	lastPort  uint16
 	side      int // hosts of different sides are cut from one another
-	frozen    bool
-	held      []func() // of a frozen host: what waits for its thaw, in order
 }
 
 // Name is what the host was made with.
@@ -207,7 +205,6 @@ func (h *Host) Addr(port uint16) string { return netip.AddrPortFrom(h.ip, port).
 // connections are reset. Cut it off first for a machine without power.
 func (h *Host) Crash() {
 	h.net.mu.Lock()
-	h.frozen, h.held = false, nil
 	listeners, packets, conns := h.listeners, h.packets, h.conns
 	h.listeners, h.packets, h.conns = make(map[uint16]*listener), make(map[uint16]*Transport), make(map[*conn]bool)
 	h.net.mu.Unlock()

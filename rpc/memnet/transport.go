@@ -62,24 +62,14 @@ func (t *Transport) WriteTo(b []byte, addr string) (time.Time, error) {
 		return now, fmt.Errorf("memnet: packet to %s: %w", addr, err)
 	}
 	data := bytes.Clone(b)
-	n.mu.Lock()
-	held := t.host.hold(func() { t.send(to, port, data) })
-	n.mu.Unlock()
-	if !held {
-		t.send(to, port, data)
-	}
-	return now, nil
-}
-
-// send lets a packet travel, or get lost.
-func (t *Transport) send(to *Host, port uint16, data []byte) {
-	switch delay, lost := t.host.net.travel(t.host, to); {
+	switch delay, lost := n.travel(t.host, to); {
 	case lost:
 	case delay == 0:
 		t.deliver(to, port, data)
 	default:
 		time.AfterFunc(delay, func() { t.deliver(to, port, data) })
 	}
+	return now, nil
 }
 
 // WriteToAddress sends a packet to a's address; the name is not looked at.
@@ -94,9 +84,6 @@ func (t *Transport) deliver(to *Host, port uint16, data []byte) {
 	defer n.mu.Unlock()
 	there := to.packets[port]
 	if there == nil || n.link(t.host, to).Cut {
-		return
-	}
-	if to.hold(func() { t.deliver(to, port, data) }) {
 		return
 	}
 	from := net.UDPAddrFromAddrPort(netip.AddrPortFrom(t.host.ip, t.streams.port))

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/memberlist"
-
 	"github.com/curia-mesh/curia/rpc/gossip"
 	"github.com/curia-mesh/curia/rpc/memnet"
 )
@@ -36,9 +34,6 @@ type agent struct {
 }
 
 // newFleet opens n agents that do not know one another yet; change adapts their configuration.
-//
-// Packets travel as they are. The library's compression takes 68 KiB of memory for each that is sent, however small:
-// that was most of what a simulation cost, and nothing here depends on the length of a packet.
 func newFleet(t *testing.T, net *memnet.Network, prefix string, n int, change ...func(*gossip.Config)) *fleet {
 	f := &fleet{t: t, net: net, truth: newTruth(n)}
 	for i := range n {
@@ -63,14 +58,14 @@ func newFleet(t *testing.T, net *memnet.Network, prefix string, n int, change ..
 		f.agents = append(f.agents, a)
 		f.wg.Go(func() { // ends with the pool
 			for e := range a.pool.Events() {
-				f.truth.told(i, e)
+				if subject, alive, ok := seen(e); ok {
+					f.truth.saw(i, subject, alive)
+				}
 			}
 		})
 	}
 	return f
 }
-
-func uncompressed(c *memberlist.Config) { c.EnableCompression = false }
 
 func name(prefix string, i int) string { return fmt.Sprintf("%s-%d", prefix, i) }
 

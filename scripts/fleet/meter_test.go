@@ -3,6 +3,7 @@
 package fleet
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -30,6 +31,8 @@ type meter struct {
 	*memnet.Transport
 	packets, packetBytes, streams, streamBytes atomic.Int64
 
+	noStreams atomic.Bool // no connection may be opened
+
 	copyTo string // where a copy of every packet goes, "" for nowhere
 }
 
@@ -53,6 +56,9 @@ func (m *meter) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error
 }
 
 func (m *meter) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
+	if m.noStreams.Load() {
+		return nil, errNoStreams
+	}
 	c, err := m.Transport.DialTimeout(addr, timeout)
 	if err != nil {
 		return nil, err
@@ -81,5 +87,7 @@ func (c meteredConn) Write(b []byte) (int, error) {
 	c.m.streamBytes.Add(int64(n))
 	return n, err
 }
+
+var errNoStreams = errors.New("no connection may be opened yet")
 
 func addrPort(h *memnet.Host) netip.AddrPort { return netip.AddrPortFrom(h.IP(), port) }

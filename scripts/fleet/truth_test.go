@@ -18,16 +18,17 @@ type truth struct {
 	wrong int      // pairs of a living observer and a subject that he sees as it is not
 	right chan struct{}
 
-	doubted []int // by subject: how many take it for failed that could reach it
-	alarms  []alarms
-	found   [][]time.Time
+	doubted  []int           // by subject: how many take it for failed that could reach it
+	episodes []int           // by subject: times that nobody did, and then somebody
+	opinions map[opinion]int // times that one did
+	found    [][]time.Time
 }
 
-// alarms are how often a living subject was taken for failed by somebody who could reach it.
-type alarms struct {
-	episodes int // times that nobody did, and then somebody
-	opinions int // events of observers
-}
+// opinion is that an observer takes a living subject for failed, though he could reach it.
+type opinion struct{ observer, subject int }
+
+// alarms are how often living subjects were taken for failed by somebody who could reach them.
+type alarms struct{ episodes, opinions int }
 
 func (a alarms) minus(b alarms) alarms {
 	return alarms{a.episodes - b.episodes, a.opinions - b.opinions}
@@ -35,8 +36,8 @@ func (a alarms) minus(b alarms) alarms {
 
 func newTruth(n int) *truth {
 	tr := &truth{
-		up: make([]bool, n), side: make([]int, n), sees: make([][]bool, n), doubted: make([]int, n), alarms: make([]alarms, n),
-		found: make([][]time.Time, n), right: make(chan struct{}),
+		up: make([]bool, n), side: make([]int, n), sees: make([][]bool, n), doubted: make([]int, n), episodes: make([]int, n),
+		opinions: make(map[opinion]int), found: make([][]time.Time, n), right: make(chan struct{}),
 	}
 	for i := range n {
 		tr.up[i], tr.sees[i] = true, make([]bool, n)
@@ -45,12 +46,16 @@ func newTruth(n int) *truth {
 	return tr
 }
 
-// told records an event that observer was told.
-func (tr *truth) told(observer int, e gossip.Event) {
+// seen is what an event says of whom; false for one that says nothing of the kind.
+func seen(e gossip.Event) (subject int, alive, ok bool) {
 	if e.Kind == gossip.User || e.Kind == gossip.Conflict {
-		return
+		return 0, false, false
 	}
-	subject, alive := indexOf(e.Member.Name), e.Kind == gossip.Joined || e.Kind == gossip.Updated
+	return indexOf(e.Member.Name), e.Kind == gossip.Joined || e.Kind == gossip.Updated, true
+}
+
+// saw records that an observer was told that a subject is alive, or not.
+func (tr *truth) saw(observer, subject int, alive bool) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	if !tr.up[observer] || tr.sees[observer][subject] == alive {
@@ -69,9 +74,9 @@ func (tr *truth) told(observer int, e gossip.Event) {
 	case !tr.up[subject]:
 		tr.found[subject] = append(tr.found[subject], time.Now())
 	case tr.reaches(observer, subject):
-		tr.alarms[subject].opinions++
+		tr.opinions[opinion{observer, subject}]++
 		if tr.doubted[subject]++; tr.doubted[subject] == 1 {
-			tr.alarms[subject].episodes++
+			tr.episodes[subject]++
 		}
 	}
 	if tr.wrong == 0 {
@@ -161,13 +166,16 @@ func (tr *truth) await(limit time.Duration) (took time.Duration, wrong int) {
 	}
 }
 
-// falseAlarms are the false alarms so far about the subjects that which picks, all of them for nil.
-func (tr *truth) falseAlarms(which func(subject int) bool) (sum alarms) {
+// falseAlarms are the false alarms so far: the episodes, and the opinions that which picks, all of them for nil.
+func (tr *truth) falseAlarms(which func(opinion) bool) (sum alarms) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	for subject, a := range tr.alarms {
-		if which == nil || which(subject) {
-			sum = alarms{sum.episodes + a.episodes, sum.opinions + a.opinions}
+	for _, n := range tr.episodes {
+		sum.episodes += n
+	}
+	for o, n := range tr.opinions {
+		if which == nil || which(o) {
+			sum.opinions += n
 		}
 	}
 	return sum
