@@ -81,7 +81,7 @@ type EndpointStatus struct {
 	Address          string
 	Node, ID         string         `json:",omitempty"`
 	Status           catalog.Status `json:",omitempty"` // of its checks
-	State            string         // in service, ejected, unhealthy or on trial
+	State            string         // in service, silent, ejected, unhealthy or on trial
 	Reason           string         `json:",omitempty"`
 	Left             catalog.Duration
 	Weight           uint32

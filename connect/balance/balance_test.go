@@ -284,6 +284,36 @@ func TestResting(t *testing.T) {
 	}
 }
 
+// TestSilent: who does not answer gets traffic only when nobody else is left, whatever it is judged by, and is as before when it
+// answers again.
+func TestSilent(t *testing.T) {
+	all := members(2)
+	p := pool(balance.Policy{Outliers: balance.Outliers{Disabled: true}}, all)
+	tell := func(silent ...bool) {
+		all = slices.Clone(all)
+		for i := range all {
+			all[i].Silent = silent[i]
+		}
+		p.Update(all, 0)
+	}
+	first := endpoint(t, p, 0, "e0")
+	tell(true, false)
+	if got := shares(t, p, 1000, 0); len(got) != 1 || got["e1"] == 0 {
+		t.Errorf("%v", got)
+	}
+	if s := p.Status(0).Endpoints[0]; s.State != "silent" {
+		t.Errorf("%+v", s)
+	}
+	tell(true, true)
+	if ready, some := p.Ready(0); ready || !some {
+		t.Errorf("with nobody left: %t, %t", ready, some)
+	}
+	tell(false, false)
+	if got := endpoint(t, p, 0, "e0"); got != first {
+		t.Error("it begins anew")
+	}
+}
+
 // TestLevels: traffic stays near as long as what is near can bear it, and what cannot be borne goes further.
 func TestLevels(t *testing.T) {
 	near := func(unhealthy int) []balance.Member {

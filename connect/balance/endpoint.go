@@ -16,8 +16,8 @@ type Member struct {
 	Weight uint32
 	// Level is how far away it is: 0 before 1 before 2. See Level.
 	Level uint8
-	// Unhealthy endpoints get traffic only while the pool panics.
-	Unhealthy bool
+	// Unhealthy endpoints get traffic only while the pool panics, and Silent ones, which do not answer at all, as well.
+	Unhealthy, Silent bool
 	// Value is the owner's own: an address, a connection pool.
 	Value any
 }

@@ -123,7 +123,7 @@ func (p *Pool) Resting(avoid ...*Endpoint) *Endpoint {
 	defer p.mu.Unlock()
 	var found []*Endpoint
 	for _, m := range p.members {
-		if e := p.endpoints[m.Key]; e.health.until != 0 && !m.Unhealthy && !slices.Contains(avoid, e) {
+		if e := p.endpoints[m.Key]; e.health.until != 0 && !m.Unhealthy && !m.Silent && !slices.Contains(avoid, e) {
 			found = append(found, e)
 		}
 	}

@@ -71,7 +71,7 @@ func (p *Pool) tiers() []tier {
 		}
 		s := slot{p.endpoints[m.Key], float64(max(m.Weight, 1))}
 		tiers[i].all = append(tiers[i].all, s)
-		if !m.Unhealthy && s.health.until == 0 {
+		if !m.Unhealthy && !m.Silent && s.health.until == 0 {
 			tiers[i].in = append(tiers[i].in, s)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // State is an endpoint as it stands.
 type State struct {
 	Key     string
-	State   string // in service, ejected, unhealthy or on trial
+	State   string // in service, silent, ejected, unhealthy or on trial
 	Reason  string // why it is ejected
 	For     time.Duration
 	Left    time.Duration // until it comes back
@@ -39,6 +39,8 @@ func (p *Pool) Status(now time.Duration) Status {
 			s.Latency = time.Duration(e.cost.at(now, float64(p.policy.Decay), 0))
 		}
 		switch {
+		case m.Silent:
+			s.State = "silent"
 		case e.health.until != 0:
 			s.State, s.Reason, s.Left = "ejected", e.health.reason, max(0, e.health.until-now)
 		case m.Unhealthy:

@@ -82,6 +82,8 @@ func (x *exchange) attempt(d near, hash uint64) {
 		}
 		if !x.waited() {
 			err = errAbandoned
+		} else if why := x.up.lost(); why != nil && !errors.Is(err, errUntouched) {
+			err = why
 		}
 		if next = x.again(err); next == giveUp {
 			x.broken(d, err)

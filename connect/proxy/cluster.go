@@ -65,7 +65,7 @@ func (c *cluster) update(t *Target, now time.Duration) {
 		if e.Network != "tcp" {
 			key = e.Network + ":" + e.Address
 		}
-		members = append(members, balance.Member{Key: key, Weight: e.Weight, Level: e.Level, Unhealthy: e.Unhealthy, Registered: e.Registered, Value: t.hosts[i]})
+		members = append(members, balance.Member{Key: key, Weight: e.Weight, Level: e.Level, Unhealthy: e.Unhealthy, Silent: t.hosts[i].silence.Load() != nil, Registered: e.Registered, Value: t.hosts[i]})
 	}
 	if !slices.Equal(members, c.members) {
 		c.members = members
@@ -183,9 +183,9 @@ func (c *cluster) retry() bool {
 }
 
 // retryAfter is retry after a connection that could not be made. The budget keeps attempts from adding to the load of those
-// who bear it: who refuses a connection has been burdened with nothing.
+// who bear it: who refuses a connection, or has heard nothing of it, has been burdened with nothing.
 func (c *cluster) retryAfter(err error) bool {
-	return errors.Is(err, syscall.ECONNREFUSED) || c.retry()
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, errSilent) || c.retry()
 }
 
 // kept is what is kept of an endpoint.

@@ -79,6 +79,8 @@ type far interface {
 	// stale reports whether the connection was kept from before and nothing came of a response, so that the endpoint may
 	// have given it up before it saw the request.
 	stale() bool
+	// lost is why the connection was given up as silent, nil where it was not.
+	lost() error
 	// Close ends the exchange as broken; release ends it in order, and keeps what is fit for another.
 	io.Closer
 	release(fit bool, now time.Time)

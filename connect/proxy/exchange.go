@@ -66,6 +66,7 @@ const (
 	flagConnect   = "connect_failed"
 	flagOverflow  = "overflow"
 	flagReset     = "endpoint_reset"
+	flagSilent    = "endpoint_silent"
 	flagResponse  = "bad_response"
 	flagLate      = "timeout"
 	flagGone      = "caller_gone"
@@ -251,6 +252,8 @@ func (x *exchange) broken(d near, err error) {
 		x.flag = flagGone
 		x.done(balance.Canceled)
 		return
+	case errors.Is(err, errSilent):
+		status, reason, x.flag = http.StatusGatewayTimeout, err.Error(), flagSilent
 	case errors.As(err, &malformed):
 		reason, x.flag = "the response is malformed: "+malformed.Reason, flagResponse
 	default:

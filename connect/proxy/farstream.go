@@ -163,6 +163,9 @@ func (u *farStream) tunnel() (net.Conn, []byte) {
 // stale implements far.
 func (u *farStream) stale() bool { return u.used && !u.begun }
 
+// lost implements far.
+func (u *farStream) lost() error { return u.hop.lost() }
+
 // release implements far.
 func (u *farStream) release(bool, time.Time) {
 	u.Release()

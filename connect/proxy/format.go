@@ -184,7 +184,7 @@ func (r *Record) flags() string {
 }
 
 var flagCodes = map[string]string{
-	flagMalformed: "DPE", flagDenied: "UAEX", flagToken: "UAEX", flagRate: "RL", flagNoTarget: "UH", flagConnect: "UF", flagOverflow: "UO", flagReset: "UC",
+	flagMalformed: "DPE", flagDenied: "UAEX", flagToken: "UAEX", flagRate: "RL", flagNoTarget: "UH", flagConnect: "UF", flagOverflow: "UO", flagReset: "UC", flagSilent: "UC",
 	flagResponse: "UPE", flagLate: "UT", flagGone: "DC", flagCut: "DC", flagFault: "FI",
 }
 

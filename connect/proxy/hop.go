@@ -19,6 +19,29 @@ type hopSet struct {
 type hop struct {
 	*http2.Conn
 	generation uint64
+	line       line
+	asks       bool // the peer can be asked whether it is there
+	fate
+}
+
+// inUse implements carrier.
+func (c *hop) inUse() bool {
+	n, _ := c.Load()
+	return n > 0
+}
+
+// mute implements carrier.
+func (c *hop) mute() time.Duration {
+	if !c.asks {
+		return 0
+	}
+	return c.Silence(askAfter)
+}
+
+// lose implements carrier.
+func (c *hop) lose(why *silentError) {
+	c.why.Store(why)
+	abort(c.Conn.Conn)
 }
 
 // making is a connection that is being made.
@@ -149,7 +172,7 @@ func (h *host) make(t *Target, c *client) (far, net.Conn, error) {
 // carry begins an exchange over a new connection of HTTP/2, which others may use too.
 func (h *host) carry(p *Proxy, conn net.Conn, n uint64) far {
 	write, offer := writersOf(conn)
-	to := &hop{generation: n, Conn: http2.New(conn, nil, http2.Options{
+	to := &hop{generation: n, asks: h.key.certs != nil, Conn: http2.New(conn, nil, http2.Options{
 		Patience: defaultPartTime, Idle: or(h.key.keepIdle, defaultKeepIdle) * hopIdle, Secure: h.key.certs != nil,
 		Write: write, Offer: offer,
 	})}
@@ -161,11 +184,13 @@ func (h *host) carry(p *Proxy, conn net.Conn, n uint64) far {
 		to.Drain() // with this exchange
 	}
 	h.mu.Unlock()
+	h.join(&to.line, to, conn)
 	p.carried.Add(1)
 	go func() { // ends with the connection
 		defer p.carried.Done()
 		to.Run()
 		h.forget(to)
+		h.part(&to.line)
 	}()
 	return f
 }

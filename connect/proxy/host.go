@@ -23,6 +23,7 @@ type host struct {
 	idle    []*upstream // the last one that was used is the last
 	retired bool
 	hops    hopSet
+	watched
 }
 
 // hostKey tells hosts apart. Connections of different callers do not mix where the endpoint is told about them.
@@ -87,11 +88,14 @@ func (h *host) tls(http2 bool) *tls.Config {
 
 // dial makes a connection for a caller, with all that comes before its first byte. It may be one of HTTP/2.
 func (h *host) dial(t *Target, c *client, http2 bool) (net.Conn, error) {
+	if err := h.silent(); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), or(t.ConnectTimeout, defaultConnectTimeout))
 	defer cancel()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, h.key.Network, h.key.Address)
+	conn, err := h.call(ctx)
 	if err != nil {
+		h.unanswered(c.listening.proxy, err)
 		return nil, err
 	}
 	if t.SendProxy > 0 {
@@ -109,6 +113,9 @@ func (h *host) dial(t *Target, c *client, http2 bool) (net.Conn, error) {
 	secure := tls.Client(&cork{Conn: newRecords(conn)}, h.tls(http2))
 	if err := c.listening.proxy.shake(ctx, secure); err != nil {
 		conn.Close()
+		if silence(err) {
+			h.try(c.listening.proxy, time.Now(), true)
+		}
 		return nil, err
 	}
 	return secure, nil

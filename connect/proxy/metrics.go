@@ -161,7 +161,7 @@ const (
 func (m metrics) clusters(all []Cluster) {
 	m.family("curia_proxy_endpoints", "gauge", "Endpoints of a target by state.")
 	for _, c := range all {
-		n := map[string]uint64{"in service": 0, "ejected": 0, "unhealthy": 0, "on trial": 0}
+		n := map[string]uint64{"in service": 0, "ejected": 0, "silent": 0, "unhealthy": 0, "on trial": 0}
 		for _, e := range c.Endpoints {
 			n[e.State]++
 		}

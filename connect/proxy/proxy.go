@@ -310,21 +310,23 @@ func (p *Proxy) Run(ctx context.Context) error {
 	return nil
 }
 
-// sweepEvery is how often connections that were idle too long are looked for.
-const sweepEvery = time.Second
+// lookEvery is how often it is looked whether endpoints have fallen silent, and half as often for connections that were idle
+// too long.
+const lookEvery = 500 * time.Millisecond
 
-// sweep lets go of idle connections to endpoints until ctx ends.
+// sweep lets go of idle connections to endpoints, and of those that have fallen silent, until ctx ends.
 func (p *Proxy) sweep(ctx context.Context) {
-	every := time.NewTicker(sweepEvery)
+	every := time.NewTicker(lookEvery)
 	defer every.Stop()
 	var hosts []*host
-	for {
+	for n := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case e := <-p.events:
 			e.log(p.Log)
 		case now := <-every.C:
+			n++
 			hosts = hosts[:0]
 			p.mu.Lock()
 			for _, h := range p.hosts {
@@ -332,7 +334,10 @@ func (p *Proxy) sweep(ctx context.Context) {
 			}
 			p.mu.Unlock()
 			for _, h := range hosts {
-				h.sweep(now)
+				h.watch(p, now)
+				if n%2 == 0 {
+					h.sweep(now)
+				}
 			}
 		}
 	}

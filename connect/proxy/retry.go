@@ -112,6 +112,8 @@ func (x *exchange) again(err error) verdict {
 			return another
 		}
 		return giveUp
+	case errors.Is(err, errSilent) && x.tries < 2*maxAttempts && idempotent(view(x.head.Method.Of(x.text))) && time.Now().Before(x.by):
+		return another // who is silent bears nothing of it: the budget has nothing to keep
 	case x.up.stale() && x.tries <= maxAttempts && gone(err) && idempotent(view(x.head.Method.Of(x.text))):
 		return afresh
 	case errors.Is(err, errUnwanted):

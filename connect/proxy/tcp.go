@@ -37,6 +37,9 @@ func (c *client) passThrough(conf *Listener) {
 	e := t.stats.of(c.shard)
 	e.opened(time.Since(begun))
 	r := relay{idle: or(conf.IdleTime, defaultTCPIdle)}
+	pass := passage{up: up, relay: &r, joined: spliced(up, c.conn)}
+	kept(end).join(&pass.line, &pass, up)
+	defer kept(end).part(&pass.line)
 	if c.begin(up, &r) {
 		r.run(c.conn, up)
 	}
@@ -139,6 +142,28 @@ func (p *patience) renew(idle time.Duration) {
 
 // step is how many bytes go between looks at the clock.
 const step = 1 << 20
+
+// passage is a connection that is passed on, as it is watched.
+type passage struct {
+	up     net.Conn
+	relay  *relay
+	joined bool // the kernel passes bytes on, and does not tell
+	line   line
+	seen   int64
+}
+
+// inUse implements carrier.
+func (p *passage) inUse() bool {
+	before := p.seen
+	p.seen = p.relay.there.Load()
+	return p.joined || p.seen != before || !p.line.since.IsZero()
+}
+
+// mute implements carrier.
+func (p *passage) mute() time.Duration { return 0 }
+
+// lose implements carrier.
+func (p *passage) lose(*silentError) { abort(p.up) }
 
 // way passes on what from says until it ends, and then that. It reports whether the end was an orderly one.
 func (r *relay) way(to, from net.Conn, moved, other *atomic.Int64) bool {

@@ -20,15 +20,18 @@ type upstream struct {
 	writer
 	head   wire.Head
 	since  time.Time // it is idle
-	used   bool      // by an exchange before this one
-	begun  bool      // something of the response has come
-	framed int64     // how the body of the request is framed
-	room   *buffer   // of out
+	parked bool      // it is; the host's lock guards it
+	line   line
+	fate
+	used   bool    // by an exchange before this one
+	begun  bool    // something of the response has come
+	framed int64   // how the body of the request is framed
+	room   *buffer // of out
 }
 
 // take is a connection that is idle and can be used, or nil.
 func (h *host) take(t *Target, now time.Time) far {
-	if t.SendProxy > 0 { // it would tell of another caller
+	if t.SendProxy > 0 || h.silence.Load() != nil { // it would tell of another caller, or nothing at all
 		return nil
 	}
 	if h.shares(t) {
@@ -49,12 +52,13 @@ func (h *host) take(t *Target, now time.Time) far {
 		u := h.idle[n-1]
 		h.idle[n-1] = nil
 		h.idle = h.idle[:n-1]
+		u.parked = false
 		h.mu.Unlock()
 		if u.generation == h.generation() && now.Sub(u.since) < h.key.keepIdle && u.quiet() {
 			u.borrow()
 			return u
 		}
-		u.raw.Close()
+		u.shut()
 	}
 }
 
@@ -64,12 +68,19 @@ func (h *host) put(u *upstream, now time.Time) {
 	h.mu.Lock()
 	if keep := !h.retired && len(h.idle) < h.key.maxIdle && u.generation == h.generation(); keep {
 		h.idle = append(h.idle, u)
+		u.parked = true
 		u = nil
 	}
 	h.mu.Unlock()
 	if u != nil {
-		u.raw.Close()
+		u.shut()
 	}
+}
+
+// shut closes the connection.
+func (u *upstream) shut() {
+	u.host.part(&u.line)
+	u.raw.Close()
 }
 
 // sweep closes the connections that were idle too long, or whose endpoint has closed them.
@@ -83,6 +94,7 @@ func (h *host) sweep(now time.Time) {
 			kept = append(kept, u)
 			continue
 		}
+		h.leave(&u.line)
 		u.raw.Close()
 	}
 	clear(h.idle[len(kept):])
@@ -96,10 +108,12 @@ func (h *host) retire() {
 	defer h.mu.Unlock()
 	h.retired = true
 	for _, u := range h.idle {
+		h.leave(&u.line)
 		u.raw.Close()
 	}
 	h.idle = nil
 	h.leaving(true)
+	h.rest()
 }
 
 func (h *host) revive() {
@@ -110,6 +124,9 @@ func (h *host) revive() {
 
 // connect makes a new connection for exchanges.
 func (h *host) connect(t *Target, c *client) (far, error) {
+	if err := h.silent(); err != nil {
+		return nil, err
+	}
 	n := h.generation()
 	var conn net.Conn
 	var err error
@@ -128,6 +145,7 @@ func (h *host) connect(t *Target, c *client) (far, error) {
 		u.raw = u.records.Conn
 	}
 	u.probe = newProbe(u.raw)
+	h.join(&u.line, u, u.raw)
 	u.borrow()
 	return u, nil
 }
@@ -149,7 +167,7 @@ func (u *upstream) release(fit bool, now time.Time) {
 	u.room.give(u.out)
 	u.out, u.room = nil, nil
 	if !fit {
-		u.raw.Close()
+		u.shut()
 		return
 	}
 	u.used = true
@@ -286,6 +304,18 @@ func (u *upstream) interrupt(on bool) {
 	} else {
 		u.writeBy = time.Time{}
 	}
+}
+
+// inUse implements carrier.
+func (u *upstream) inUse() bool { return !u.parked }
+
+// mute implements carrier. HTTP/1.1 has no way to ask.
+func (u *upstream) mute() time.Duration { return 0 }
+
+// lose implements carrier.
+func (u *upstream) lose(why *silentError) {
+	u.why.Store(why)
+	abort(u.raw)
 }
 
 // stale implements far.

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -101,10 +102,11 @@ type Conn struct {
 	asm        assembly
 	woken      []*Stream
 	calm       calm
-	heard      time.Time
-	since      time.Time // something that is not complete began
-	readBy     time.Time // the deadline that is set
-	writeBy    time.Time // by who writes
+	heard      atomic.Int64  // when something came last, as a time.Duration since it began
+	asked      time.Duration // when the peer was last asked whether it is there, and has not said a thing since; 0 else
+	since      time.Time     // something that is not complete began
+	readBy     time.Time     // the deadline that is set
+	writeBy    time.Time     // by who writes
 	probed     bool
 }
 

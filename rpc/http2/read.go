@@ -70,7 +70,7 @@ func (c *Conn) fill() error {
 		c.patience()
 		n, err := c.Conn.Read(c.in[c.w:])
 		if c.w += n; n > 0 {
-			c.heard = time.Now()
+			c.heard.Store(int64(time.Since(c.began)))
 			return nil
 		}
 		switch {
@@ -180,7 +180,7 @@ func (c *Conn) late() error {
 		}
 		return broken(ProtocolError, "the peer does not go on")
 	case len(c.streams) > 0:
-		if time.Since(c.heard) < probeAfter {
+		if time.Since(c.began)-time.Duration(c.heard.Load()) < probeAfter {
 			return nil // the deadline was an older one
 		}
 		if c.probed {
@@ -197,4 +197,24 @@ func (c *Conn) late() error {
 	}
 	c.draining = true
 	return errIdle
+}
+
+// Silence is for how long the peer has said nothing at all since it was asked whether it is there, which this does when exchanges
+// are under way and nothing has come for so long. It is 0 for a peer that was not asked. It is for who calls it again and again.
+// Source: RFC 9113, 6.7
+func (c *Conn) Silence(ask time.Duration) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, heard := time.Since(c.began), time.Duration(c.heard.Load())
+	switch {
+	case c.err != nil || len(c.streams) == 0:
+		c.asked = 0
+	case c.asked > heard:
+		return now - c.asked
+	case now-heard >= ask:
+		c.asked = now
+		c.out = append(appendFrame(c.out, 8, framePing, 0, 0), probePing...)
+		c.kick()
+	}
+	return 0
 }

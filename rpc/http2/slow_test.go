@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,5 +143,60 @@ func slowPeerHasAll(t *testing.T) {
 	s.Release()
 	for range 2 {
 		<-ends
+	}
+}
+
+// A peer that says nothing with exchanges under way is asked whether it is there, and is silent for as long as it does not say
+// anything then. Without exchanges nobody is asked.
+func TestSilence(t *testing.T) { synctest.Test(t, silence) }
+
+func silence(t *testing.T) {
+	near, far := net.Pipe()
+	c := http2.New(far, nil, http2.Options{})
+	ended := make(chan error, 2)
+	go func() { ended <- c.Run() }() // end with the connection
+	var pings atomic.Int32
+	go func() {
+		b := make([]byte, 4096)
+		for {
+			n, err := near.Read(b)
+			if pings.Add(int32(strings.Count(string(b[:n]), "presence"))); err != nil {
+				ended <- nil
+				return
+			}
+		}
+	}()
+	const ask = time.Second
+	after := func(d, want time.Duration, asked int32) {
+		t.Helper()
+		time.Sleep(d)
+		if got := c.Silence(ask); got != want {
+			t.Errorf("silent for %v, want %v", got, want)
+		}
+		if synctest.Wait(); pings.Load() != asked {
+			t.Errorf("asked %d times, want %d", pings.Load(), asked)
+		}
+	}
+	after(time.Minute, 0, 0)
+	s, err := c.Open()
+	if err == nil {
+		err = s.Send(get("/a"), nil, true, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	after(0, 0, 1)
+	after(ask/2, ask/2, 1)
+	after(2*ask, 5*ask/2, 1)
+	io.WriteString(near, "\x00\x00\x00\x04\x00\x00\x00\x00\x00") // SETTINGS
+	synctest.Wait()
+	after(ask/2, 0, 1)
+	after(ask/2, 0, 2)
+	after(ask, ask, 2)
+	s.Release()
+	after(time.Minute, 0, 2)
+	near.Close()
+	for range 2 {
+		<-ended
 	}
 }
