@@ -32,7 +32,7 @@ func (a *Agent) renewJoined(ctx context.Context) (*tls.Certificate, error) {
 		if present.Leaf.CheckSignatureFrom(a.joins.CA) != nil {
 			return nil, fmt.Errorf("the certificate in %s is not of the CA in join.ca_file: set join.renew to false, and replace it as it was made", cfg.TLS.InternalRPC.CertFile)
 		}
-		text, err = a.joins.Certify(catalog.JoinServer, cfg.Datacenter, key.Public())
+		text, err = a.joins.Certify(catalog.JoinServer, cfg.Datacenter, cfg.NodeName, key.Public())
 	} else {
 		text, err = a.askRenewal(ctx, key)
 	}

@@ -27,6 +27,13 @@ type AgentCert struct {
 // Name is the first name of the certificate, such as server.dc1.consul.
 func (c *AgentCert) Name() string { return c.Kind + "." + c.Datacenter + "." + c.Domain }
 
+// NameNode names the node of a server too, unless its name can be in none of DNS.
+func (c *AgentCert) NameNode(node string) {
+	if catalog.IsDNSLabel(node) {
+		c.Node = node
+	}
+}
+
 // Sign makes the certificate, in DER, for a public key. It never outlives the authority.
 // Source: https://developer.hashicorp.com/consul/docs/reference/agent/configuration-file/tls (verify_server_hostname)
 func (c *AgentCert) Sign(ca *x509.Certificate, caKey crypto.PrivateKey, key crypto.PublicKey, now time.Time) ([]byte, error) {

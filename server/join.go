@@ -123,16 +123,20 @@ func (s *operator) renewJoined(ctx context.Context, req *api.JoinRenewal) (*stri
 	if err != nil {
 		return nil, err
 	}
-	text, err := s.cfg.Joins.Certify(catalog.JoinClient, s.cfg.Datacenter, key)
+	text, err := s.cfg.Joins.Certify(catalog.JoinClient, s.cfg.Datacenter, req.Node, key)
 	if err == nil {
 		s.log.Info("renewed the certificate of an agent that has joined", "node", req.Node)
 	}
 	return &text, err
 }
 
-// Certify signs a certificate of an agent, in PEM with the CA's behind it.
-func (j *Joins) Certify(role catalog.JoinRole, datacenter string, key crypto.PublicKey) (string, error) {
+// Certify signs a certificate of an agent, in PEM with the CA's behind it. That of a server names its node too, by which mesh
+// gateways lead to it.
+func (j *Joins) Certify(role catalog.JoinRole, datacenter, node string, key crypto.PublicKey) (string, error) {
 	spec := &connect.AgentCert{Kind: string(role), Datacenter: datacenter, Domain: j.Domain, Life: min(joinLife, time.Until(j.CA.NotAfter)-time.Minute)}
+	if role == catalog.JoinServer {
+		spec.NameNode(node)
+	}
 	der, err := spec.Sign(j.CA, j.Key, key, time.Now())
 	if err != nil {
 		return "", err
@@ -181,7 +185,7 @@ func (s *operator) redeemJoin(ctx context.Context, req *api.JoinRequest) (*api.J
 		s.refused.warn(s.log, "a join was refused", "node", req.Node, "id", req.ID, "err", err)
 		return nil, err
 	}
-	cert, err := joins.Certify(token.Role, s.cfg.Datacenter, key)
+	cert, err := joins.Certify(token.Role, s.cfg.Datacenter, req.Node, key)
 	if err != nil {
 		return nil, err
 	}

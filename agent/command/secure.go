@@ -246,6 +246,7 @@ func agentFiles(cfg *config.Config, kind string, ca *x509.Certificate, caKey *ec
 		return nil, err
 	}
 	spec := &connect.AgentCert{Kind: kind, Datacenter: cfg.Datacenter, Domain: strings.TrimSuffix(cfg.Domain, "."), Life: secureDays * day}
+	spec.NameNode(cfg.NodeName)
 	der, err := spec.Sign(ca, caKey, key.Public(), time.Now())
 	if err != nil {
 		return nil, err

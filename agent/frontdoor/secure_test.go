@@ -1,7 +1,9 @@
 package frontdoor_test
 
 import (
+	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -95,6 +97,16 @@ func TestThreeCommands(t *testing.T) {
 		}
 	}
 	secured()
+	for i, m := range []machine{m1, m2, m3, m4} { // gateways of other datacenters lead to a server by the name of its node
+		pair, err := tls.LoadX509KeyPair(filepath.Join(m.Dir, "etc", "agent.pem"), filepath.Join(m.Dir, "etc", "agent-key.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprintf("m%d.server.dc1.consul", i+1)
+		if has := pair.Leaf.VerifyHostname(name) == nil; has != (m != m4) {
+			t.Errorf("the certificate of m%d has the name %s: %v", i+1, name, has)
+		}
+	}
 
 	out, err := m5.command("join", forClients).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "used up") {
