@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/curia-mesh/curia/agent/dns"
@@ -53,9 +54,6 @@ func lookUp[Req, Rep any](ctx context.Context, s *source, m rpc.Method[Req, Rep]
 
 // Service implements dns.Source.
 func (s *source) Service(ctx context.Context, q dns.ServiceQuery) (dns.Instances, error) {
-	if q.SamenessGroup != "" {
-		return dns.Instances{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.SamenessGroup)
-	}
 	req := &api.ServiceQuery{Service: q.Name, Peer: q.Peer, Connect: q.Mesh == dns.Connect, Ingress: q.Mesh == dns.Ingress}
 	h := s.header(q.Datacenter)
 	answer, err := lookUp(ctx, s, api.HealthService, h, req)
@@ -63,6 +61,22 @@ func (s *source) Service(ctx context.Context, q dns.ServiceQuery) (dns.Instances
 		return dns.Instances{}, err
 	}
 	return dns.Instances{Freshness: s.freshness(answer, h.Token), Instances: *answer.Value().(*[]*catalog.Instance)}, nil
+}
+
+// Group implements dns.Source. All groups are one question, whatever name somebody asks for: there are few.
+func (s *source) Group(ctx context.Context, name string) (dns.Group, error) {
+	h := s.header("")
+	answer, err := lookUp(ctx, s, api.ConfigList, h, &api.ConfigQuery{Kind: catalog.EntrySamenessGroup})
+	if err != nil {
+		return dns.Group{}, err
+	}
+	out := dns.Group{Freshness: s.freshness(answer, h.Token)}
+	for _, e := range *answer.Value().(*[]*catalog.AnyEntry) {
+		if g := e.SamenessGroup; g != nil && (name == "" && g.DefaultForFailover || name != "" && strings.EqualFold(g.Name, name)) {
+			out.Clusters = g.Clusters()
+		}
+	}
+	return out, nil
 }
 
 // PreparedQuery implements dns.Source. What the order of the answer or another datacenter decides nobody

@@ -25,8 +25,10 @@ type fakeSource struct {
 	instances []*catalog.Instance
 	queries   map[string]fakeQuery
 	virtuals  map[string]netip.Addr
+	groups    map[string][]string
 	err       error         // of every question
 	gate      chan struct{} // questions wait for it
+	apart     bool          // groups cannot be had
 	unknown   bool          // results do not know whether they are stale
 	perClient bool
 	asked     atomic.Int64
@@ -40,7 +42,7 @@ type fakeQuery struct {
 func newFake() *fakeSource {
 	return &fakeSource{
 		changed: make(chan struct{}), nodes: map[string]*catalog.Node{},
-		queries: map[string]fakeQuery{}, virtuals: map[string]netip.Addr{},
+		queries: map[string]fakeQuery{}, virtuals: map[string]netip.Addr{}, groups: map[string][]string{},
 	}
 }
 
@@ -106,6 +108,16 @@ func (f *fakeSource) Service(ctx context.Context, q ServiceQuery) (Instances, er
 		result.Ordered = true
 	}
 	return result, err
+}
+
+func (f *fakeSource) Group(ctx context.Context, name string) (Group, error) {
+	fresh, err := f.ask(ctx, "")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.apart {
+		err = catalog.Errorf(catalog.Unavailable, "nobody knows the groups")
+	}
+	return Group{Freshness: fresh, Clusters: f.groups[name]}, err
 }
 
 func (f *fakeSource) PreparedQuery(ctx context.Context, q PreparedQuery) (Instances, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/miekg/dns"
 
@@ -134,27 +135,72 @@ func (r *resolver) node(ctx context.Context, q *question, d *draft) error {
 	return err
 }
 
+// service answers for the first cluster that has healthy instances: the one that the name says, those of the sameness group
+// that it names, or, where it says nothing of the kind, this one and then those of the group that is the default for failover.
+// Source: https://developer.hashicorp.com/consul/docs/reference/config-entry/sameness-group (DefaultForFailover)
 func (r *resolver) service(ctx context.Context, q *question, d *draft) error {
-	sq := ServiceQuery{Name: q.target.name, Mesh: q.mesh, Datacenter: r.datacenter(q.dc), Peer: q.peer, SamenessGroup: q.group, Origin: q.origin}
-	if q.peer != "" {
-		sq.Datacenter = q.dc
+	first, others := []string{q.peer}, q.peer == "" && q.dc == "" && q.mesh != Ingress
+	if q.group != "" {
+		group, err := r.source.Group(ctx, q.group)
+		if err == nil && len(group.Clusters) == 0 {
+			err = catalog.Errorf(catalog.NotFound, "no sameness group %q", q.group)
+		}
+		if err != nil {
+			return err
+		}
+		d.uses(group.Freshness)
+		first, others = group.Clusters, false
 	}
-	result, err := r.source.Service(ctx, sq)
+	result, err := r.healthy(ctx, q, d, first)
 	if err != nil {
 		return err
 	}
-	d.uses(result.Freshness)
-	healthy := make([]*catalog.Instance, 0, len(result.Instances))
-	for _, i := range result.Instances {
-		status := i.Status()
-		if status == catalog.Passing || status == catalog.Warning && !r.OnlyPassing {
-			if _, port := i.Service.PortNamed(q.tag); q.tag == "" || port || i.Service.HasTag(q.tag) {
-				healthy = append(healthy, i)
+	if others && len(result.Instances) == 0 {
+		r.failOver(ctx, q, d, &result)
+	}
+	return r.instances(ctx, q, d, &result, r.serviceTTL(q.target.name))
+}
+
+// failOver puts in place of a result what the peers of the default sameness group know, as far as they can be asked for. While
+// they cannot the answer is that of this cluster, and it is not kept.
+func (r *resolver) failOver(ctx context.Context, q *question, d *draft, result *Instances) {
+	group, err := r.source.Group(ctx, "")
+	peers := slices.DeleteFunc(slices.Clone(group.Clusters), func(peer string) bool { return peer == "" })
+	var found Instances
+	if err == nil {
+		d.uses(group.Freshness)
+		found, err = r.healthy(ctx, q, d, peers)
+	}
+	if d.volatile = d.volatile || err != nil; len(found.Instances) > 0 {
+		*result = found
+	}
+}
+
+// healthy returns the instances of the first of some clusters that has some which are healthy, and as the question wants them.
+func (r *resolver) healthy(ctx context.Context, q *question, d *draft, clusters []string) (result Instances, err error) {
+	for _, peer := range clusters {
+		sq := ServiceQuery{Name: q.target.name, Mesh: q.mesh, Datacenter: r.datacenter(q.dc), Peer: peer, Origin: q.origin}
+		if peer != "" {
+			sq.Datacenter = q.dc
+		}
+		if result, err = r.source.Service(ctx, sq); err != nil {
+			return Instances{}, err
+		}
+		d.uses(result.Freshness)
+		healthy := make([]*catalog.Instance, 0, len(result.Instances))
+		for _, i := range result.Instances {
+			status := i.Status()
+			if status == catalog.Passing || status == catalog.Warning && !r.OnlyPassing {
+				if _, port := i.Service.PortNamed(q.tag); q.tag == "" || port || i.Service.HasTag(q.tag) {
+					healthy = append(healthy, i)
+				}
 			}
 		}
+		if result.Instances = healthy; len(healthy) > 0 {
+			break
+		}
 	}
-	result.Instances = healthy
-	return r.instances(ctx, q, d, &result, r.serviceTTL(q.target.name))
+	return result, nil
 }
 
 func (r *resolver) prepared(ctx context.Context, q *question, d *draft) error {

@@ -22,6 +22,7 @@ import (
 //	node NAME ADDRESS [dc=DC] [meta.K=V] [wan=ADDRESS] [lan_ipv6=ADDRESS]
 //	service NAME NODE PORT [address=A] [tags=a,b] [ports=a:1,b:2] [status=S] [weights=P/W] [...]
 //	query NAME SERVICE [tag=TAG] [ttl=TTL]
+//	group NAME|default PEER|here...
 //	virtual [PORT.]SERVICE ADDRESS
 //	ask TYPE NAME [tcp] [edns=SIZE]        then what is to come, up to an empty line:
 //	  CODE FLAGS...
@@ -179,6 +180,10 @@ func load(f *fakeSource, c *Config, fields []string) error {
 			}
 		}
 		f.queries[name] = q
+	case "group":
+		for _, cluster := range rest {
+			f.groups[strings.TrimSuffix(name, "default")] = append(f.groups[strings.TrimSuffix(name, "default")], strings.TrimSuffix(cluster, "here"))
+		}
 	case "virtual":
 		f.virtuals[name] = netip.MustParseAddr(rest[0])
 	default:

@@ -144,6 +144,30 @@ func TestBlockedSource(t *testing.T) {
 	}
 }
 
+// TestGroupsOutOfReach: where the default sameness group cannot be had the answer is that of this cluster, and not kept.
+func TestGroupsOutOfReach(t *testing.T) {
+	source := fleet(1)
+	source.change(func() {
+		east := catalog.Node{Node: "n", Address: "10.9.9.9"}
+		east.PeerName = "east"
+		source.instances = []*catalog.Instance{{Node: &east, Service: &catalog.Service{Service: "web", PeerName: "east"}}}
+		source.groups[""], source.apart = []string{"east"}, true
+	})
+	server := start(t, Defaults(), source)
+	f := func(name string, rcode, answers int) {
+		t.Helper()
+		if reply := exchange(t, "udp", server.addr, new(dns.Msg).SetQuestion(name, dns.TypeA)); reply.Rcode != rcode || len(reply.Answer) != answers {
+			t.Errorf("%s: %v", name, reply)
+		}
+	}
+	f("web.service.consul.", dns.RcodeNameError, 0)
+	f("web.service.all.sg.consul.", dns.RcodeServerFailure, 0)
+	source.mu.Lock()
+	source.apart = false // and nothing is stale
+	source.mu.Unlock()
+	f("web.service.consul.", dns.RcodeSuccess, 1)
+}
+
 // TestSourceErrors checks the codes and that failures are not remembered.
 func TestSourceErrors(t *testing.T) {
 	source := fleet(1)

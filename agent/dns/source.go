@@ -17,6 +17,8 @@ import (
 type Source interface {
 	// Service returns the instances of a service, whatever their health and tags.
 	Service(ctx context.Context, q ServiceQuery) (Instances, error)
+	// Group returns a sameness group by its name, or with none the one that is the default for failover.
+	Group(ctx context.Context, name string) (Group, error)
 	// PreparedQuery runs a prepared query and returns the instances that it chose.
 	PreparedQuery(ctx context.Context, q PreparedQuery) (Instances, error)
 	// Node returns a node.
@@ -39,12 +41,11 @@ const (
 
 // ServiceQuery asks for the instances of a service.
 type ServiceQuery struct {
-	Name          string
-	Mesh          Mesh
-	Datacenter    string // never empty, unless there is a Peer
-	Peer          string // the cluster peer the service is imported from
-	SamenessGroup string
-	Origin        Origin
+	Name       string
+	Mesh       Mesh
+	Datacenter string // never empty, unless there is a Peer
+	Peer       string // the cluster peer the service is imported from
+	Origin     Origin
 }
 
 // PreparedQuery asks for what a prepared query finds.
@@ -90,6 +91,12 @@ type Instances struct {
 	HasTTL    bool
 	Ordered   bool // nearest first: the order is kept
 	PerClient bool // holds for this Origin only
+}
+
+// Group is a sameness group: peers in order of preference, "" for this cluster. There is none where it has no clusters.
+type Group struct {
+	Freshness
+	Clusters []string
 }
 
 // Node is the answer to a question for a node; Node is nil when there is none.

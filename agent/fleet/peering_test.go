@@ -67,6 +67,18 @@ func TestPeers(t *testing.T) {
 		t.Errorf("the query finds %s", body)
 	}
 
+	// A sameness group: what has nobody here is found in the first peer that has somebody, in DNS and by queries.
+	two.Put(t, "/v1/config", `{"Kind":"sameness-group","Name":"all","DefaultForFailover":true,"IncludeLocal":true,"Members":[{"Peer":"west"},{"Peer":"north"}]}`).Want(t, http.StatusOK)
+	for _, name := range []string{"web.service.consul.", "web.service.all.sg.consul."} {
+		if m := resolve(t, south, name, dns.TypeA); len(m.Answer) != 1 || !strings.HasSuffix(m.Answer[0].String(), "10.9.9.9") {
+			t.Errorf("%s: %v", name, m)
+		}
+	}
+	two.Do(t, "POST", "/v1/query", `{"Name":"same","Service":{"Service":"web","SamenessGroup":"all"}}`).Want(t, http.StatusOK)
+	if body := two.Get(t, "/v1/query/same/execute").Body; !strings.Contains(body, "10.9.9.9") || !strings.Contains(body, `"Failovers":2`) {
+		t.Errorf("the query of the group finds %s", body)
+	}
+
 	// Killed and restarted, each side is who it was. The secrets are in nothing that is shown.
 	one.Kill(t)
 	peerTo(t, two, "north", "FAILING")

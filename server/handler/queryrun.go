@@ -111,7 +111,7 @@ func runQuery(tx *state.Txn, w *state.Watch, datacenter string, q *catalog.Prepa
 	if run.Limit > 0 && len(rep.Nodes) > run.Limit {
 		rep.Nodes = rep.Nodes[:run.Limit]
 	}
-	rep.More = len(rep.Nodes) == 0 && (s.Failover.NearestN > 0 || len(s.Failover.Datacenters)+len(s.Failover.Targets) > 0)
+	rep.More = len(rep.Nodes) == 0 && (s.SamenessGroup != "" || s.Failover.NearestN > 0 || len(s.Failover.Datacenters)+len(s.Failover.Targets) > 0)
 	return rep, index
 }
 
@@ -169,7 +169,7 @@ func failover(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, r
 	}
 	h.Token = cmp.Or(q.Token, h.Token)
 	tried := 0
-	for _, target := range targets(d, &q.Service.Failover) {
+	for _, target := range targets(tx, d, &q.Service) {
 		tried++
 		found, err := askTarget(ctx, r, d, h, q, target, run.Limit)
 		if err != nil {
@@ -187,8 +187,18 @@ func failover(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, r
 	return &out, meta, nil
 }
 
-// targets lists where a query fails over to, each datacenter once.
-func targets(d Deps, f *catalog.QueryFailover) []catalog.QueryTarget {
+// targets lists where a query fails over to, each datacenter once: with a sameness group to its peers, in their order.
+// Source: https://developer.hashicorp.com/consul/docs/manage-traffic/failover/sameness-group
+func targets(tx *state.Txn, d Deps, s *catalog.QueryService) []catalog.QueryTarget {
+	if s.SamenessGroup != "" {
+		var all []catalog.QueryTarget
+		peers, _ := peersOf(tx, nil, catalog.ServiceConsumer{SamenessGroup: s.SamenessGroup})
+		for _, peer := range peers {
+			all = append(all, catalog.QueryTarget{Peer: peer})
+		}
+		return all
+	}
+	f := &s.Failover
 	if len(f.Targets) > 0 {
 		return f.Targets
 	}
@@ -206,7 +216,7 @@ func targets(d Deps, f *catalog.QueryFailover) []catalog.QueryTarget {
 
 func askTarget(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, q *catalog.PreparedQuery, target catalog.QueryTarget, limit int) (*api.QueryResult, error) {
 	there := *q
-	there.Token, there.Template, there.Service.Failover = "", catalog.QueryTemplate{}, catalog.QueryFailover{}
+	there.Token, there.Template, there.Service.Failover, there.Service.SamenessGroup = "", catalog.QueryTemplate{}, catalog.QueryFailover{}, ""
 	there.Name = cmp.Or(there.Name, "failover") // a catch-all template has none
 	h.Datacenter, h.MinIndex = target.Datacenter, 0
 	if target.Peer != "" {
