@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"slices"
@@ -23,16 +24,17 @@ import (
 // again until it answers. An application that takes nothing is not silent: its machine acknowledges what fits, and says each time
 // it is asked that no more does.
 const (
-	doubtAfter = time.Second      // without an acknowledgement
-	askAfter   = time.Second      // that an HTTP/2 peer says nothing with exchanges under way, it is asked
-	muteAfter  = time.Second      // without an answer to that, it is in doubt
-	openWithin = 2 * time.Second  // an attempt to connect is answered, the second time it is made at the latest
-	tryWithin  = 3 * time.Second  // a connection is there, with its handshake where the peer is one that was asked
-	loseAfter  = 2 * time.Second  // without an acknowledgement, a connection with a silent endpoint is given up
-	muteLose   = 3 * time.Second  // without an answer, as well
-	strayAfter = 10 * time.Second // without an acknowledgement, one is given up whose endpoint is well: its way lost it
-	calmAfter  = 5 * time.Second  // that an endpoint answered, it is tried again on account of the same doubts
-	firstTry   = time.Second      // between attempts with a silent endpoint; then twice as long each time
+	doubtAfter = 500 * time.Millisecond // without an acknowledgement, with what was sent repeated
+	aliveFor   = time.Second            // after something came, it cannot be silent
+	askAfter   = time.Second            // that an HTTP/2 peer says nothing with exchanges under way, it is asked
+	muteAfter  = time.Second            // without an answer to that, it is in doubt
+	openWithin = 2 * time.Second        // an attempt to connect is answered, the second time it is made at the latest
+	tryWithin  = 3 * time.Second        // a connection is there, with its handshake where the peer is one that was asked
+	loseAfter  = 2 * time.Second        // without an acknowledgement, a connection with a silent endpoint is given up
+	muteLose   = 3 * time.Second        // without an answer, as well
+	strayAfter = 10 * time.Second       // without an acknowledgement, one is given up whose endpoint is well: its way lost it
+	calmAfter  = 5 * time.Second        // that an endpoint answered, it is tried again on account of the same doubts
+	firstTry   = time.Second            // between attempts with a silent endpoint, at most; then twice as long each time
 	lastTry    = 4 * time.Second
 	repeats    = 2 // times that something is sent again before it counts
 )
@@ -220,7 +222,7 @@ func (h *host) heard() bool {
 	h.mu.Unlock()
 	return slices.ContainsFunc(lines, func(l *line) bool {
 		beat, ok := pulseOf(l.raw)
-		return ok && !beat.opening && beat.repeats == 0 && beat.heard < doubtAfter
+		return ok && !beat.opening && beat.repeats == 0 && beat.heard < aliveFor
 	})
 }
 
@@ -303,7 +305,7 @@ func (h *host) tryOn(ctx context.Context, p *Proxy, whole bool) {
 			return
 		}
 		h.hush(p, tryWithin, ctx)
-		wait := time.NewTimer(pause)
+		wait := time.NewTimer(pause - rand.N(pause/4)) // not all at once who lost it at once
 		select {
 		case <-wait.C:
 		case <-ctx.Done():
