@@ -179,20 +179,23 @@ func (x *exchange) unseen(h *wire.Head) bool {
 
 // choose gets a connection to an endpoint of the targets in their order. Endpoints that have failed are asked again only when
 // no target has another.
-func (x *exchange) choose(hash uint64) (err error) {
+func (x *exchange) choose(hash uint64) error {
+	var none *unreached
 	for _, again := range []bool{x.leg.alone(), true} {
 		failed := false
 		for t := range x.leg.inOrder {
-			if err = x.reach(t, hash, again); err == nil || errors.As(err, new(overflow)) {
+			err := x.reach(t, hash, again)
+			if err == nil || errors.As(err, new(overflow)) {
 				return err
 			}
+			none = none.add(x.leg, t, err)
 			failed = failed || errors.Is(err, errFailed)
 		}
 		if !failed {
 			break
 		}
 	}
-	return err
+	return none.err()
 }
 
 // errFailed is what a target has whose endpoints have all failed.

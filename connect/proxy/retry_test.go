@@ -364,7 +364,7 @@ func TestFailoverWaitsForNone(t *testing.T) {
 		}
 	}
 	p, _ := failover(t, proxy.HTTP, empty("first"), target("second", nowhere(t)))
-	if r, body := ask(t, p.Addr("l").String(), get); r.StatusCode != 503 || !strings.Contains(body, "no connection to an endpoint of second could be made") {
+	if r, body := ask(t, p.Addr("l").String(), get); r.StatusCode != 503 || !strings.Contains(body, "first has no endpoints; no connection to an endpoint of second could be made") {
 		t.Errorf("it cannot be had: %s, %q", r.Status, body)
 	}
 	for i, name := range []string{"first", "second"} {

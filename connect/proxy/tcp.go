@@ -53,16 +53,16 @@ func (c *client) connect(conf *Listener) (*Target, *balance.Endpoint, net.Conn, 
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	var last error
 	leg := route.pick()
+	var none *unreached
 	for t := range leg.inOrder {
 		end, up, err := c.reach(t, leg.alone(), route.hashConn(c))
 		if err == nil {
 			return t, end, up, nil
 		}
-		last = err
+		none = none.add(leg, t, err)
 	}
-	return nil, nil, nil, last
+	return nil, nil, nil, none.err()
 }
 
 // reach makes a connection to one of the endpoints of a target.
