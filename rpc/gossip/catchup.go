@@ -54,9 +54,9 @@ func (p *Pool) fallBehind() {
 	}
 }
 
-// countJoined is told by pump of each member that came.
-func (p *Pool) countJoined() {
-	if p.newcomers++; p.newcomers >= max(manyJoined, p.serf.NumNodes()/manyJoinedPart) {
+// countJoined is told by pump of each member that came, and how many are known then.
+func (p *Pool) countJoined(known int) {
+	if p.newcomers++; p.newcomers >= max(manyJoined, known/manyJoinedPart) {
 		p.newcomers = 0
 		p.fallBehind()
 	}

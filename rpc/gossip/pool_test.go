@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -361,6 +362,41 @@ func TestTruthAfterBurst(t *testing.T) {
 		}
 		await(t, a, Joined, "b")
 		closeAll(t, a, b)
+	})
+}
+
+// TestEventsWhileSerfIsBusy holds the lock of serf's members, as serf does while it sends an event to a pump that is behind:
+// were the pump to wait for that lock, none of the two would ever go on.
+func TestEventsWhileSerfIsBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		held, release := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		_, a, b := pair(t, func(c *Config) {
+			c.ReapAfter = func(Member, time.Duration) time.Duration {
+				once.Do(func() {
+					close(held)
+					<-release
+				})
+				return time.Hour
+			}
+		})
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		<-held
+		join := func(name string) {
+			a.raw <- serf.MemberEvent{Type: serf.EventMemberJoin, Members: []serf.Member{{Name: name}}}
+		}
+		for i := range burst {
+			join(fmt.Sprint("ghost", i))
+		}
+		await(t, a, Joined, fmt.Sprint("ghost", burst-1))
+		<-time.After(burstQuiet) // the comparison has begun, and waits
+		join("late")
+		await(t, a, Joined, "late")
+		close(release)
+		await(t, a, Reaped, "late")
+		closeAll(t, a)
 	})
 }
 

@@ -15,11 +15,15 @@ const (
 )
 
 // pump moves events from serf, which must never wait, to the reader, who may. It ends with serf.
+//
+// It must not ask serf for anything: serf holds the lock of its members while it sends an event, and so would wait for
+// the pump, and the pump for it, when so many come at once that the channels between them are full.
 func (p *Pool) pump() {
 	defer close(p.events)
 	var (
 		seen  int // member events since the last comparison
 		quiet <-chan time.Time
+		truth chan []Member // of a comparison that has begun
 	)
 	for {
 		var out chan Event
@@ -37,8 +41,15 @@ func (p *Pool) pump() {
 		case out <- first:
 			p.queue.pop()
 		case <-quiet:
-			seen, quiet = 0, nil
-			for _, e := range p.roster.missing(p.Members()) {
+			quiet, truth = nil, make(chan []Member, 1)
+			p.wg.Go(func() { truth <- p.Members() })
+		case members := <-truth:
+			truth = nil
+			if quiet != nil { // what came meanwhile may be newer
+				continue
+			}
+			seen = 0
+			for _, e := range p.roster.missing(members) {
 				p.tell(e)
 			}
 		case <-p.serf.ShutdownCh():
@@ -98,10 +109,10 @@ func (p *Pool) take(e serf.Event) int {
 }
 
 func (p *Pool) tell(e Event) {
+	known := p.roster.told(e.Kind, e.Member)
 	if e.Kind == Joined {
-		p.countJoined()
+		p.countJoined(known)
 	}
-	p.roster.told(e.Kind, e.Member)
 	p.queue.push(e)
 }
 

@@ -28,18 +28,19 @@ const (
 	maxRivals      = 256
 )
 
-// told takes in an event about a member.
-func (r *roster) told(kind EventKind, m Member) {
+// told takes in an event about a member, and says how many are known now.
+func (r *roster) told(kind EventKind, m Member) (known int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if kind == Reaped {
 		delete(r.members, m.Name)
-		return
+		return len(r.members)
 	}
 	if r.members == nil {
 		r.members = map[string]Member{}
 	}
 	r.members[m.Name] = m
+	return len(r.members)
 }
 
 // missing compares with the truth and returns the events that it takes to get there.

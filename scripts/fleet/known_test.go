@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"runtime"
 	"sync"
+	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
@@ -148,4 +150,24 @@ func (f *fleet) exchange(a *agent, state []byte, read func(stateHeader, *codec.D
 func (a *agent) forgetNews() {
 	queue := reflect.ValueOf(a.pool).Elem().FieldByName("serf").Elem().FieldByName("memberlist").Elem().FieldByName("broadcasts")
 	(*memberlist.TransmitLimitedQueue)(queue.UnsafePointer()).Reset()
+}
+
+// TestKnown looks whether all know one another at once, and tell nobody of it.
+func TestKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		f := newFleet(t, memnet.New(1), "agent", 12)
+		defer f.close()
+		if err := f.know(); err != nil {
+			t.Fatal(err)
+		}
+		if _, wrong := f.truth.await(time.Second); wrong > 0 || time.Since(start) > 0 {
+			t.Fatalf("%d pairs do not know one another after %s", wrong, time.Since(start))
+		}
+		f.settle()
+		// A probe, or an answer to one, is of less than 100 bytes; the news of one member takes more.
+		if sent := f.traffic(); sent.packets == 0 || sent.packetBytes/sent.packets > 120 || sent.streams > 0 {
+			t.Fatalf("%d packets of %d bytes in all, and %d exchanges of state", sent.packets, sent.packetBytes, sent.streams)
+		}
+	})
 }
