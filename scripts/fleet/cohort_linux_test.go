@@ -21,8 +21,8 @@ const shared = 4
 // cohort is agents in processes of their own, on sockets of the loopback interface and in real time. All processes end
 // with the cohort's context, and with this one however it ends, also those that are stopped.
 type cohort struct {
-	truth   *truth
-	n       int
+	truth *truth
+
 	workers []*worker
 }
 
@@ -32,7 +32,7 @@ type worker struct {
 	cmd    *exec.Cmd
 	orders *json.Encoder
 	in     io.Closer
-	up     chan string   // the addresses of its agents
+	up     chan []byte   // the states of its agents
 	counts chan struct{} // closed when it looks at its clock
 	ended  chan struct{} // closed when the process has ended; then late is set
 	late   lateness
@@ -43,7 +43,7 @@ func (w *worker) starved() bool { return len(w.agents) == 1 && isStarved(w.agent
 
 // openCohort starts n agents that do not know one another yet. fail is told of a process that ends before it is let go.
 func openCohort(ctx context.Context, n int, guarded bool, fail context.CancelCauseFunc) (*cohort, error) {
-	c := &cohort{truth: newTruth(n), n: n}
+	c := &cohort{truth: newTruth(n)}
 	groups := make([][]int, shared)
 	for i := range n {
 		if isStarved(i) {
@@ -61,7 +61,7 @@ func openCohort(ctx context.Context, n int, guarded bool, fail context.CancelCau
 }
 
 func (c *cohort) start(ctx context.Context, agents []int, guarded bool, fail context.CancelCauseFunc) error {
-	w := &worker{agents: agents, up: make(chan string, len(agents)), counts: make(chan struct{}), ended: make(chan struct{})}
+	w := &worker{agents: agents, up: make(chan []byte, len(agents)), counts: make(chan struct{}), ended: make(chan struct{})}
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -102,8 +102,8 @@ func (c *cohort) listen(w *worker, out io.Reader) (whole bool) {
 			return whole
 		case r.Late != nil:
 			w.late, whole = *r.Late, true
-		case r.Addr != "":
-			w.up <- r.Addr
+		case r.State != nil:
+			w.up <- r.State
 		case r.Counts:
 			close(w.counts)
 		default:
@@ -122,22 +122,20 @@ func (c *cohort) tell(o orders) error {
 	return nil
 }
 
-// join lets all agents join as many as there are servers in a datacenter.
-func (c *cohort) join(ctx context.Context) error {
-	var addrs []string
+// know makes all agents know one another from the start.
+func (c *cohort) know(ctx context.Context) error {
+	var states [][]byte
 	for _, w := range c.workers {
 		for range w.agents {
 			select {
-			case a := <-w.up:
-				if len(addrs) < seeds {
-					addrs = append(addrs, a)
-				}
+			case s := <-w.up:
+				states = append(states, s)
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
 		}
 	}
-	return c.tell(orders{Join: addrs})
+	return c.tell(orders{All: stateOf(states)})
 }
 
 // watchClocks lets all processes look at their clocks from now on.
@@ -231,7 +229,7 @@ func starveBoth(ctx context.Context, n int, length, rest, every time.Duration) (
 		return context.Cause(ctx)
 	}
 	for _, c := range both {
-		if err := c.join(ctx); err != nil {
+		if err := c.know(ctx); err != nil {
 			return with, without, err
 		}
 	}

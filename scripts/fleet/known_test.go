@@ -4,10 +4,13 @@ package fleet
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"reflect"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,6 +19,7 @@ import (
 	"github.com/hashicorp/go-msgpack/v2/codec"
 	"github.com/hashicorp/memberlist"
 
+	"github.com/curia-mesh/curia/rpc/gossip"
 	"github.com/curia-mesh/curia/rpc/memnet"
 )
 
@@ -47,10 +51,17 @@ const settleFor = 40 * time.Second
 func (f *fleet) know() error {
 	f.net.SetAll(memnet.Link{})
 	defer f.net.SetAll(lan)
-	all, err := f.states()
-	if err != nil {
-		return err
+	teacher := f.net.Host("teacher")
+	dial := func(addr string) (net.Conn, error) { return teacher.Dial(f.t.Context(), "tcp", addr) }
+	var states [][]byte
+	for _, a := range f.agents {
+		state, err := ownState(dial, a.host.Addr(port))
+		if err != nil {
+			return err
+		}
+		states = append(states, state)
 	}
+	all := stateOf(states)
 	var mu sync.Mutex
 	var first error
 	var wg sync.WaitGroup
@@ -58,12 +69,11 @@ func (f *fleet) know() error {
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for a := range next {
-				if err := f.exchange(a, all, nil); err != nil {
+				if err := teach(dial, a.host.Addr(port), a.pool, all); err != nil {
 					mu.Lock()
 					first = err
 					mu.Unlock()
 				}
-				a.forgetNews()
 			}
 		})
 	}
@@ -84,72 +94,67 @@ func (f *fleet) settle() {
 	}
 }
 
-// states is an exchange of state that tells of all agents. It has what each of them says of itself.
-func (f *fleet) states() ([]byte, error) {
-	var all []byte
-	enc := codec.NewEncoderBytes(&all, &codec.MsgpackHandle{})
-	if err := enc.Encode(stateHeader{Nodes: len(f.agents)}); err != nil {
-		return nil, err
-	}
-	var none []byte
-	if err := codec.NewEncoderBytes(&none, &codec.MsgpackHandle{}).Encode(stateHeader{}); err != nil {
-		return nil, err
-	}
-	for _, a := range f.agents {
-		var own []byte
-		err := f.exchange(a, none, func(header stateHeader, dec *codec.Decoder) error {
-			if header.Nodes != 1 {
-				return fmt.Errorf("%s knows %d members already", a.host.Name(), header.Nodes)
-			}
-			var s memberState
-			if err := dec.Decode(&s); err != nil {
-				return err
-			}
-			return codec.NewEncoderBytes(&own, &codec.MsgpackHandle{}).Encode(s)
-		})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, own...)
-	}
-	return all, nil
-}
-
-// exchange tells an agent a state, gives read what the agent tells, and waits until it has taken all in.
-func (f *fleet) exchange(a *agent, state []byte, read func(stateHeader, *codec.Decoder) error) (err error) {
-	conn, err := f.net.Host("teacher").Dial(f.t.Context(), "tcp", a.host.Addr(port))
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	for _, part := range [][]byte{{exchangeOfState}, state} {
-		if _, err := conn.Write(part); err != nil {
-			return err
-		}
-	}
-	in := bufio.NewReader(conn)
-	if read != nil {
-		kind, err := in.ReadByte()
-		if err != nil || kind != exchangeOfState {
-			return fmt.Errorf("%s answers %d: %w", a.host.Name(), kind, err)
+// ownState is what an agent says of itself, as an exchange of state tells it.
+func ownState(dial func(addr string) (net.Conn, error), addr string) (own []byte, err error) {
+	return own, exchange(dial, addr, stateOf(nil), func(in *bufio.Reader) error {
+		if kind, err := in.ReadByte(); err != nil || kind != exchangeOfState {
+			return fmt.Errorf("kind %d: %w", kind, err)
 		}
 		dec := codec.NewDecoder(in, &codec.MsgpackHandle{})
 		var header stateHeader
 		if err := dec.Decode(&header); err != nil {
 			return err
 		}
-		if err := read(header, dec); err != nil {
+		if header.Nodes != 1 {
+			return fmt.Errorf("it knows %d members already", header.Nodes)
+		}
+		var s memberState
+		if err := dec.Decode(&s); err != nil {
 			return err
 		}
+		own = encode(s)
+		return nil
+	})
+}
+
+// stateOf is an exchange of state that tells the states of so many agents.
+func stateOf(states [][]byte) []byte {
+	return slices.Concat([]byte{exchangeOfState}, encode(stateHeader{Nodes: len(states)}), bytes.Join(states, nil))
+}
+
+// encode is for what can be encoded.
+func encode(v any) (b []byte) {
+	if err := codec.NewEncoderBytes(&b, &codec.MsgpackHandle{}).Encode(v); err != nil {
+		panic(err)
 	}
-	_, err = io.Copy(io.Discard, in) // it closes when it is through
+	return b
+}
+
+// teach tells an agent of all, and makes it forget what it would tell others of that. memberlist has no function for the
+// latter: what it has queued is emptied behind its back.
+func teach(dial func(addr string) (net.Conn, error), addr string, pool *gossip.Pool, all []byte) error {
+	err := exchange(dial, addr, all, func(*bufio.Reader) error { return nil })
+	queue := reflect.ValueOf(pool).Elem().FieldByName("serf").Elem().FieldByName("memberlist").Elem().FieldByName("broadcasts")
+	(*memberlist.TransmitLimitedQueue)(queue.UnsafePointer()).Reset()
 	return err
 }
 
-// forgetNews empties what memberlist has queued to tell others, for which it has no function.
-func (a *agent) forgetNews() {
-	queue := reflect.ValueOf(a.pool).Elem().FieldByName("serf").Elem().FieldByName("memberlist").Elem().FieldByName("broadcasts")
-	(*memberlist.TransmitLimitedQueue)(queue.UnsafePointer()).Reset()
+// exchange tells an agent a state, gives read what the agent tells, and waits until it has taken all in.
+func exchange(dial func(addr string) (net.Conn, error), addr string, state []byte, read func(*bufio.Reader) error) error {
+	conn, err := dial(addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if _, err := conn.Write(state); err != nil {
+		return err
+	}
+	in := bufio.NewReader(conn)
+	if err := read(in); err != nil {
+		return fmt.Errorf("exchange of state with %s: %w", addr, err)
+	}
+	_, err = io.Copy(io.Discard, in) // it closes when it is through
+	return err
 }
 
 // TestKnown looks whether all know one another at once, and tell nobody of it.

@@ -368,6 +368,9 @@ func write(t *testing.T, n int, rows []row) {
 	r.Line("- machine: %s", report.Machine())
 	r.Line("- real pools with LAN timings on a network in memory (%s to %s one way), in virtual time; seed %d; each loss was watched for %.1f min",
 		lan.Delay, lan.Delay+lan.Jitter, *seedFlag, *minutesFlag)
+	if strings.Contains(*onlyFlag, "starved") {
+		r.Line("- starved: in real time, on sockets of the loopback interface")
+	}
 	if *leanFlag {
 		r.Line("- lean: agents without tags and coordinates")
 	}
