@@ -14,8 +14,9 @@ import (
 // request costs. GOMAXPROCS in the environment counts instead.
 //
 // The heap is collected when it has grown by half, unless GOGC says otherwise: exchanges take no memory, so there is little
-// to collect, and what connections at rest take counts more.
+// to collect, and what connections at rest take counts more. Where memory was taken is not recorded: nobody can ask for it.
 func Alone() {
+	runtime.MemProfileRate = 0
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2)) // which is what a container may use
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -30,9 +31,10 @@ type listening struct {
 	denied, unreached scarce // what is said of connections and requests that were, or reached no endpoint
 	audits            audits
 
-	mu    sync.Mutex
-	conns map[*client]struct{}
-	from  map[string]int // connections by the address of the caller
+	mu     sync.Mutex
+	conns  map[*client]struct{}
+	from   map[string]int // connections by the address of the caller
+	asleep bool           // no goroutine accepts: the rouser starts one when a connection waits
 }
 
 // client is a connection that was accepted.
@@ -94,9 +96,14 @@ func (l *listening) replace(c *Listener) {
 // stop takes no more connections, and those without an exchange are ended.
 func (l *listening) stop() {
 	l.stopping.Store(true)
-	l.Listener.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.proxy.rouser.forget(l)
+	l.Listener.Close()
+	if l.asleep {
+		l.asleep = false
+		l.proxy.served.Done()
+	}
 	for c := range l.conns {
 		if c.state.CompareAndSwap(waiting, closing) {
 			c.raw.Close()
@@ -111,22 +118,74 @@ func (l *listening) empty() bool {
 	return len(l.conns) == 0
 }
 
-// accept serves the connections that come, until the listener is closed. Running out of files or memory delays it.
+// start has the listener accept, from when the first connection comes.
+func (l *listening) start() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.proxy.served.Add(1)
+	if l.asleep = l.proxy.rouser.watch(l); !l.asleep {
+		go l.accept() // ends with the listener
+	}
+}
+
+// wake has the listener accept: connections wait.
+func (l *listening) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.asleep {
+		l.asleep = false
+		go l.accept() // ends with the listener, or when it comes to rest
+	}
+}
+
+// rest reports whether the listener needs no goroutine until it is woken. Connections that came just now wake it at once.
+func (l *listening) rest() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asleep = !l.stopping.Load() && l.proxy.rouser.again(l)
+	return l.asleep
+}
+
+// restAfter is how long no connection has come when a listener comes to rest. It rests after twice that at the latest.
+const restAfter = 250 * time.Millisecond
+
+// accept serves the connections that come, until the listener is closed or comes to rest. Running out of files or memory
+// delays it.
 func (l *listening) accept() {
 	var pause time.Duration
+	var until time.Time
 	for {
+		if now := time.Now(); until.Sub(now) < restAfter {
+			until = now.Add(2 * restAfter)
+			l.expect(until)
+		}
 		raw, err := l.Accept()
 		switch {
 		case err == nil:
 			pause = 0
 			l.admit(raw)
 		case l.stopping.Load() || errors.Is(err, net.ErrClosed):
+			l.proxy.served.Done()
 			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if l.rest() {
+				return
+			}
 		default:
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			l.proxy.Log.Warn("accepting a connection", "listener", l.config.Load().Name, "err", err, "again", pause)
 			time.Sleep(pause)
 		}
+	}
+}
+
+// expect bounds how long a connection is waited for, where somebody wakes the listener later.
+func (l *listening) expect(until time.Time) {
+	if l.proxy.rouser == nil {
+		return
+	}
+	if d, ok := l.Listener.(interface{ SetDeadline(time.Time) error }); ok {
+		_ = d.SetDeadline(until) // of a listener that is closed
 	}
 }
 

@@ -37,6 +37,7 @@ type Proxy struct {
 
 	mu        sync.Mutex
 	ctx       context.Context // of Run; nil before and after it
+	rouser    *rouser         // set by Run; nil where each listener waits for itself
 	listening map[socket]*listening
 	leaving   []*listening // whose last connections have not ended
 	hosts     map[hostKey]*host
@@ -89,7 +90,7 @@ func (p *Proxy) Update(s *Snapshot) error {
 			l = newListening(p, opened[c.at()], c)
 			p.listening[c.at()] = l
 			if p.ctx != nil {
-				p.start(l)
+				l.start()
 			}
 			continue
 		}
@@ -283,15 +284,6 @@ func (p *Proxy) Addr(name string) net.Addr {
 	return nil
 }
 
-// start has a listener accept. It is called with the lock held.
-func (p *Proxy) start(l *listening) {
-	p.served.Add(1)
-	go func() { // ends with the listener
-		defer p.served.Done()
-		l.accept()
-	}()
-}
-
 // Run serves until ctx ends, then takes no more connections and lets those it has end for DrainTime. It returns when
 // none is left.
 func (p *Proxy) Run(ctx context.Context) error {
@@ -300,13 +292,14 @@ func (p *Proxy) Run(ctx context.Context) error {
 		p.mu.Unlock()
 		return errors.New("proxy: it ran before")
 	}
-	p.ctx = ctx
+	p.ctx, p.rouser = ctx, newRouser()
 	for _, l := range p.listening {
-		p.start(l)
+		l.start()
 	}
 	p.mu.Unlock()
 	p.sweep(ctx)
 	p.drain()
+	p.rouser.close()
 	return nil
 }
 
