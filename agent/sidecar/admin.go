@@ -1,9 +1,9 @@
 package sidecar
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -77,16 +77,15 @@ func fail(w http.ResponseWriter, err error) {
 }
 
 func (p *process) put(w http.ResponseWriter, r *http.Request) {
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxSnapshot))
-	if err != nil {
+	var text bytes.Buffer
+	if n := r.ContentLength; n > 0 && n <= maxSnapshot {
+		text.Grow(int(n) + bytes.MinRead)
+	}
+	if _, err := text.ReadFrom(http.MaxBytesReader(w, r.Body, maxSnapshot)); err != nil {
 		fail(w, catalog.Errorf(catalog.Invalid, "reading the snapshot: %w", err))
 		return
 	}
-	s, err := decode(text)
-	if err == nil {
-		err = p.runner.Apply(s)
-	}
-	if err != nil {
+	if err := p.runner.take(text.Bytes()); err != nil {
 		fail(w, catalog.Errorf(catalog.Invalid, "%w", err))
 		return
 	}
@@ -95,10 +94,7 @@ func (p *process) put(w http.ResponseWriter, r *http.Request) {
 
 // attach tells an agent who this is and what it logs, until either goes.
 func (p *process) attach(w http.ResponseWriter, r *http.Request) {
-	hello := Hello{Build: p.Build, Pid: p.pid}
-	if s := p.runner.Snapshot(); s != nil {
-		hello.Version = s.Version
-	}
+	hello := Hello{Build: p.Build, Pid: p.pid, Version: p.runner.Version()}
 	lines, leave := p.lines.join()
 	defer leave()
 	if err := json.NewEncoder(w).Encode(hello); err != nil {

@@ -4,8 +4,8 @@ import (
 	"crypto/tls"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/connect"
@@ -19,14 +19,39 @@ var _ proxy.Certs = (*certs)(nil)
 
 // shown is what is shown and believed at one time.
 type shown struct {
-	leaf       *tls.Certificate
+	leaf       pair
 	trust      *connect.Trust // of those that are connected to
 	callers    *connect.Trust // of those that connect
 	peers      peers
 	generation uint64
 	serial     string
-	until      time.Time
 	mesh       *mesh
+}
+
+// pair is a certificate and its key, as PEM until they are needed: parsed they take four times as much, and most of a node
+// with many sidecars have nothing to do.
+type pair struct {
+	mu        sync.Mutex
+	cert, key string // "" once they are parsed
+	parsed    atomic.Pointer[tls.Certificate]
+}
+
+func (p *pair) certificate() (*tls.Certificate, error) {
+	if c := p.parsed.Load(); c != nil {
+		return c, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := p.parsed.Load(); c != nil {
+		return c, nil
+	}
+	c, err := tls.X509KeyPair([]byte(p.cert), []byte(p.key))
+	if err != nil {
+		return nil, err
+	}
+	p.parsed.Store(&c)
+	p.cert, p.key = "", ""
+	return &c, nil
 }
 
 // mesh is the own cluster: by what its services prove who they are. All sidecars have one.
@@ -71,8 +96,7 @@ func (c *certs) set(leaf *catalog.IssuedCert, m *mesh, others peers) error {
 	if old != nil && old.serial == leaf.SerialNumber && old.mesh == m && old.peers.same(others) {
 		return nil
 	}
-	pair, err := tls.X509KeyPair([]byte(leaf.CertPEM), []byte(leaf.PrivateKeyPEM))
-	if err != nil {
+	if _, err := tls.X509KeyPair([]byte(leaf.CertPEM), []byte(leaf.PrivateKeyPEM)); err != nil {
 		return fmt.Errorf("certificate of service %q: %w", leaf.Service, err)
 	}
 	callers, err := m.trust.With(others.in...)
@@ -83,7 +107,9 @@ func (c *certs) set(leaf *catalog.IssuedCert, m *mesh, others peers) error {
 	if err != nil {
 		return fmt.Errorf("roots of peers: %w", err)
 	}
-	next := &shown{leaf: &pair, trust: trust, callers: callers, peers: others, generation: 1, serial: leaf.SerialNumber, until: leaf.ValidBefore, mesh: m}
+	next := &shown{
+		leaf: pair{cert: leaf.CertPEM, key: leaf.PrivateKeyPEM}, trust: trust, callers: callers, peers: others, generation: 1, serial: leaf.SerialNumber, mesh: m,
+	}
 	if old != nil {
 		next.generation = old.generation + 1
 	}
@@ -108,7 +134,7 @@ func sameRoots(a, b *catalog.Roots) bool {
 }
 
 // Certificate implements proxy.Certs.
-func (c *certs) Certificate() (*tls.Certificate, error) { return c.current.Load().leaf, nil }
+func (c *certs) Certificate() (*tls.Certificate, error) { return c.current.Load().leaf.certificate() }
 
 // Trust implements proxy.Certs.
 func (c *certs) Trust() (*connect.Trust, error) { return c.current.Load().trust, nil }

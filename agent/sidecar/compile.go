@@ -32,42 +32,59 @@ type compiler struct {
 // errUnknown is why an upstream has no listener that was registered just now.
 var errUnknown = errors.New("where it leads is not known yet")
 
-// sidecar adds the listeners of a sidecar.
-func (c *compiler) sidecar(s *Sidecar) {
+// made is a listener that was compiled, or what is wrong with it.
+type made struct {
+	name string
+	*proxy.Listener
+	err error
+}
+
+// sidecar compiles the listeners of a sidecar. What they are does not depend on other sidecars.
+func (c *compiler) sidecar(s *Sidecar) (all []made) {
 	name := s.Service.ID
 	own := c.certs[name]
 	if own == nil {
 		own = new(certs)
 	}
 	if err := own.set(s.Leaf, c.mesh, s.peers()); err != nil {
-		c.problems[inboundName(s)] = err
-		return
+		return []made{{name: inboundName(s), err: err}}
 	}
 	c.certs[name] = own
-	c.add(s.Service.Proxy.DestinationServiceName, inboundName(s), func() (*proxy.Listener, error) { return c.inbound(s, own) })
+	paths := s.exposed()
+	all = make([]made, 0, 1+len(s.Service.Proxy.Upstreams)+len(paths))
+	add := func(name string, l *proxy.Listener, err error) {
+		if err == nil {
+			l.Name, l.Service = name, s.Service.Proxy.DestinationServiceName
+		}
+		all = append(all, made{name, l, err})
+	}
+	l, err := c.inbound(s, own)
+	add(inboundName(s), l, err)
 	for i := range s.Service.Proxy.Upstreams {
 		u := &s.Service.Proxy.Upstreams[i]
-		c.add(s.Service.Proxy.DestinationServiceName, upstreamName(s, u), func() (*proxy.Listener, error) { return c.upstream(s, u, own) })
+		l, err := c.upstream(s, u, own)
+		add(upstreamName(s, u), l, err)
 	}
-	paths := s.exposed()
 	for i := range paths {
-		p := &paths[i]
-		c.add(s.Service.Proxy.DestinationServiceName, fmt.Sprintf("%s/expose:%d", name, p.ListenerPort), func() (*proxy.Listener, error) { return c.exposed(s, p) })
+		l, err := c.exposed(s, &paths[i])
+		add(fmt.Sprintf("%s/expose:%d", name, paths[i].ListenerPort), l, err)
 	}
+	return all
 }
 
-// add adds a listener, or what is wrong with it.
-func (c *compiler) add(service, name string, compile func() (*proxy.Listener, error)) {
-	l, err := compile()
-	if err == nil && slices.ContainsFunc(c.out, func(o *proxy.Listener) bool { return o.Network == l.Network && o.Address == l.Address }) {
-		err = fmt.Errorf("another listener has the address %s", l.Address)
+// add adds listeners, or what is wrong with them.
+func (c *compiler) add(all ...made) {
+	for _, m := range all {
+		err := m.err
+		if err == nil && slices.ContainsFunc(c.out, func(o *proxy.Listener) bool { return o.Network == m.Network && o.Address == m.Address }) {
+			err = fmt.Errorf("another listener has the address %s", m.Address)
+		}
+		if err != nil {
+			c.problems[m.name] = err
+			continue
+		}
+		c.out = append(c.out, m.Listener)
 	}
-	if err != nil {
-		c.problems[name] = err
-		return
-	}
-	l.Name, l.Service = name, service
-	c.out = append(c.out, l)
 }
 
 func inboundName(s *Sidecar) string { return s.Service.ID + "/inbound" }

@@ -30,19 +30,17 @@ func (c *compiler) gateway(g *Gateway) {
 		return
 	}
 	for _, name := range slices.Sorted(maps.Keys(addresses)) {
-		c.add(g.Service.Service, gatewayName(g, name), func() (*proxy.Listener, error) {
-			l := &proxy.Listener{
-				Network: "tcp", Address: addresses[name], Protocol: proxy.SNI, HeadTime: helloTime, Routes: proxy.ByName(c.named(g)),
-				MaxConns: gatewayConns, PerCaller: gatewayPerCaller,
-			}
-			if n := number(g.Service.Proxy.Config["max_inbound_connections"]); n >= 1 {
-				l.MaxConns = int(min(n, 1<<30))
-			}
-			if n := number(g.Service.Proxy.Config["max_connections_per_address"]); n >= 1 {
-				l.PerCaller = int(min(n, 1<<30))
-			}
-			return l, nil
-		})
+		l := &proxy.Listener{
+			Name: gatewayName(g, name), Service: g.Service.Service, Network: "tcp", Address: addresses[name], Protocol: proxy.SNI, HeadTime: helloTime,
+			Routes: proxy.ByName(c.named(g)), MaxConns: gatewayConns, PerCaller: gatewayPerCaller,
+		}
+		if n := number(g.Service.Proxy.Config["max_inbound_connections"]); n >= 1 {
+			l.MaxConns = int(min(n, 1<<30))
+		}
+		if n := number(g.Service.Proxy.Config["max_connections_per_address"]); n >= 1 {
+			l.PerCaller = int(min(n, 1<<30))
+		}
+		c.add(made{name: l.Name, Listener: l})
 	}
 }
 

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -71,7 +72,7 @@ func meshOf(s *Snapshot) *mesh {
 func compiled(s *Snapshot) ([]*proxy.Listener, map[string]error) {
 	c := &compiler{certs: map[string]*certs{}, mesh: meshOf(s), problems: map[string]error{}}
 	for _, side := range s.Sidecars {
-		c.sidecar(side)
+		c.add(c.sidecar(side)...)
 	}
 	for _, g := range s.Gateways {
 		c.gateway(g)
@@ -158,14 +159,14 @@ func TestSnapshotOnDisk(t *testing.T) {
 		s.Defaults.Service = &catalog.ServiceDefaults{Protocol: "http", LocalConnectTimeoutMs: 5}
 	})
 	dir := t.TempDir()
-	if err := save(dir, s); err != nil {
+	first, _ := json.Marshal(s)
+	if err := save(dir, first); err != nil {
 		t.Fatal(err)
 	}
 	again, err := Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, _ := json.Marshal(s)
 	second, _ := json.Marshal(again)
 	if string(first) != string(second) {
 		t.Errorf("written %s\nread %s", first, second)
@@ -217,6 +218,9 @@ func FuzzSnapshot(f *testing.F) {
 		if _, err := (*mesh)(nil).with(s.Roots); err == nil { // a runner compiles nothing without roots
 			compiled(s)
 		}
+		if p, err := unwrap(text); err == nil { // what a runner reads it with
+			_, _, _, _ = p.sides(nil)
+		}
 	})
 }
 
@@ -242,4 +246,51 @@ func TestIntentionsOfGroups(t *testing.T) {
 	f("deny", map[string][]string{"g": {}}, true, local, connect.Allow)
 	f("allow", nil, false, local, connect.Deny)
 	f("deny", nil, true, local, connect.Deny)
+}
+
+// What a runner knows already it does not compile again: of a sidecar that is as before the listeners stay the same ones. What
+// it carries out is on the disk and no more in memory, and can be shown all the same.
+func TestRunnerKeepsWhatItKnows(t *testing.T) {
+	dir := t.TempDir()
+	s := snapshotOf(t, func(s *Sidecar) { s.Service.Port, s.Service.SocketPath = 0, dir+"/1" })
+	second, service := *s.Sidecars[0], *s.Sidecars[0].Service
+	service.ID, service.SocketPath, second.Service = "web-2-sidecar-proxy", dir+"/2", &service
+	s.Sidecars = append(s.Sidecars, &second)
+	r := NewRunner(RunnerOptions{Dir: dir})
+	apply := func(what string) []*proxy.Listener {
+		t.Helper()
+		s.Version++
+		if err := r.Apply(s); err != nil || len(r.opened) != 2 {
+			t.Fatalf("%s: %d listeners, %v", what, len(r.opened), err)
+		}
+		return r.opened
+	}
+	first := apply("at first")
+	if again := apply("the same"); again[0] != first[0] || again[1] != first[1] {
+		t.Error("sidecars that are as before were compiled again")
+	}
+	second.Defaults.Service = &catalog.ServiceDefaults{MaxInboundConnections: 7}
+	changed := apply("one changed")
+	if changed[0] != first[0] || changed[1] == first[1] || changed[1].MaxConns != 7 {
+		t.Errorf("of two sidecars the second changed: %v, before %v", changed, first)
+	}
+	if err := r.store(); err != nil || r.kept.text != nil {
+		t.Errorf("stored: %v, in memory are %d bytes", err, len(r.kept.text))
+	}
+	if shown, err := r.Snapshot(); err != nil || shown.Version != s.Version || shown.Sidecars[1].Defaults.Service.MaxInboundConnections != 7 {
+		t.Errorf("shown: %+v, %v", shown, err)
+	}
+	s.Roots, _ = issued(t)
+	if others := apply("other roots"); others[0] == changed[0] || others[1] == changed[1] {
+		t.Error("roots are others and sidecars as before")
+	}
+	s.Sidecars[0].Leaf = nil
+	if err := r.Apply(s); err == nil || r.Version() != s.Version || len(r.sides) != 2 {
+		t.Errorf("a snapshot with a sidecar without a certificate: %v, version %d", err, r.Version())
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := r.Run(ended); err != nil {
+		t.Error(err)
+	}
 }

@@ -15,12 +15,8 @@ import (
 // snapshotFile in the proxy's directory is the last snapshot, with its keys: nobody but its owner may read it.
 const snapshotFile = "snapshot.json"
 
-// save writes a snapshot, whole or not at all.
-func save(dir string, s *Snapshot) error {
-	text, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
+// save writes the text of a snapshot, whole or not at all.
+func save(dir string, text []byte) error {
 	return durable.Write(filepath.Join(dir, snapshotFile), text, 0o600)
 }
 
@@ -42,48 +38,61 @@ func decode(text []byte) (*Snapshot, error) {
 	if err := json.Unmarshal(text, s); err != nil {
 		return nil, fmt.Errorf("the proxy's snapshot: %w", err)
 	}
-	if s.Roots == nil || slices.Contains(s.Roots.Roots, nil) {
-		return nil, errors.New("the proxy's snapshot has no roots")
-	}
 	for i, side := range s.Sidecars {
-		switch {
-		case side == nil || side.Service == nil:
-			return nil, fmt.Errorf("the proxy's snapshot: sidecar %d has no registration", i)
-		case side.Leaf == nil:
-			return nil, fmt.Errorf("the proxy's snapshot: sidecar %q has no certificate", side.Service.ID)
-		case slices.Contains(side.Intentions, nil):
-			return nil, fmt.Errorf("the proxy's snapshot: sidecar %q has an intention that is empty", side.Service.ID)
+		if err := side.check(i); err != nil {
+			return nil, err
 		}
-		side.Service.Normalize()
-		for key, u := range side.Upstreams {
-			if u == nil {
-				return nil, fmt.Errorf("the proxy's snapshot: sidecar %q: upstream %s is empty", side.Service.ID, key)
-			}
-			for id, t := range u.Targets {
-				if t == nil || u.Chain != nil && u.Chain.Targets[id] == nil {
-					return nil, fmt.Errorf("the proxy's snapshot: sidecar %q: target %q is empty or of no chain", side.Service.ID, id)
-				}
-			}
-			if u.Chain == nil && u.Targets[""] == nil {
-				return nil, fmt.Errorf("the proxy's snapshot: sidecar %q: upstream %s has no target", side.Service.ID, key)
-			}
-		}
+	}
+	return s, s.check()
+}
+
+// check refuses a snapshot that lacks what everything else relies on, but for its sidecars.
+func (s *Snapshot) check() error {
+	if s.Roots == nil || slices.Contains(s.Roots.Roots, nil) {
+		return errors.New("the proxy's snapshot has no roots")
 	}
 	for i, g := range s.Gateways {
 		if g == nil || g.Service == nil {
-			return nil, fmt.Errorf("the proxy's snapshot: gateway %d has no registration", i)
+			return fmt.Errorf("the proxy's snapshot: gateway %d has no registration", i)
 		}
 		g.Service.Normalize()
 		for key, p := range g.Services {
 			if p == nil {
-				return nil, fmt.Errorf("the proxy's snapshot: gateway %q: service %q is empty", g.Service.ID, key)
+				return fmt.Errorf("the proxy's snapshot: gateway %q: service %q is empty", g.Service.ID, key)
 			}
 		}
 		for dc, a := range g.Abroad {
 			if a == nil {
-				return nil, fmt.Errorf("the proxy's snapshot: gateway %q: datacenter %q is empty", g.Service.ID, dc)
+				return fmt.Errorf("the proxy's snapshot: gateway %q: datacenter %q is empty", g.Service.ID, dc)
 			}
 		}
 	}
-	return s, nil
+	return nil
+}
+
+// check refuses a sidecar that lacks what everything else relies on.
+func (s *Sidecar) check(i int) error {
+	switch {
+	case s == nil || s.Service == nil:
+		return fmt.Errorf("the proxy's snapshot: sidecar %d has no registration", i)
+	case s.Leaf == nil:
+		return fmt.Errorf("the proxy's snapshot: sidecar %q has no certificate", s.Service.ID)
+	case slices.Contains(s.Intentions, nil):
+		return fmt.Errorf("the proxy's snapshot: sidecar %q has an intention that is empty", s.Service.ID)
+	}
+	s.Service.Normalize()
+	for key, u := range s.Upstreams {
+		if u == nil {
+			return fmt.Errorf("the proxy's snapshot: sidecar %q: upstream %s is empty", s.Service.ID, key)
+		}
+		for id, t := range u.Targets {
+			if t == nil || u.Chain != nil && u.Chain.Targets[id] == nil {
+				return fmt.Errorf("the proxy's snapshot: sidecar %q: target %q is empty or of no chain", s.Service.ID, id)
+			}
+		}
+		if u.Chain == nil && u.Targets[""] == nil {
+			return fmt.Errorf("the proxy's snapshot: sidecar %q: upstream %s has no target", s.Service.ID, key)
+		}
+	}
+	return nil
 }

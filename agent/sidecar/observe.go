@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -64,14 +65,18 @@ func (o *observer) record(r *proxy.Record) {
 	_ = out(o.line) // there is nobody to tell
 }
 
-// apply takes up what a snapshot says. What is wrong with a part of it is returned, and that part is off.
-func (o *observer) apply(s *Snapshot) error {
-	d := &catalog.ProxyDefaults{}
-	for _, side := range s.Sidecars {
-		if side.Defaults.Proxy != nil {
-			d = side.Defaults.Proxy
+// defaultsOf is what proxy-defaults say, as the last sidecar that knows of them has it.
+func defaultsOf(sides []*side) *catalog.ProxyDefaults {
+	for _, s := range slices.Backward(sides) {
+		if s.defaults != nil {
+			return s.defaults
 		}
 	}
+	return &catalog.ProxyDefaults{}
+}
+
+// apply takes up what proxy-defaults say. What is wrong with a part of it is returned, and that part is off.
+func (o *observer) apply(d *catalog.ProxyDefaults) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.metrics(d)

@@ -149,22 +149,9 @@ func (p *process) watch(ctx context.Context, socket net.Listener) {
 			if at, err := os.Stat(path); err != nil || !os.SameFile(own, at) {
 				return
 			}
-			if !p.lines.attached() && !p.runner.Snapshot().useful(now) {
+			if !p.lines.attached() && !p.runner.useful(now) {
 				return
 			}
 		}
 	}
-}
-
-// useful reports whether the certificate of any sidecar still holds.
-func (s *Snapshot) useful(now time.Time) bool {
-	if s == nil {
-		return false
-	}
-	for _, side := range s.Sidecars {
-		if now.Before(side.Leaf.ValidBefore) {
-			return true
-		}
-	}
-	return len(s.Gateways) > 0 // which have none
 }

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"maps"
@@ -35,8 +36,12 @@ type Runner struct {
 	retry    chan struct{} // has a value when listeners could not be opened
 
 	mu       sync.Mutex
-	snapshot *Snapshot
-	since    time.Time // the snapshot is in use
+	kept     *kept     // the snapshot, nil before there is one
+	version  uint64    // of it
+	since    time.Time // it is in use
+	sides    []*side   // its sidecars
+	by       map[sum]*side
+	gateways int // how many it has
 	mesh     *mesh
 	certs    map[string]*certs
 	tokens   tokens
@@ -67,11 +72,21 @@ func NewRunner(o RunnerOptions) *Runner {
 // Apply carries out a snapshot as far as that is possible: what is wrong with a listener leaves out that one, and Status
 // says so. Those whose address is in use are tried again.
 func (r *Runner) Apply(s *Snapshot) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.apply(s); err != nil {
+	text, err := json.Marshal(s)
+	if err != nil {
 		return err
 	}
+	return r.take(text)
+}
+
+// take is Apply for the text of a snapshot, which is not changed any more. One that cannot be read changes nothing.
+func (r *Runner) take(text []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.apply(text); err != nil {
+		return err
+	}
+	r.kept = &kept{text: text}
 	ring(r.keep)
 	return nil
 }
@@ -83,18 +98,33 @@ func ring(c chan struct{}) {
 	}
 }
 
-func (r *Runner) apply(s *Snapshot) error {
-	var err error
-	if r.mesh, err = r.mesh.with(s.Roots); err != nil {
+func (r *Runner) apply(text []byte) error {
+	p, err := unwrap(text)
+	if err != nil {
 		return err
 	}
+	mesh, err := r.mesh.with(p.Roots)
+	if err != nil {
+		return err
+	}
+	if mesh != r.mesh {
+		r.by = nil // all are compiled anew
+	}
+	sides, by, others, err := p.sides(r.by)
+	if err != nil {
+		return err
+	}
+	r.mesh = mesh
 	c := &compiler{certs: r.certs, tokens: r.tokens.next(), mesh: r.mesh, problems: map[string]error{}}
 	ids := map[string]bool{}
-	for _, side := range s.Sidecars {
-		ids[side.Service.ID] = true
-		c.sidecar(side)
+	for i, side := range sides {
+		ids[side.id] = true
+		if s := others[i]; s != nil {
+			side.made = c.sidecar(s)
+		}
+		c.add(side.made...)
 	}
-	for _, g := range s.Gateways {
+	for _, g := range p.Gateways {
 		c.gateway(g)
 	}
 	shut := map[string]bool{}
@@ -110,7 +140,7 @@ func (r *Runner) apply(s *Snapshot) error {
 		shut[failed.Listener], c.problems[failed.Listener] = true, failed.Err
 		c.out = slices.DeleteFunc(c.out, func(l *proxy.Listener) bool { return l.Name == failed.Listener })
 	}
-	if err := r.observer.apply(s); err != nil {
+	if err := r.observer.apply(defaultsOf(sides)); err != nil {
 		r.Log.Warn("the proxy does not tell of what passes as proxy-defaults want it", "err", err)
 	}
 	r.tokens = c.tokens
@@ -121,13 +151,14 @@ func (r *Runner) apply(s *Snapshot) error {
 		}
 	}
 	r.tell(c.out)
-	if r.snapshot == nil || r.snapshot.Version != s.Version {
+	if r.kept == nil || r.version != p.Version {
 		r.since = time.Now()
 	}
 	r.turn++
 	close(r.changed)
 	r.changed = make(chan struct{})
-	r.snapshot, r.problems, r.shut, r.opened = s, c.problems, shut, c.out
+	r.version, r.sides, r.by, r.gateways = p.Version, sides, by, len(p.Gateways)
+	r.problems, r.shut, r.opened = c.problems, shut, c.out
 	if len(shut) > 0 {
 		ring(r.retry)
 	}
@@ -151,11 +182,36 @@ func (r *Runner) tell(now []*proxy.Listener) {
 	}
 }
 
-// Snapshot is the one that is carried out, nil when there is none.
-func (r *Runner) Snapshot() *Snapshot {
+// Version is that of the snapshot that is carried out, 0 when there is none.
+func (r *Runner) Version() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.snapshot
+	return r.version
+}
+
+// Snapshot is the one that is carried out, nil when there is none.
+func (r *Runner) Snapshot() (*Snapshot, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.snapshot()
+}
+
+func (r *Runner) snapshot() (*Snapshot, error) {
+	if r.kept == nil {
+		return nil, nil
+	}
+	text, err := r.kept.open()
+	if err != nil {
+		return nil, err
+	}
+	return decode(text)
+}
+
+// useful reports whether the certificate of any sidecar still holds.
+func (r *Runner) useful(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.gateways > 0 || slices.ContainsFunc(r.sides, func(s *side) bool { return now.Before(s.until) }) // gateways have none
 }
 
 // Run serves until ctx ends and the connections have, or the time to drain them is over.
@@ -183,8 +239,12 @@ func (r *Runner) reopen(ctx context.Context) {
 		failures++
 		pause.For(ctx, backoff(failures))
 		r.mu.Lock()
-		if s := r.snapshot; ctx.Err() == nil && len(r.shut) > 0 {
-			if err := r.apply(s); err != nil {
+		if ctx.Err() == nil && len(r.shut) > 0 {
+			text, err := r.kept.open()
+			if err == nil {
+				err = r.apply(text)
+			}
+			if err != nil {
 				r.Log.Error("the proxy could not be updated", "err", err)
 			}
 		}
@@ -203,17 +263,34 @@ func (r *Runner) keepLast(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if r.Dir == "" {
-			continue
-		}
-		if err := save(r.Dir, r.Snapshot()); err != nil {
+		if err := r.store(); err != nil {
 			r.Log.Warn("the proxy's snapshot could not be stored: it will not outlive this process", "err", err)
 		}
 	}
 }
 
+// store writes down the snapshot, and lets go of it in memory.
+func (r *Runner) store() error {
+	r.mu.Lock()
+	last := r.kept
+	r.mu.Unlock()
+	if r.Dir == "" || last.text == nil {
+		return nil
+	}
+	if err := save(r.Dir, last.text); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.kept == last {
+		r.kept = &kept{dir: r.Dir}
+	}
+	return nil
+}
+
 // Follow carries out what a manager in this process makes, until ctx ends.
 func (r *Runner) Follow(ctx context.Context, m *Manager) error {
+	var last *Snapshot
 	for {
 		select {
 		case <-m.News():
@@ -221,11 +298,12 @@ func (r *Runner) Follow(ctx context.Context, m *Manager) error {
 			return nil
 		}
 		s := m.Latest()
-		if s == nil || s == r.Snapshot() {
+		if s == nil || s == last {
 			continue
 		}
 		if err := r.Apply(s); err != nil {
 			r.Log.Error("the proxy could not be updated", "err", err)
 		}
+		last = s
 	}
 }

@@ -116,28 +116,28 @@ func (r *Runner) Show(ctx context.Context, view string, index uint64, wait time.
 	case ViewStatus:
 		return r.status(), r.turn, nil
 	case ViewConfig:
-		if r.snapshot == nil {
-			return &Snapshot{Sidecars: []*Sidecar{}}, r.turn, nil
+		s, err := r.snapshot()
+		if s == nil {
+			return &Snapshot{Sidecars: []*Sidecar{}}, r.turn, err
 		}
-		return r.snapshot.Public(), r.turn, nil
+		return s.Public(), r.turn, nil
 	case ViewClusters:
-		return r.clusters(), r.turn, nil
+		all, err := r.clusters()
+		return all, r.turn, err
 	case ViewEndpoints:
-		return r.endpoints(), r.turn, nil
+		all, err := r.endpoints()
+		return all, r.turn, err
 	}
 	return nil, 0, catalog.Errorf(catalog.NotFound, "no view %q of the proxy: want status, config, clusters or endpoints", view)
 }
 
 func (r *Runner) status() *Status {
 	s := &Status{Synced: true, Since: r.since, Sidecars: []SidecarStatus{}, Listeners: []ListenerStatus{}}
-	if r.snapshot != nil {
-		s.Version = r.snapshot.Version
-		for _, side := range r.snapshot.Sidecars {
-			s.Sidecars = append(s.Sidecars, SidecarStatus{
-				ID: side.Service.ID, Service: side.Service.Proxy.DestinationServiceName, Serial: side.Leaf.SerialNumber,
-				ValidBefore: side.Leaf.ValidBefore, Expired: time.Now().After(side.Leaf.ValidBefore),
-			})
-		}
+	s.Version = r.version
+	for _, side := range r.sides {
+		s.Sidecars = append(s.Sidecars, SidecarStatus{
+			ID: side.id, Service: side.service, Serial: side.serial, ValidBefore: side.until, Expired: time.Now().After(side.until),
+		})
 	}
 	for _, l := range r.opened {
 		s.Listeners = append(s.Listeners, ListenerStatus{Name: l.Name, Network: l.Network, Address: l.Address, Protocol: protocolName(l.Protocol), Open: true})
@@ -159,12 +159,13 @@ func protocolName(p proxy.Protocol) string {
 }
 
 // known are the targets of the snapshot by listener and name, as the proxy names them.
-func (r *Runner) known() map[[2]string]*Target {
-	all := map[[2]string]*Target{}
-	if r.snapshot == nil {
-		return nil
+func (r *Runner) known() (map[[2]string]*Target, error) {
+	s, err := r.snapshot()
+	if s == nil {
+		return nil, err
 	}
-	for _, side := range r.snapshot.Sidecars {
+	all := map[[2]string]*Target{}
+	for _, side := range s.Sidecars {
 		for i := range side.Service.Proxy.Upstreams {
 			u := &side.Service.Proxy.Upstreams[i]
 			if known := side.Upstreams[wantOf(side.Service.Proxy, u, side.Defaults).Key()]; known != nil {
@@ -174,7 +175,7 @@ func (r *Runner) known() map[[2]string]*Target {
 			}
 		}
 	}
-	return all
+	return all, nil
 }
 
 // pools are the targets of the proxy, by listener and name.
@@ -186,8 +187,12 @@ func (r *Runner) pools() []proxy.Cluster {
 	return all
 }
 
-func (r *Runner) clusters() []ClusterStatus {
-	known, edges := r.known(), map[[2]string]proxy.Edge{}
+func (r *Runner) clusters() ([]ClusterStatus, error) {
+	known, err := r.known()
+	if err != nil {
+		return nil, err
+	}
+	edges := map[[2]string]proxy.Edge{}
 	for _, e := range r.proxy.Edges() {
 		edges[[2]string{e.Listener, e.Target}] = e
 	}
@@ -209,20 +214,24 @@ func (r *Runner) clusters() []ClusterStatus {
 				c.Error = cmp.Or(c.Error, t.Gateways.Error)
 			}
 			for _, id := range t.Identities {
-				id.TrustDomain = cmp.Or(id.TrustDomain, r.snapshot.Roots.TrustDomain)
+				id.TrustDomain = cmp.Or(id.TrustDomain, r.mesh.roots.TrustDomain)
 				c.Identities = append(c.Identities, id.String())
 			}
 		}
 		all = append(all, c)
 	}
-	return all
+	return all, nil
 }
 
 // inService is the state of an endpoint that gets traffic.
 const inService = "in service"
 
-func (r *Runner) endpoints() []EndpointStatus {
-	known, all := r.known(), []EndpointStatus{}
+func (r *Runner) endpoints() ([]EndpointStatus, error) {
+	known, err := r.known()
+	if err != nil {
+		return nil, err
+	}
+	all := []EndpointStatus{}
 	for _, p := range r.pools() {
 		for _, s := range p.Endpoints {
 			e := EndpointStatus{
@@ -239,5 +248,5 @@ func (r *Runner) endpoints() []EndpointStatus {
 			all = append(all, e)
 		}
 	}
-	return all
+	return all, nil
 }
