@@ -26,6 +26,7 @@ var may = map[string][]string{
 	"connect/balance":            {},
 	"connect/fetch":              {"catalog"},
 	"connect/jwt":                {"catalog", "connect/fetch", "rpc/pause"},
+	"connect/jwt/jwttest":        {},
 	"connect/chain":              {"catalog"},
 	"connect/proxy":              {"catalog", "connect", "connect/balance", "connect/canon", "connect/chain", "connect/jwt", "rpc/http1/wire", "rpc/http2"},
 	"rpc":                        {},

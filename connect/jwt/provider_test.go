@@ -2,16 +2,11 @@ package jwt_test
 
 import (
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -25,64 +20,21 @@ import (
 	"time"
 
 	jose "github.com/go-jose/go-jose/v4"
-	josejwt "github.com/go-jose/go-jose/v4/jwt"
 	"go.uber.org/goleak"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/connect/jwt"
+	"github.com/curia-mesh/curia/connect/jwt/jwttest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// signer signs tokens.
-type signer struct {
-	key crypto.Signer
-	alg jose.SignatureAlgorithm
-	id  string
+// usual is what a token says, and counts for an hour.
+func usual() claims {
+	return claims{"iss": "okta", "aud": "api", "sub": "ann", "exp": time.Now().Add(time.Hour).Unix()}
 }
 
-func newSigner(t testing.TB, id string) *signer {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &signer{key, jose.ES256, id}
-}
-
-type claims = map[string]any
-
-// sign makes a token that counts for an hour, with other claims in place of the usual ones; nil leaves one out.
-func (s *signer) sign(t testing.TB, other claims) string {
-	t.Helper()
-	all := claims{"iss": "okta", "aud": "api", "sub": "ann", "exp": time.Now().Add(time.Hour).Unix()}
-	maps.Copy(all, other)
-	maps.DeleteFunc(all, func(_ string, v any) bool { return v == nil })
-	return s.signWith(t, jose.SigningKey{Algorithm: s.alg, Key: jose.JSONWebKey{Key: s.key, KeyID: s.id}}, all)
-}
-
-func (s *signer) signWith(t testing.TB, key jose.SigningKey, all claims) string {
-	t.Helper()
-	by, err := jose.NewSigner(key, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := josejwt.Signed(by).Claims(all).Serialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
-// jwks is the signers' keys as a set.
-func jwks(all ...*signer) []byte {
-	var set jose.JSONWebKeySet
-	for _, s := range all {
-		set.Keys = append(set.Keys, jose.JSONWebKey{Key: s.key.Public(), KeyID: s.id, Use: "sig"})
-	}
-	text, _ := json.Marshal(set)
-	return text
-}
+type claims = jwttest.Claims
 
 func provider(t testing.TB, e *catalog.JWTProvider) *jwt.Provider {
 	t.Helper()
@@ -99,8 +51,8 @@ func provider(t testing.TB, e *catalog.JWTProvider) *jwt.Provider {
 }
 
 // written is an entry that holds the signers' keys.
-func written(all ...*signer) *catalog.JWTProvider {
-	return &catalog.JWTProvider{JSONWebKeySet: &catalog.JSONWebKeySet{Local: &catalog.LocalJWKS{JWKS: base64.StdEncoding.EncodeToString(jwks(all...))}}}
+func written(all ...*jwttest.Signer) *catalog.JWTProvider {
+	return &catalog.JWTProvider{JSONWebKeySet: &catalog.JSONWebKeySet{Local: &catalog.LocalJWKS{JWKS: base64.StdEncoding.EncodeToString(jwttest.Keys(all...))}}}
 }
 
 // verify holds what becomes of a token against what is wanted: nothing is that it counts.
@@ -120,7 +72,7 @@ func verify(t *testing.T, p *jwt.Provider, what, bearer, says string) {
 }
 
 func TestWhatATokenSays(t *testing.T) {
-	s := newSigner(t, "k1")
+	s := jwttest.New(t, "k1")
 	e := written(s)
 	e.Issuer, e.Audiences = "okta", []string{"web", "api"}
 	p := provider(t, e)
@@ -142,9 +94,9 @@ func TestWhatATokenSays(t *testing.T) {
 		"without an end":                      {claims{"exp": nil}, ""},
 		"with an end that is no time":         {claims{"exp": "tomorrow"}, "no time"},
 	} {
-		verify(t, p, what, s.sign(t, c.other), c.says)
+		verify(t, p, what, s.Sign(t, usual(), c.other), c.says)
 	}
-	good := s.sign(t, claims{"exp": now.Add(time.Second).Unix()})
+	good := s.Sign(t, usual(), claims{"exp": now.Add(time.Second).Unix()})
 	verify(t, p, "now", good, "")
 	if _, err := p.Verify(t.Context(), []byte(good), now.Add(time.Minute)); err == nil || !strings.Contains(err.Error(), "expired") {
 		t.Errorf("a token that was seen before counts when it has expired: %v", err)
@@ -153,27 +105,27 @@ func TestWhatATokenSays(t *testing.T) {
 		t.Errorf("a token that was verified is asked about again: %v, %v, %v", got, known, err)
 	}
 	open := provider(t, written(s))
-	verify(t, open, "of whoever, for whomever, where the entry does not say", s.sign(t, claims{"iss": "x", "aud": "y"}), "")
+	verify(t, open, "of whoever, for whomever, where the entry does not say", s.Sign(t, usual(), claims{"iss": "x", "aud": "y"}), "")
 }
 
 // What nobody has signed who is believed counts for nothing: unsigned, signed with the public key as a shared secret, by
 // a stranger, changed, or no token at all.
 func TestForgedTokens(t *testing.T) {
-	s, stranger := newSigner(t, "k1"), newSigner(t, "k1")
+	s, stranger := jwttest.New(t, "k1"), jwttest.New(t, "k1")
 	p := provider(t, written(s))
-	good := s.sign(t, nil)
+	good := s.Sign(t, usual(), nil)
 	part := strings.Split(good, ".")
 	b64 := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
-	raw := jwks(s)
+	raw := jwttest.Keys(s)
 	block := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: raw})
 	all := claims{"sub": "ann", "exp": time.Now().Add(time.Hour).Unix()}
 	verify(t, p, "good", good, "")
 	for name, bearer := range map[string]string{
 		"alg none":                b64(`{"alg":"none"}`) + "." + part[1] + ".",
 		"alg nOnE":                b64(`{"alg":"nOnE"}`) + "." + part[1] + "." + part[2],
-		"a shared secret":         s.signWith(t, jose.SigningKey{Algorithm: jose.HS256, Key: block}, all),
-		"the keys as one":         s.signWith(t, jose.SigningKey{Algorithm: jose.HS512, Key: raw}, all),
-		"a stranger":              stranger.sign(t, nil),
+		"a shared secret":         jwttest.With(t, jose.SigningKey{Algorithm: jose.HS256, Key: block}, all),
+		"the keys as one":         jwttest.With(t, jose.SigningKey{Algorithm: jose.HS512, Key: raw}, all),
+		"a stranger":              stranger.Sign(t, usual(), nil),
 		"another body":            part[0] + "." + b64(`{"sub":"ann","exp":99999999999}`) + "." + part[2],
 		"no signature":            part[0] + "." + part[1] + ".",
 		"two parts":               part[0] + "." + part[1],
@@ -213,12 +165,12 @@ func TestUnfitKeys(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	s := newSigner(t, "k1")
-	p, err := jwt.NewProvider(set(jose.JSONWebKey{Key: s.key.Public(), KeyID: "k1", Use: "enc"}, jose.JSONWebKey{Key: s.key.Public(), KeyID: "k1", Algorithm: "ES384"}))
+	s := jwttest.New(t, "k1")
+	p, err := jwt.NewProvider(set(jose.JSONWebKey{Key: s.Key.Public(), KeyID: "k1", Use: "enc"}, jose.JSONWebKey{Key: s.Key.Public(), KeyID: "k1", Algorithm: "ES384"}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	verify(t, p, "signed with a key for something else", s.sign(t, nil), "none of the provider's keys")
+	verify(t, p, "signed with a key for something else", s.Sign(t, usual(), nil), "none of the provider's keys")
 }
 
 // remote serves keys.
@@ -237,8 +189,8 @@ func newRemote(t testing.TB, do http.HandlerFunc) *remote {
 	return r
 }
 
-func serve(all ...*signer) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { w.Write(jwks(all...)) }
+func serve(all ...*jwttest.Signer) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { w.Write(jwttest.Keys(all...)) }
 }
 
 // entry is one whose keys the server gives out.
@@ -254,14 +206,14 @@ func (r *remote) entry(change func(*catalog.RemoteJWKS)) *catalog.JWTProvider {
 // Keys are fetched once for all who need them at the same time, kept, and not asked for each time somebody shows a token
 // that nobody has signed.
 func TestRemoteKeysAreAskedForOnce(t *testing.T) {
-	s, stranger := newSigner(t, "k1"), newSigner(t, "k2")
+	s, stranger := jwttest.New(t, "k1"), jwttest.New(t, "k2")
 	release := make(chan struct{})
 	r := newRemote(t, func(w http.ResponseWriter, _ *http.Request) {
 		<-release
-		w.Write(jwks(s))
+		w.Write(jwttest.Keys(s))
 	})
 	p := provider(t, r.entry(nil))
-	good := s.sign(t, nil)
+	good := s.Sign(t, usual(), nil)
 	var all sync.WaitGroup
 	for range 50 {
 		all.Go(func() { verify(t, p, "side by side", good, "") })
@@ -269,7 +221,7 @@ func TestRemoteKeysAreAskedForOnce(t *testing.T) {
 	close(release)
 	all.Wait()
 	for range 20 {
-		verify(t, p, "a stranger's", stranger.sign(t, nil), "none of the provider's keys")
+		verify(t, p, "a stranger's", stranger.Sign(t, usual(), nil), "none of the provider's keys")
 	}
 	verify(t, p, "a good one", good, "")
 	if n := r.asked.Load(); n != 1 {
@@ -322,7 +274,7 @@ func TestKeysAtHandAreNotWaitedFor(t *testing.T) {
 // Whoever answers for the signer with too much, with another place, late or with nothing useful is not believed, and the
 // token's owner is told that it is nobody's fault.
 func TestBadRemoteKeys(t *testing.T) {
-	s := newSigner(t, "k1")
+	s := jwttest.New(t, "k1")
 	var sent atomic.Int32
 	late := make(chan struct{})
 	defer close(late)
@@ -343,11 +295,11 @@ func TestBadRemoteKeys(t *testing.T) {
 	} {
 		r := newRemote(t, answer)
 		p := provider(t, r.entry(func(k *catalog.RemoteJWKS) { k.RequestTimeoutMs = 300 }))
-		_, err := p.Verify(t.Context(), []byte(s.sign(t, nil)), time.Now())
+		_, err := p.Verify(t.Context(), []byte(s.Sign(t, usual(), nil)), time.Now())
 		if catalog.CodeOf(err) != catalog.Unavailable || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v: want one that says %q", err, says)
 		}
-		if _, known, _ := p.Again([]byte(s.sign(t, nil))); known {
+		if _, known, _ := p.Again([]byte(s.Sign(t, usual(), nil))); known {
 			t.Errorf("%s: without keys it is known what counts", says)
 		}
 	}
@@ -356,52 +308,52 @@ func TestBadRemoteKeys(t *testing.T) {
 	}
 	r := newRemote(t, serve(s))
 	p := provider(t, &catalog.JWTProvider{JSONWebKeySet: &catalog.JSONWebKeySet{Remote: &catalog.RemoteJWKS{URI: r.URL}}})
-	verify(t, p, "a server that nobody knows", s.sign(t, nil), "certificate")
+	verify(t, p, "a server that nobody knows", s.Sign(t, usual(), nil), "certificate")
 }
 
 // A request for keys is made again as the entry says.
 func TestRetriedKeys(t *testing.T) {
-	s := newSigner(t, "k1")
+	s := jwttest.New(t, "k1")
 	var tries atomic.Int32
 	r := newRemote(t, func(w http.ResponseWriter, _ *http.Request) {
 		if tries.Add(1) < 3 {
 			w.WriteHeader(500)
 			return
 		}
-		w.Write(jwks(s))
+		w.Write(jwttest.Keys(s))
 	})
 	p := provider(t, r.entry(func(k *catalog.RemoteJWKS) {
 		k.RetryPolicy = &catalog.JWKSRetryPolicy{NumRetries: 2, RetryPolicyBackOff: &catalog.RetryBackOff{BaseInterval: time.Millisecond}}
 	}))
-	verify(t, p, "at the third try", s.sign(t, nil), "")
+	verify(t, p, "at the third try", s.Sign(t, usual(), nil), "")
 }
 
 // Keys in a file are those that are in it.
 func TestKeysInAFile(t *testing.T) {
-	s := newSigner(t, "k1")
+	s := jwttest.New(t, "k1")
 	file := filepath.Join(t.TempDir(), "keys")
 	entry := func() *catalog.JWTProvider {
 		return &catalog.JWTProvider{JSONWebKeySet: &catalog.JSONWebKeySet{Local: &catalog.LocalJWKS{Filename: file}}}
 	}
-	verify(t, provider(t, entry()), "without a file", s.sign(t, nil), "no such file")
-	if err := os.WriteFile(file, jwks(s), 0o600); err != nil {
+	verify(t, provider(t, entry()), "without a file", s.Sign(t, usual(), nil), "no such file")
+	if err := os.WriteFile(file, jwttest.Keys(s), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	verify(t, provider(t, entry()), "with one", s.sign(t, nil), "")
+	verify(t, provider(t, entry()), "with one", s.Sign(t, usual(), nil), "")
 	if err := os.WriteFile(file, []byte(strings.Repeat(" ", 2<<20)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	verify(t, provider(t, entry()), "with one that is too long", s.sign(t, nil), "more than")
+	verify(t, provider(t, entry()), "with one that is too long", s.Sign(t, usual(), nil), "more than")
 	e := entry()
 	e.JSONWebKeySet.Local.Filename = t.TempDir()
-	verify(t, provider(t, e), "with a directory", s.sign(t, nil), "no file")
+	verify(t, provider(t, e), "with a directory", s.Sign(t, usual(), nil), "no file")
 }
 
 // FuzzVerify holds that nothing makes a token count that its signer has not signed, nor a panic.
 func FuzzVerify(f *testing.F) {
-	s := newSigner(f, "k1")
+	s := jwttest.New(f, "k1")
 	p := provider(f, written(s))
-	f.Add(s.sign(f, nil)[:40])
+	f.Add(s.Sign(f, usual(), nil)[:40])
 	f.Add("eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4ifQ.")
 	f.Add("a.b.c")
 	f.Fuzz(func(t *testing.T, bearer string) {

@@ -1,11 +1,7 @@
 package proxy_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/base64"
-	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -14,53 +10,19 @@ import (
 	"testing"
 	"time"
 
-	jose "github.com/go-jose/go-jose/v4"
-	josejwt "github.com/go-jose/go-jose/v4/jwt"
-
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/connect"
 	"github.com/curia-mesh/curia/connect/jwt"
+	"github.com/curia-mesh/curia/connect/jwt/jwttest"
 	"github.com/curia-mesh/curia/connect/proxy"
 )
 
-// signer signs tokens.
-type signer struct {
-	key *ecdsa.PrivateKey
-	set []byte // its public key
-}
-
-func newSigner(t testing.TB) *signer {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &signer{key, set}
-}
-
-func (s *signer) sign(t testing.TB, claims map[string]any) string {
-	t.Helper()
-	by, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: s.key, KeyID: "k"}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := josejwt.Signed(by).Claims(claims).Serialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
 // provider is the one of an entry named name, with the signer's key unless the entry has others.
-func (s *signer) provider(t testing.TB, name string, e catalog.JWTProvider) *jwt.Provider {
+func provider(t testing.TB, s *jwttest.Signer, name string, e catalog.JWTProvider) *jwt.Provider {
 	t.Helper()
 	e.Kind, e.Name = catalog.EntryJWTProvider, name
 	if e.JSONWebKeySet == nil {
-		e.JSONWebKeySet = &catalog.JSONWebKeySet{Local: &catalog.LocalJWKS{JWKS: base64.StdEncoding.EncodeToString(s.set)}}
+		e.JSONWebKeySet = &catalog.JSONWebKeySet{Local: &catalog.LocalJWKS{JWKS: base64.StdEncoding.EncodeToString(jwttest.Keys(s))}}
 	}
 	e.Normalize()
 	if err := e.Validate(); err != nil {
@@ -104,24 +66,24 @@ func asked(t *testing.T, addr, what, target string, status int, fields ...string
 }
 
 func TestTokens(t *testing.T) {
-	s, stranger := newSigner(t), newSigner(t)
+	s, stranger := jwttest.New(t, "k"), jwttest.New(t, "k")
 	app := answering(t, echo)
 	addr := mesh(t, proxy.HTTP, app.addr, func(p *pair) {
 		p.incoming.Policy = tokenPolicy(t, needs("okta"))
-		p.incoming.Tokens = map[string]*jwt.Provider{"okta": s.provider(t, "okta", catalog.JWTProvider{Issuer: "okta"})}
+		p.incoming.Tokens = map[string]*jwt.Provider{"okta": provider(t, s, "okta", catalog.JWTProvider{Issuer: "okta"})}
 	}).addr
 	until := time.Now().Add(time.Hour).Unix()
-	good := s.sign(t, map[string]any{"iss": "okta", "exp": until})
-	other := s.sign(t, map[string]any{"iss": "okta", "exp": until, "n": 1})
+	good := s.Sign(t, nil, map[string]any{"iss": "okta", "exp": until})
+	other := s.Sign(t, nil, map[string]any{"iss": "okta", "exp": until, "n": 1})
 	r := asked(t, addr, "without a token", "/", 401)
 	if got := r.Header.Get("WWW-Authenticate"); got != "Bearer" {
 		t.Errorf("asked for by %q", got)
 	}
-	r = asked(t, addr, "a stranger's", "/", 401, "Authorization: Bearer "+stranger.sign(t, map[string]any{"iss": "okta", "exp": until}))
+	r = asked(t, addr, "a stranger's", "/", 401, "Authorization: Bearer "+stranger.Sign(t, nil, map[string]any{"iss": "okta", "exp": until}))
 	if got := r.Header.Get("WWW-Authenticate"); got != `Bearer error="invalid_token"` {
 		t.Errorf("refused with %q", got)
 	}
-	asked(t, addr, "an expired one", "/", 401, "Authorization: Bearer "+s.sign(t, map[string]any{"iss": "okta", "exp": 1}))
+	asked(t, addr, "an expired one", "/", 401, "Authorization: Bearer "+s.Sign(t, nil, map[string]any{"iss": "okta", "exp": 1}))
 	asked(t, addr, "another scheme", "/", 401, "Authorization: Basic "+good)
 	asked(t, addr, "two that differ", "/?access_token="+other, 401, "Authorization: Bearer "+good)
 	asked(t, addr, "two in one field", "/", 401, "Authorization: Bearer "+good+", Bearer "+good)
@@ -139,17 +101,17 @@ func TestTokens(t *testing.T) {
 
 // What a token claims is asked for by the whole intention, or by one permission.
 func TestClaimsOfTokens(t *testing.T) {
-	s := newSigner(t)
+	s := jwttest.New(t, "k")
 	app := answering(t, echo)
 	admin := &catalog.JWTClaim{Path: []string{"perms", "role"}, Value: "admin"}
 	addr := mesh(t, proxy.HTTP, app.addr, func(p *pair) {
 		p.incoming.Policy = tokenPolicy(t, nil,
 			&catalog.IntentionPermission{Action: "allow", HTTP: &catalog.IntentionHTTPPermission{PathPrefix: "/admin"}, JWT: needs("okta", admin)},
 			&catalog.IntentionPermission{Action: "allow", HTTP: &catalog.IntentionHTTPPermission{PathPrefix: "/"}})
-		p.incoming.Tokens = map[string]*jwt.Provider{"okta": s.provider(t, "okta", catalog.JWTProvider{})}
+		p.incoming.Tokens = map[string]*jwt.Provider{"okta": provider(t, s, "okta", catalog.JWTProvider{})}
 		p.incoming.Explain = true
 	}).addr
-	bearer := func(claims map[string]any) string { return "Authorization: Bearer " + s.sign(t, claims) }
+	bearer := func(claims map[string]any) string { return "Authorization: Bearer " + s.Sign(t, nil, claims) }
 	asked(t, addr, "what needs none", "/x", 200)
 	asked(t, addr, "a bad one where none is needed", "/x", 200, "Authorization: Bearer bad")
 	asked(t, addr, "without a token", "/admin", 401)
@@ -165,9 +127,9 @@ func TestClaimsOfTokens(t *testing.T) {
 
 // Where a token is, and what of it is passed on, is as its provider says; nobody else may say what a token claims.
 func TestWhereTokensAre(t *testing.T) {
-	s := newSigner(t)
+	s := jwttest.New(t, "k")
 	app := answering(t, echo)
-	good := s.sign(t, map[string]any{"sub": "ann"})
+	good := s.Sign(t, nil, map[string]any{"sub": "ann"})
 	payload := strings.Split(good, ".")[1]
 	places := []*catalog.JWTLocation{
 		{Header: &catalog.JWTLocationHeader{Name: "X-Token", ValuePrefix: "Token-", Forward: true}},
@@ -179,7 +141,7 @@ func TestWhereTokensAre(t *testing.T) {
 		p.incoming.Policy = tokenPolicy(t, nil,
 			&catalog.IntentionPermission{Action: "allow", HTTP: &catalog.IntentionHTTPPermission{PathExact: "/open"}},
 			&catalog.IntentionPermission{Action: "allow", JWT: needs("okta")})
-		p.incoming.Tokens = map[string]*jwt.Provider{"okta": s.provider(t, "okta", catalog.JWTProvider{
+		p.incoming.Tokens = map[string]*jwt.Provider{"okta": provider(t, s, "okta", catalog.JWTProvider{
 			Locations: places, Forwarding: &catalog.JWTForwarding{HeaderName: "X-Claims", PadForwardPayloadHeader: true},
 		})}
 	}).addr
@@ -202,12 +164,12 @@ func TestWhereTokensAre(t *testing.T) {
 
 // Keys that cannot be had are nobody's fault who asks, and keep nobody else.
 func TestTokensWithoutKeys(t *testing.T) {
-	s := newSigner(t)
+	s := jwttest.New(t, "k")
 	reached, hang := make(chan struct{}), make(chan struct{})
 	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(reached)
 		<-hang
-		w.Write(s.set)
+		w.Write(jwttest.Keys(s))
 	}))
 	t.Cleanup(keys.Close)
 	app := answering(t, echo)
@@ -216,11 +178,11 @@ func TestTokensWithoutKeys(t *testing.T) {
 			&catalog.IntentionPermission{Action: "allow", HTTP: &catalog.IntentionHTTPPermission{PathExact: "/open"}},
 			&catalog.IntentionPermission{Action: "allow", HTTP: &catalog.IntentionHTTPPermission{PathExact: "/gone"}, JWT: needs("gone")},
 			&catalog.IntentionPermission{Action: "allow", JWT: needs("slow")})
-		p.incoming.Tokens = map[string]*jwt.Provider{"slow": s.provider(t, "slow", catalog.JWTProvider{
+		p.incoming.Tokens = map[string]*jwt.Provider{"slow": provider(t, s, "slow", catalog.JWTProvider{
 			JSONWebKeySet: &catalog.JSONWebKeySet{Remote: &catalog.RemoteJWKS{URI: keys.URL}},
 		})}
 	}).addr
-	good := "Authorization: Bearer " + s.sign(t, map[string]any{"sub": "ann"})
+	good := "Authorization: Bearer " + s.Sign(t, nil, map[string]any{"sub": "ann"})
 	asked(t, addr, "of a provider that is not there", "/gone", 503, good)
 	done := make(chan struct{})
 	go func() { // ends when the keys are there
@@ -236,7 +198,7 @@ func TestTokensWithoutKeys(t *testing.T) {
 // A stream whose token was good goes on when a snapshot comes, though it has expired meanwhile or the keys are not at hand;
 // one without a token that is asked for from then on is cut.
 func TestStreamsWithTokens(t *testing.T) {
-	s := newSigner(t)
+	s := jwttest.New(t, "k")
 	more := make(chan struct{})
 	app := listen(t, func(c net.Conn) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
@@ -244,7 +206,7 @@ func TestStreamsWithTokens(t *testing.T) {
 		io.WriteString(c, "5\r\nagain\r\n0\r\n\r\n")
 		io.Copy(io.Discard, c)
 	})
-	okta := s.provider(t, "okta", catalog.JWTProvider{})
+	okta := provider(t, s, "okta", catalog.JWTProvider{})
 	p := mesh(t, proxy.HTTP, app, func(p *pair) {
 		p.incoming.Policy = tokenPolicy(t, nil, &catalog.IntentionPermission{Action: "allow", HTTP: &catalog.IntentionHTTPPermission{PathExact: "/open"}},
 			&catalog.IntentionPermission{Action: "allow", JWT: needs("okta")})
@@ -258,11 +220,11 @@ func TestStreamsWithTokens(t *testing.T) {
 		}
 		return c
 	}
-	with := open("/", "Authorization: Bearer "+s.sign(t, map[string]any{"sub": "ann", "exp": time.Now().Add(-29 * time.Second).Unix()})+"\r\n")
+	with := open("/", "Authorization: Bearer "+s.Sign(t, nil, map[string]any{"sub": "ann", "exp": time.Now().Add(-29 * time.Second).Unix()})+"\r\n")
 	without := open("/open", "")
 	next := *p.incoming
 	next.Policy = tokenPolicy(t, needs("okta"))
-	fresh := s.provider(t, "okta", catalog.JWTProvider{JSONWebKeySet: &catalog.JSONWebKeySet{Remote: &catalog.RemoteJWKS{URI: "http://127.0.0.1:9"}}})
+	fresh := provider(t, s, "okta", catalog.JWTProvider{JSONWebKeySet: &catalog.JSONWebKeySet{Remote: &catalog.RemoteJWKS{URI: "http://127.0.0.1:9"}}})
 	for _, tokens := range []map[string]*jwt.Provider{{"okta": okta}, {"okta": fresh}} {
 		next := next
 		next.Tokens = tokens

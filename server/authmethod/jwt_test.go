@@ -1,9 +1,6 @@
 package authmethod_test
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -21,10 +18,10 @@ import (
 	"time"
 
 	jose "github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/filter"
+	"github.com/curia-mesh/curia/connect/jwt/jwttest"
 	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/authmethod"
 )
@@ -32,9 +29,7 @@ import (
 // signer signs tokens, and is an OpenID provider over HTTPS.
 type signer struct {
 	*httptest.Server
-	key    crypto.Signer
-	alg    jose.SignatureAlgorithm
-	id     string
+	*jwttest.Signer
 	asked  atomic.Int32    // how often its keys were asked for
 	issuer string          // what it says that it is; empty is the truth
 	answer http.Handler    // in place of its keys, if set
@@ -43,11 +38,7 @@ type signer struct {
 }
 
 func newSigner(t *testing.T) *signer {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &signer{key: key, alg: jose.ES256, id: "k1", codes: make(chan url.Values, 1)}
+	s := &signer{Signer: jwttest.New(t, "k1"), codes: make(chan url.Values, 1)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/keys", func(w http.ResponseWriter, r *http.Request) {
 		s.asked.Add(1)
@@ -55,7 +46,7 @@ func newSigner(t *testing.T) *signer {
 			s.answer.ServeHTTP(w, r)
 			return
 		}
-		json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: s.key.Public(), KeyID: s.id, Use: "sig"}}})
+		w.Write(jwttest.Keys(s.Signer))
 	})
 	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 		issuer := s.URL
@@ -80,30 +71,19 @@ func (s *signer) ca() string {
 }
 
 func (s *signer) publicPEM(t *testing.T) string {
-	der, err := x509.MarshalPKIXPublicKey(s.key.Public())
+	der, err := x509.MarshalPKIXPublicKey(s.Key.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-type claims = map[string]any
+type claims = jwttest.Claims
 
 // sign makes a token that counts for an hour, with other claims in place of the usual ones; nil leaves one out.
 func (s *signer) sign(t *testing.T, other claims) string {
 	t.Helper()
-	all := claims{"iss": "https://issuer", "aud": "curia", "sub": "web", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(), "groups": []string{"a", "b"}, "org": claims{"unit": "u1"}}
-	maps.Copy(all, other)
-	maps.DeleteFunc(all, func(_ string, v any) bool { return v == nil })
-	key, err := jose.NewSigner(jose.SigningKey{Algorithm: s.alg, Key: jose.JSONWebKey{Key: s.key, KeyID: s.id}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := jwt.Signed(key).Claims(all).Serialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return s.Sign(t, claims{"iss": "https://issuer", "aud": "curia", "sub": "web", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(), "groups": []string{"a", "b"}, "org": claims{"unit": "u1"}}, other)
 }
 
 func method(kind catalog.AuthMethodType, config map[string]any) *catalog.AuthMethod {
@@ -190,14 +170,8 @@ func TestForgedJWT(t *testing.T) {
 	good := s.sign(t, nil)
 	part := strings.Split(good, ".")
 	b64 := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
-	shared, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(s.publicPEM(t))}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	confused, err := jwt.Signed(shared).Claims(claims{"sub": "web", "aud": "curia", "iss": "https://issuer", "exp": time.Now().Add(time.Hour).Unix()}).Serialize()
-	if err != nil {
-		t.Fatal(err)
-	}
+	shared := jose.SigningKey{Algorithm: jose.HS256, Key: []byte(s.publicPEM(t))}
+	confused := jwttest.With(t, shared, claims{"sub": "web", "aud": "curia", "iss": "https://issuer", "exp": time.Now().Add(time.Hour).Unix()})
 	for name, bearer := range map[string]string{
 		"alg none":           b64(`{"alg":"none"}`) + "." + part[1] + ".",
 		"alg None":           b64(`{"alg":"None"}`) + "." + part[1] + "." + part[2],
@@ -227,7 +201,7 @@ func TestJWTSettings(t *testing.T) {
 	}
 	der, _ := x509.MarshalPKIXPublicKey(&small.PublicKey)
 	weak := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-	private, _ := x509.MarshalPKCS8PrivateKey(s.key)
+	private, _ := x509.MarshalPKCS8PrivateKey(s.Key)
 	for says, other := range map[string]map[string]any{
 		"HS256":           {"JWTSupportedAlgs": []string{"HS256"}},
 		"none":            {"JWTSupportedAlgs": []string{"none"}},
@@ -275,7 +249,7 @@ func TestBadJWKS(t *testing.T) {
 	m := s.jwtMethod(t, map[string]any{"JWTValidationPubKeys": nil, "JWKSURL": s.URL + "/keys", "JWKSCACert": s.ca()})
 	many := jose.JSONWebKeySet{}
 	for range 200 {
-		many.Keys = append(many.Keys, jose.JSONWebKey{Key: s.key.Public()})
+		many.Keys = append(many.Keys, jose.JSONWebKey{Key: s.Key.Public()})
 	}
 	sent := 0
 	for says, answer := range map[string]http.HandlerFunc{
