@@ -24,11 +24,12 @@ type size struct {
 	agents    int // restarts of the node's agent
 	away      time.Duration
 	requests  int // that are asked at least
+	denials   int // of both applications, when nobody else uses them
 }
 
 var sizes = map[bool]size{
-	false: {changes: 60, rotations: 4, restarts: 1, agents: 1, away: 5 * time.Second, requests: 5000},
-	true:  {changes: 1000, rotations: 100, restarts: 25, agents: 5, away: 10 * time.Minute, requests: 200000},
+	false: {changes: 60, rotations: 4, restarts: 1, agents: 1, away: 5 * time.Second, requests: 5000, denials: 10},
+	true:  {changes: 1000, rotations: 100, restarts: 25, agents: 5, away: 10 * time.Minute, requests: 200000, denials: 100},
 }
 
 func progress(format string, a ...any) {
@@ -98,6 +99,10 @@ func (r *report) run(ctx context.Context, curia, dir string, s size) (err error)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	d, err := m.denials(ctx, s.denials)
+	if err != nil {
+		return fmt.Errorf("deny: %w", err)
+	}
 	for _, k := range l.kinds {
 		r.check(k.failed.Load() == 0 && k.done.Load() > 0, k.what, "0 failed", "%d failed of %d%s", k.failed.Load(), k.done.Load(), k.why())
 	}
@@ -107,6 +112,10 @@ func (r *report) run(ctx context.Context, curia, dir string, s size) (err error)
 	r.check(c.joined >= s.restarts*instances, "instances that left and joined", fmt.Sprint("≥ ", s.restarts*instances), "%d", c.joined)
 	r.check(c.restarted >= s.agents, "restarts of the node's agent", fmt.Sprint("≥ ", s.agents), "%d", c.restarted)
 	r.check(true, "without any server", short(s.away), "%s", short(s.away))
+	took := highest(d.requests)
+	r.check(took <= deniedBy, fmt.Sprintf("P3 requests go on after an intention denied them, p99 of %d", len(d.requests)), fmt.Sprint("≤ ", deniedBy), "%s", short(took))
+	took = highest(d.conns)
+	r.check(took <= cutBy, fmt.Sprintf("P3 an open connection of TCP lasts after an intention denied it, p99 of %d", len(d.conns)), fmt.Sprint("≤ ", cutBy), "%s", short(took))
 	return nil
 }
 
