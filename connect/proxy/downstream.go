@@ -98,6 +98,9 @@ func (d *downstream) respond(h *wire.Head, text []byte) error {
 			drop &^= 1 << wire.Trailer
 		}
 	}
+	if drop>>wire.Trailer&1 == 0 && !promises(h, text) {
+		drop |= 1 << wire.Trailer
+	}
 	out, err := d.appendResponse(d.out[:0], h, text, drop)
 	if err != nil {
 		return err

@@ -19,6 +19,8 @@ const (
 	forwarded = 1<<wire.Forwarded | 1<<wire.ForwardedFor | 1<<wire.ForwardedHost | 1<<wire.ForwardedPort | 1<<wire.ForwardedProto | 1<<wire.ForwardedPrefix | 1<<wire.RealIP
 	// protected are fields that a Connection field cannot have taken out of a message on its way.
 	protected = framing | forwarded | 1<<wire.ClientCert | 1<<wire.Authorization | 1<<wire.Cookie
+	// noTrailers are fields that have no place in a trailer section.
+	noTrailers = protected | 1<<wire.ProxyAuthorization
 )
 
 // request is the head of a request as it is passed on, and how its body is framed. It is the same for every endpoint.
@@ -171,18 +173,34 @@ func fieldLists(h *wire.Head, text []byte, k wire.Kind, word string) bool {
 // its sender is has no place in one.
 // Source: RFC 9110, 6.5.1
 func trailersOf(lines []byte) []byte {
-	const never = framing | forwarded | 1<<wire.ClientCert | 1<<wire.Authorization | 1<<wire.ProxyAuthorization | 1<<wire.Cookie
 	kept := lines[:0]
 	for rest := lines; len(rest) > 0; {
 		n := bytes.IndexByte(rest, '\n') + 1
 		line := rest[:n]
 		rest = rest[n:]
 		name := line[:bytes.IndexByte(line, ':')]
-		if never>>wire.KindOf(name)&1 == 0 && !unfitTrailer(name) {
+		if noTrailers>>wire.KindOf(name)&1 == 0 && !unfitTrailer(name) {
 			kept = append(kept, line...)
 		}
 	}
 	return kept
+}
+
+// promises reports whether the Trailer fields of a head, if any, name only what trailersOf passes on. Else none of them is passed
+// on: there are recipients that refuse a message for a Trailer of Content-Length.
+func promises(h *wire.Head, text []byte) bool {
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if f.Kind != wire.Trailer {
+			continue
+		}
+		for name := range bytes.SplitSeq(f.Value.Of(text), []byte{','}) {
+			if name = bytes.Trim(name, " \t"); noTrailers>>wire.KindOf(name)&1 != 0 || unfitTrailer(name) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func unfitTrailer(name []byte) bool {

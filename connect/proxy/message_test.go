@@ -32,6 +32,7 @@ func FuzzRequest(f *testing.F) {
 		"POST http://b/%7e HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTE: trailers\r\nExpect: 100-continue\r\n\r\n",
 		"PUT / HTTP/1.0\r\nContent-Length: 0\r\nX-Forwarded-For: 1.2.3.4\r\nKeep-Alive: 1\r\n\r\n",
 		"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: websocket\r\nHTTP2-Settings: x\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: x, Content-Length\r\n\r\n",
 		"OPTIONS * HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: x\r\nConnection: host, content-length, x-forwarded-for\r\n\r\n",
 	} {
 		f.Add([]byte(seed), true)

@@ -195,7 +195,7 @@ func (d *nearStream) respond(h *wire.Head, text []byte) error {
 		return &wire.Error{Status: http.StatusBadGateway, Reason: "it does not change the protocol"}
 	}
 	drop := hopByHop
-	if h.Length != wire.Chunked && !d.up.rears() {
+	if h.Length != wire.Chunked && !d.up.rears() || !promises(h, text) {
 		drop |= 1 << wire.Trailer
 	}
 	if err := d.shape(h, text, drop); err != nil {

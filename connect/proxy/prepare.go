@@ -19,7 +19,7 @@ func (x *exchange) prepare(conf *Listener) error {
 		return err
 	}
 	x.drop = hopByHop | 1<<wire.ProxyAuthorization | 1<<wire.ClientCert
-	if x.head.Length != wire.Chunked {
+	if x.head.Length != wire.Chunked || !promises(x.head, x.text) {
 		x.drop |= 1 << wire.Trailer
 	}
 	var err error
