@@ -135,11 +135,8 @@ func (s *source) Address(ctx context.Context, addr netip.Addr) (dns.Owners, erro
 
 // VirtualIP implements dns.Source.
 func (s *source) VirtualIP(ctx context.Context, q dns.VirtualQuery) (dns.Virtual, error) {
-	if q.Peer != "" {
-		return dns.Virtual{}, catalog.Errorf(catalog.NotFound, "no cluster peer %q", q.Peer)
-	}
 	h := s.header(q.Datacenter)
-	answer, err := lookUp(ctx, s, api.VirtualRead, h, &api.VirtualQuery{Service: q.Service, Port: q.Port})
+	answer, err := lookUp(ctx, s, api.VirtualRead, h, &api.VirtualQuery{Service: q.Service, Port: q.Port, Peer: q.Peer})
 	if err != nil {
 		return dns.Virtual{}, err
 	}

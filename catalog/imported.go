@@ -16,7 +16,9 @@ type ImportedService struct {
 	Service   string
 	Instances []*Instance
 	// Sidecars are what mesh connections to the service reach.
-	Sidecars    []*Instance
+	Sidecars []*Instance
+	// Virtual is the virtual address that the service has in this cluster, empty while it was never one of the mesh.
+	Virtual     string
 	CreateIndex uint64
 	ModifyIndex uint64
 }

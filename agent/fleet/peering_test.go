@@ -62,6 +62,14 @@ func TestPeers(t *testing.T) {
 	if len(m.Answer) != 1 || !strings.HasSuffix(m.Answer[0].String(), "10.9.9.9") {
 		t.Errorf("%v", m)
 	}
+	if m := resolve(t, south, "web.virtual.north.consul.", dns.TypeA); m.Rcode != dns.RcodeNameError {
+		t.Errorf("a service without sidecars has a virtual address: %v", m)
+	}
+	one.Put(t, "/v1/catalog/register", `{"Node":"far","SkipNodeUpdate":true,"Service":{"Kind":"connect-proxy","Service":"web-sidecar-proxy","Port":21000,"Proxy":{"DestinationServiceName":"web"}}}`).Want(t, http.StatusOK)
+	two.Until(t, "/v1/health/connect/web?peer=north", some)
+	if m := resolve(t, south, "web.virtual.north.consul.", dns.TypeA); len(m.Answer) != 1 || !strings.HasSuffix(m.Answer[0].String(), "240.0.0.1") {
+		t.Errorf("%v", m)
+	}
 	two.Do(t, "POST", "/v1/query", `{"Name":"web","Service":{"Service":"web","Failover":{"Targets":[{"Peer":"north"}]}}}`).Want(t, http.StatusOK)
 	if body := two.Get(t, "/v1/query/web/execute").Body; !strings.Contains(body, "10.9.9.9") || !strings.Contains(body, `"PeerName":"north"`) {
 		t.Errorf("the query finds %s", body)

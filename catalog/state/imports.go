@@ -7,8 +7,16 @@ var imports = &table[catalog.ImportedService]{
 	of:   func(v *version) *rows[catalog.ImportedService] { return &v.imports },
 	keys: []func([]byte, *catalog.ImportedService) []byte{
 		primary: func(key []byte, s *catalog.ImportedService) []byte { return joined(key, fold(s.Peer), fold(s.Service)) },
+		importByVirtual: func(key []byte, s *catalog.ImportedService) []byte {
+			if s.Virtual == "" {
+				return nil
+			}
+			return joined(key, s.Virtual)
+		},
 	},
 }
+
+const importByVirtual = 1
 
 // Imported returns a service of a peer, nil when it exports none by that name.
 func Imported(tx *Txn, w *Watch, peer, service string) (*catalog.ImportedService, uint64) {
@@ -32,15 +40,19 @@ func Imports(tx *Txn, w *Watch, peer string) ([]*catalog.ImportedService, uint64
 	return found, index
 }
 
-// PutImport stores what a peer says of a service, in place of what it said before.
+// PutImport stores what a peer says of a service, in place of what it said before. One of the mesh gets a virtual address, which
+// it keeps for as long as it is there.
 func PutImport(tx *Txn, s *catalog.ImportedService) error {
 	if err := zeroless("imported service", s.Peer, s.Service); err != nil {
 		return err
 	}
 	row := *s
-	row.CreateIndex, row.ModifyIndex = tx.Index, tx.Index
+	row.CreateIndex, row.ModifyIndex, row.Virtual = tx.Index, tx.Index, ""
 	if old, _ := Imported(tx, nil, s.Peer, s.Service); old != nil {
-		row.CreateIndex = old.CreateIndex
+		row.CreateIndex, row.Virtual = old.CreateIndex, old.Virtual
+	}
+	if row.Virtual == "" && len(row.Sidecars) > 0 {
+		row.Virtual = nextVirtual(tx)
 	}
 	imports.put(tx, &row)
 	return nil

@@ -18,7 +18,7 @@ import (
 var tables = []erased{
 	roots,
 	nodes, savedChecks{checks}, savedVirtuals{virtuals}, savedInstances{instances}, names, pairs, graves, sessions, coordinates, indexes, settings,
-	savedEntries{entries}, queries, peerings, imports, federations, exports, joins,
+	savedEntries{entries}, queries, peerings, savedImports{imports}, federations, exports, joins,
 	policies, roles, methods, bindings, tokens,
 }
 

@@ -79,18 +79,33 @@ func assignVirtual(tx *Txn, service string, index uint64) *catalog.VirtualAddres
 	if a, _ := Virtual(tx, nil, service); a != nil {
 		return a
 	}
+	row := &catalog.VirtualAddress{Service: service, Address: nextVirtual(tx), CreateIndex: index, ModifyIndex: index}
+	virtuals.put(tx, row)
+	return row
+}
+
+// nextVirtual is the next address that nobody has.
+func nextVirtual(tx *Txn) string {
 	n := indexOf(tx, virtualIndex)
 	for {
 		n = n%virtualCount + 1
 		address := virtualAt(n)
-		if virtuals.get(tx, nil, virtualByAddress, tx.key(address)) != nil {
-			continue
+		if virtualOwner(tx, address) == "" {
+			indexes.put(tx, &indexRow{virtualIndex, n})
+			return address
 		}
-		indexes.put(tx, &indexRow{virtualIndex, n})
-		row := &catalog.VirtualAddress{Service: service, Address: address, CreateIndex: index, ModifyIndex: index}
-		virtuals.put(tx, row)
-		return row
 	}
+}
+
+// virtualOwner names who has an address, empty for nobody.
+func virtualOwner(tx *Txn, address string) string {
+	if a := virtuals.get(tx, nil, virtualByAddress, tx.key(address)); a != nil {
+		return a.Service
+	}
+	if s := imports.get(tx, nil, importByVirtual, tx.key(address)); s != nil {
+		return s.Service + " of peer " + s.Peer
+	}
+	return ""
 }
 
 // virtualCount is how many addresses there are: all of the pool but the first, which names it, and the last,
@@ -161,11 +176,11 @@ func (s savedVirtuals) load(l *Loader, row any) error {
 	if a.Service == "" {
 		return fmt.Errorf("state: table %s: address %.40q is of no service", s.name, a.Address)
 	}
-	if addr, err := netip.ParseAddr(a.Address); err != nil || !catalog.VirtualPool.Contains(addr) || addr.String() != a.Address {
+	if !inPool(a.Address) {
 		return fmt.Errorf("state: table %s: service %.40q has address %.40q, which is not in %s", s.name, a.Service, a.Address, catalog.VirtualPool)
 	}
-	if old := s.get(l.tx, nil, virtualByAddress, l.tx.key(a.Address)); old != nil && fold(old.Service) != fold(a.Service) {
-		return fmt.Errorf("state: table %s: services %.40q and %.40q have one address", s.name, old.Service, a.Service)
+	if owner := virtualOwner(l.tx, a.Address); owner != "" && fold(owner) != fold(a.Service) {
+		return fmt.Errorf("state: table %s: services %.40q and %.40q have one address", s.name, owner, a.Service)
 	}
 	for _, manual := range a.Manual {
 		if other, ok := l.manual[manual]; ok && other != fold(a.Service) {
@@ -178,8 +193,46 @@ func (s savedVirtuals) load(l *Loader, row any) error {
 	return nil
 }
 
+// inPool reports whether an address is one of those that services get, as it is written.
+func inPool(address string) bool {
+	addr, err := netip.ParseAddr(address)
+	return err == nil && catalog.VirtualPool.Contains(addr) && addr.String() == address
+}
+
+// savedImports is the table of imported services as snapshots hold it.
+type savedImports struct {
+	*table[catalog.ImportedService]
+}
+
+func (s savedImports) load(l *Loader, row any) error {
+	i, ok := row.(*catalog.ImportedService)
+	if !ok {
+		return fmt.Errorf("state: table %s: row is a %T", s.name, row)
+	}
+	if i.Virtual != "" {
+		if !inPool(i.Virtual) {
+			return fmt.Errorf("state: table %s: service %.40q of peer %.40q has address %.40q, which is not in %s", s.name, i.Service, i.Peer, i.Virtual, catalog.VirtualPool)
+		}
+		if owner := virtualOwner(l.tx, i.Virtual); owner != "" {
+			return fmt.Errorf("state: table %s: services %.40q and %.40q of peer %.40q have one address", s.name, owner, i.Service, i.Peer)
+		}
+	}
+	s.put(l.tx, i)
+	return nil
+}
+
 func (v *verifier) virtuals() {
 	owners := map[string]string{}
+	for s := range imports.scan(v.tx, nil, primary, nil) {
+		if s.Virtual == "" {
+			continue
+		}
+		name := s.Service + " of peer " + s.Peer
+		if other, ok := owners[s.Virtual]; ok {
+			v.report("virtual address %s is of both %s and %s", s.Virtual, other, name)
+		}
+		owners[s.Virtual] = name
+	}
 	for a := range virtuals.scan(v.tx, nil, primary, nil) {
 		if !wantsVirtual(v.tx, fold(a.Service)) {
 			v.report("service %s has virtual address %s and is not of the mesh", a.Service, a.Address)

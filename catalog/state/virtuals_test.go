@@ -57,6 +57,66 @@ func TestVirtualAddresses(t *testing.T) {
 	d.virtual("new", "240.0.0.4")
 }
 
+// A service of a peer has an address of its own from when it is one of the mesh until it is gone, whatever the peer says of
+// addresses. Nobody else gets it, also not the service of that name at home, and it is in snapshots.
+func TestVirtualAddressesOfPeers(t *testing.T) {
+	d := newDesk(t)
+	n, proxy := &catalog.Node{Node: "far"}, &catalog.Service{Service: "web-sidecar-proxy", Kind: catalog.KindConnectProxy}
+	with := &catalog.ImportedService{Peer: "north", Service: "web", Virtual: "240.9.9.9", Sidecars: []*catalog.Instance{{Node: n, Service: proxy}}}
+	without := &catalog.ImportedService{Peer: "north", Service: "web", Virtual: "240.9.9.9"}
+	take := func(s *catalog.ImportedService, want string) {
+		t.Helper()
+		d.write(func(tx *state.Txn) {
+			if err := state.PutImport(tx, s); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if got, _ := state.Imported(d.store.Read(), nil, s.Peer, s.Service); got.Virtual != want {
+			t.Errorf("it has address %q, want %q", got.Virtual, want)
+		}
+		for _, wrong := range d.store.Check() {
+			t.Error("invariant:", wrong)
+		}
+	}
+	take(without, "")
+	take(with, "240.0.0.1")
+	take(without, "240.0.0.1")
+	d.write(func(tx *state.Txn) { native(d, tx, "i1", "web") })
+	d.virtual("web", "240.0.0.2")
+	south := *with
+	south.Peer = "south"
+	take(&south, "240.0.0.3")
+	d.write(func(tx *state.Txn) { state.DeleteImport(tx, "north", "web") })
+	take(with, "240.0.0.4")
+	load := func(north string, good bool) {
+		t.Helper()
+		fresh := state.New()
+		l := fresh.Load()
+		err := state.Save(d.store.Read(), func(table string, row any) error {
+			if s, ok := row.(*catalog.ImportedService); ok && s.Peer == "north" {
+				changed := *s
+				changed.Virtual, row = north, &changed
+			}
+			return l.Row(table, row)
+		})
+		if (err == nil) != good {
+			t.Errorf("a snapshot in which it has address %q: %v", north, err)
+		}
+		if err != nil {
+			return
+		}
+		l.Finish()
+		if got, _ := state.Imported(fresh.Read(), nil, "north", "web"); got.Virtual != north {
+			t.Errorf("from a snapshot it has address %q, want %q", got.Virtual, north)
+		}
+	}
+	load("240.0.0.4", true)
+	load("", true) // of before there were any
+	load("240.0.0.2", false)
+	load("240.0.0.3", false)
+	load("10.0.0.1", false)
+}
+
 // A snapshot of before there were virtual addresses gives everything that should have one its own; what nothing
 // wants is not kept, and what contradicts itself is refused.
 func TestVirtualAddressesOfSnapshots(t *testing.T) {

@@ -42,11 +42,12 @@ func (q *Named) AppendKey(key []byte) []byte { return appendString(key, q.Name) 
 type VirtualQuery struct {
 	Service string
 	Port    string // what a port of the service must be named, if not empty
+	Peer    string // that the service is of, empty for this cluster
 }
 
 // AppendKey implements endpoint.Keyed.
 func (q *VirtualQuery) AppendKey(key []byte) []byte {
-	return appendString(appendString(key, q.Service), q.Port)
+	return appendString(appendString(appendString(key, q.Service), q.Port), q.Peer)
 }
 
 // Virtual is the virtual addresses of a service; nil when it has none.

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"slices"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
@@ -44,15 +45,33 @@ func registerVirtual(r *endpoint.Registry) {
 
 // readVirtual answers with nothing too when a port is asked for that no instance of the service has.
 func readVirtual(tx *state.Txn, w *state.Watch, q *api.VirtualQuery) (*api.Virtual, uint64, error) {
+	if q.Peer != "" {
+		return importedVirtual(tx, w, q)
+	}
 	found, index := state.Virtual(tx, w, q.Service)
 	if found == nil || q.Port == "" {
 		return &api.Virtual{Addresses: found}, index, nil
 	}
 	instances, changed, _ := state.ServiceInstances(tx, w, q.Service)
-	for _, i := range instances {
-		if _, ok := i.Service.PortNamed(q.Port); ok {
-			return &api.Virtual{Addresses: found}, max(index, changed), nil
-		}
+	if !hasPort(instances, q.Port) {
+		found = nil
 	}
-	return &api.Virtual{}, max(index, changed), nil
+	return &api.Virtual{Addresses: found}, max(index, changed), nil
+}
+
+// hasPort reports whether some instance has a port of a name.
+func hasPort(instances []*catalog.Instance, name string) bool {
+	return slices.ContainsFunc(instances, func(i *catalog.Instance) bool {
+		_, some := i.Service.PortNamed(name)
+		return some
+	})
+}
+
+// importedVirtual is the virtual address that a service of a peer has in this cluster.
+func importedVirtual(tx *state.Txn, w *state.Watch, q *api.VirtualQuery) (*api.Virtual, uint64, error) {
+	s, index := state.Imported(tx, w, q.Peer, q.Service)
+	if s == nil || s.Virtual == "" || q.Port != "" && !hasPort(s.Instances, q.Port) {
+		return &api.Virtual{}, index, nil
+	}
+	return &api.Virtual{Addresses: &catalog.VirtualAddress{Service: s.Service, Address: s.Virtual, CreateIndex: s.CreateIndex, ModifyIndex: s.ModifyIndex}}, index, nil
 }

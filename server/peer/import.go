@@ -193,7 +193,7 @@ func (i *importer) flush(ctx context.Context) error {
 	tx := i.line.peers.cfg.Store.Read()
 	news := slices.DeleteFunc(i.ready, func(s *catalog.ImportedService) bool {
 		old, _ := state.Imported(tx, nil, i.row.Name, s.Service)
-		return old != nil && s.Same(old)
+		return old != nil && s.Same(old) && (old.Virtual != "" || len(s.Sidecars) == 0) // servers of before gave no addresses
 	})
 	i.ready, i.waits = nil, 0
 	if len(news) == 0 {
