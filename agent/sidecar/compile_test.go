@@ -209,6 +209,15 @@ func FuzzSnapshot(f *testing.F) {
 		strings.Replace(string(text), `"r":{`, `"x":null,"r":{`, 1)} {
 		f.Add([]byte(seed))
 	}
+	for _, empty := range []string{
+		`{"Roots":{},"Gateways":[{"Service":{"ID":"g","Kind":"mesh-gateway"},"Peers":{"*.default.south.external.x":null}}]}`,
+		`{"Roots":{},"Sidecars":[{"Service":{"ID":"s"},"Leaf":{},"Peers":[null]}]}`,
+	} {
+		f.Add([]byte(empty))
+		if _, err := decode([]byte(empty)); err == nil {
+			f.Errorf("taken: %s", empty)
+		}
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := decode(text)
 		if err != nil {

@@ -66,6 +66,11 @@ func (s *Snapshot) check() error {
 				return fmt.Errorf("the proxy's snapshot: gateway %q: datacenter %q is empty", g.Service.ID, dc)
 			}
 		}
+		for name, p := range g.Peers {
+			if p == nil {
+				return fmt.Errorf("the proxy's snapshot: gateway %q: the gateways of %q are empty", g.Service.ID, name)
+			}
+		}
 	}
 	return nil
 }
@@ -77,6 +82,8 @@ func (s *Sidecar) check(i int) error {
 		return fmt.Errorf("the proxy's snapshot: sidecar %d has no registration", i)
 	case s.Leaf == nil:
 		return fmt.Errorf("the proxy's snapshot: sidecar %q has no certificate", s.Service.ID)
+	case slices.Contains(s.Peers, nil):
+		return fmt.Errorf("the proxy's snapshot: sidecar %q has a peer that is empty", s.Service.ID)
 	case slices.Contains(s.Intentions, nil):
 		return fmt.Errorf("the proxy's snapshot: sidecar %q has an intention that is empty", s.Service.ID)
 	}

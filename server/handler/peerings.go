@@ -61,7 +61,12 @@ func registerPeerings(r *endpoint.Registry, d Deps) {
 func registerPeerTrust(r *endpoint.Registry) {
 	endpoint.AddQuery(r, endpoint.Query[api.PeerTrustQuery, []*catalog.PeerTrust]{
 		Method: api.PeerTrust,
-		Needs:  func(q *api.PeerTrustQuery) []acl.Need { return need(acl.Service, q.Service, acl.Read) },
+		Needs: func(q *api.PeerTrustQuery) []acl.Need {
+			if q.All { // a gateway registers itself
+				return need(acl.Service, q.Service, acl.Write)
+			}
+			return need(acl.Service, q.Service, acl.Read)
+		},
 		Read: func(tx *state.Txn, w *state.Watch, q *api.PeerTrustQuery) (*[]*catalog.PeerTrust, uint64, error) {
 			found, index := []*catalog.PeerTrust{}, uint64(1)
 			rows, at := state.Peerings(tx, w)
