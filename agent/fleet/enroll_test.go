@@ -3,7 +3,6 @@ package fleet_test
 import (
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -19,10 +18,10 @@ import (
 	"time"
 
 	jose "github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/curia-mesh/curia/agent/enroll"
 	"github.com/curia-mesh/curia/agent/testkit"
+	"github.com/curia-mesh/curia/connect/jwt/jwttest"
 )
 
 // told waits for a line that may be in the log already.
@@ -213,11 +212,8 @@ func root(t *testing.T, n *testkit.Node) *x509.Certificate {
 // token, its certificate. It is the same after a restart without the JWT. JWTs that are not good for this let nobody in.
 func TestAutoConfig(t *testing.T) {
 	ca := testkit.NewAuthority(t)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	signer, other := jwttest.New(t, ""), jwttest.New(t, "")
+	der, err := x509.MarshalPKIXPublicKey(signer.Key.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,22 +224,7 @@ func TestAutoConfig(t *testing.T) {
 		"claim_mappings": testkit.Settings{"sub": "node_name"}, "claim_assertions": []string{`value.node_name == "${node}"`},
 	}}}})
 	s := n.Spawn(t)
-	sign := func(alg jose.SignatureAlgorithm, with any, claims map[string]any) string {
-		t.Helper()
-		all := map[string]any{"iss": "ci", "aud": "curia", "exp": time.Now().Add(time.Hour).Unix()}
-		for name, value := range claims {
-			all[name] = value
-		}
-		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: with}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := jwt.Signed(signer).Claims(all).Serialize()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return text
-	}
+	some := jwttest.Claims{"iss": "ci", "aud": "curia", "sub": "c2", "exp": time.Now().Add(time.Hour).Unix()}
 	client := func(name, jwt string) (*testkit.Node, string) {
 		dir := t.TempDir()
 		file := filepath.Join(dir, "jwt")
@@ -255,7 +236,7 @@ func TestAutoConfig(t *testing.T) {
 			"auto_config": testkit.Settings{"enabled": true, "intro_token_file": file, "server_addresses": []string{fmt.Sprintf("127.0.0.1:%d", n.Server)}},
 		}), file
 	}
-	good := sign(jose.ES256, key, map[string]any{"sub": "c1"})
+	good := signer.Sign(t, some, jwttest.Claims{"sub": "c1"})
 	c, file := client("c1", good)
 	p := c.Spawn(t)
 	kept := keptBy(t, c)
@@ -305,19 +286,15 @@ func TestAutoConfig(t *testing.T) {
 		t.Error("it is there with a certificate that has ended, or without settings")
 	}
 
-	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	none := strings.Join([]string{"eyJhbGciOiJub25lIn0", strings.Split(sign(jose.ES256, key, map[string]any{"sub": "c2"}), ".")[1], ""}, ".")
+	none := strings.Join([]string{"eyJhbGciOiJub25lIn0", strings.Split(signer.Sign(t, some, nil), ".")[1], ""}, ".")
 	for why, jwt := range map[string]string{
 		"does not hold":       good,
-		"has expired":         sign(jose.ES256, key, map[string]any{"sub": "c2", "exp": time.Now().Add(-time.Hour).Unix()}),
-		"has signed the":      sign(jose.ES256, other, map[string]any{"sub": "c2"}),
-		"of issuer":           sign(jose.ES256, key, map[string]any{"sub": "c2", "iss": "other"}),
-		"for the audience":    sign(jose.ES256, key, map[string]any{"sub": "c2", "aud": "other"}),
+		"has expired":         signer.Sign(t, some, jwttest.Claims{"exp": time.Now().Add(-time.Hour).Unix()}),
+		"has signed the":      other.Sign(t, some, nil),
+		"of issuer":           signer.Sign(t, some, jwttest.Claims{"iss": "other"}),
+		"for the audience":    signer.Sign(t, some, jwttest.Claims{"aud": "other"}),
 		"is no JWT that":      none,
-		"is signed by one of": sign(jose.HS256, []byte(public), map[string]any{"sub": "c2"}),
+		"is signed by one of": jwttest.With(t, jose.SigningKey{Algorithm: jose.HS256, Key: []byte(public)}, some),
 	} {
 		place, _ := client("c2", jwt)
 		p := place.Begin(t, place.Command())

@@ -3,9 +3,6 @@ package frontdoor_test
 import (
 	"bufio"
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -23,17 +20,15 @@ import (
 	"testing"
 	"time"
 
-	jose "github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
-
 	"github.com/curia-mesh/curia/agent/testkit"
+	"github.com/curia-mesh/curia/connect/jwt/jwttest"
 )
 
 // provider is an OpenID provider at which everybody is who they say.
 type provider struct {
 	*httptest.Server
-	t   *testing.T
-	key *ecdsa.PrivateKey
+	t    *testing.T
+	sign *jwttest.Signer
 
 	mu   sync.Mutex
 	asks map[string]url.Values // what was asked for, by the code that it was answered with
@@ -42,17 +37,13 @@ type provider struct {
 
 func newProvider(t *testing.T) *provider {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &provider{t: t, key: key, asks: map[string]url.Values{}}
+	p := &provider{t: t, sign: jwttest.New(t, "k"), asks: map[string]url.Values{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 		json.NewEncoder(w).Encode(map[string]string{"issuer": p.URL, "jwks_uri": p.URL + "/keys", "authorization_endpoint": p.URL + "/auth", "token_endpoint": p.URL + "/token"})
 	})
 	mux.HandleFunc("/keys", func(w http.ResponseWriter, _ *http.Request) {
-		json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k", Use: "sig"}}})
+		w.Write(jwttest.Keys(p.sign))
 	})
 	mux.HandleFunc("/auth", p.auth)
 	mux.HandleFunc("/token", p.token)
@@ -86,17 +77,8 @@ func (p *provider) token(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "bad code", http.StatusBadRequest)
 		return
 	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: p.key, KeyID: "k"}}, nil)
-	if err == nil {
-		var text string
-		claims := map[string]any{"iss": p.URL, "aud": "curia", "sub": "ann", "nonce": q.Get("nonce"), "exp": time.Now().Add(time.Hour).Unix()}
-		if text, err = jwt.Signed(signer).Claims(claims).Serialize(); err == nil {
-			json.NewEncoder(w).Encode(map[string]string{"id_token": text})
-		}
-	}
-	if err != nil {
-		p.t.Error(err)
-	}
+	text := p.sign.Sign(p.t, jwttest.Claims{"iss": p.URL, "aud": "curia", "sub": "ann", "nonce": q.Get("nonce"), "exp": time.Now().Add(time.Hour).Unix()}, nil)
+	json.NewEncoder(w).Encode(map[string]string{"id_token": text})
 }
 
 // TestBrowserLogin logs in by the command line with a browser, which is sent to a provider and back. Whoever comes back with
