@@ -74,20 +74,11 @@ func (a *assembly) add(name, value []byte) {
 			return
 		}
 	}
-	if n := len(value); n > 0 && (value[0] == ' ' || value[0] == '\t' || value[n-1] == ' ' || value[n-1] == '\t') || !textual(value) {
+	if n := len(value); n > 0 && (value[0] == ' ' || value[0] == '\t' || value[n-1] == ' ' || value[n-1] == '\t') || !wire.Text.All(value) {
 		a.refuse("a value that is none")
 		return
 	}
 	a.field(name, value)
-}
-
-func textual(b []byte) bool {
-	for _, c := range b {
-		if !wire.Text[c] {
-			return false
-		}
-	}
-	return true
 }
 
 // control adds a field for control.
@@ -98,7 +89,7 @@ func (a *assembly) control(name, value []byte) {
 	}
 	for i, known := range pseudoNames {
 		if string(name) == known {
-			if a.seen[i] || !textual(value) {
+			if a.seen[i] || !wire.Text.All(value) {
 				a.refuse("a pseudo-header field twice")
 			}
 			a.seen[i] = true
@@ -160,6 +151,9 @@ func (a *assembly) request(b []byte, ended bool) []byte {
 		a.refuse("a malformed extended CONNECT")
 	case !a.seen[pseudoScheme] || len(path) == 0 || path[0] != '/' && (string(method) != "OPTIONS" || string(path) != "*"):
 		a.refuse("no scheme, or no path")
+	}
+	if !wire.Token.All(method) || !wire.Target.All(path) { // which would end there in a line of HTTP/1.1
+		a.refuse("a method or a path that is none")
 	}
 	if a.hosts > 0 && a.seen[pseudoAuthority] && string(a.host) != string(authority) {
 		a.refuse("Host is not :authority")

@@ -37,7 +37,7 @@ func (h *Head) host(at Span, value []byte) error {
 	if h.hosts++; h.hosts > 1 {
 		return Bad("too many Host headers")
 	}
-	if !all(&authority, value) {
+	if !authority.All(value) {
 		return Bad("malformed Host header")
 	}
 	h.Host = at
@@ -100,10 +100,10 @@ func (h *Head) frame() error {
 // Class is a set of bytes.
 type Class [256]bool
 
-// The bytes of names and of values of fields.
+// The bytes of names and of values of fields, and of targets of requests.
 var (
 	Token     = classOf(func(c byte) bool { return digit(c) || letter(c) || bytes.IndexByte([]byte("!#$%&'*+-.^_`|~"), c) >= 0 })
-	target    = classOf(func(c byte) bool { return c > ' ' && c != 0x7f })
+	Target    = classOf(func(c byte) bool { return c > ' ' && c != 0x7f })
 	Text      = classOf(func(c byte) bool { return c >= ' ' && c != 0x7f || c == '\t' })
 	authority = classOf(func(c byte) bool {
 		return digit(c) || letter(c) || bytes.IndexByte([]byte("!$%&'()*+,-.:;=[]_~"), c) >= 0 // RFC 3986, 3.2.2
@@ -120,7 +120,8 @@ func classOf(in func(byte) bool) (c Class) {
 func digit(c byte) bool  { return '0' <= c && c <= '9' }
 func letter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
-func all(c *Class, b []byte) bool {
+// All reports whether each byte is in the class.
+func (c *Class) All(b []byte) bool {
 	for _, x := range b {
 		if !c[x] {
 			return false

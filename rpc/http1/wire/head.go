@@ -143,11 +143,11 @@ func (h *Head) parse(b []byte, at int, first func(b []byte, from, to int) error)
 func (h *Head) requestLine(b []byte, from, to int) error {
 	line := b[from:to]
 	n := bytes.IndexByte(line, ' ')
-	if n < 1 || !all(&Token, line[:n]) {
+	if n < 1 || !Token.All(line[:n]) {
 		return Bad("invalid method")
 	}
 	m := bytes.LastIndexByte(line, ' ')
-	if m == n || !all(&target, line[n+1:m]) || m == n+1 {
+	if m == n || !Target.All(line[n+1:m]) || m == n+1 {
 		return Bad("malformed request line")
 	}
 	h.Method, h.Target = Span{from, from + n}, Span{from + n + 1, from + m}
@@ -178,7 +178,7 @@ func (h *Head) field(b []byte, from, to int) error {
 		return Bad("invalid header field name")
 	}
 	f := Field{Span{from, i}, trim(b, i+1, to), KindOf(b[from:i])}
-	if !all(&Text, f.Value.Of(b)) {
+	if !Text.All(f.Value.Of(b)) {
 		return Bad("invalid header field value")
 	}
 	h.Fields = append(h.Fields, f)
