@@ -90,6 +90,7 @@ func (m *mesh) refuse(ctx context.Context, d *denials) error {
 			denied++
 		case http.StatusOK:
 			last, denied = began, 0
+		case http.StatusBadGateway: // it was under way, and was cut
 		default:
 			return fmt.Errorf("a request that is denied: %s", w.Status)
 		}
