@@ -28,7 +28,7 @@ var may = map[string][]string{
 	"connect/jwt":                {"catalog", "connect/fetch", "rpc/pause"},
 	"connect/jwt/jwttest":        {},
 	"connect/chain":              {"catalog"},
-	"connect/proxy":              {"catalog", "connect", "connect/balance", "connect/canon", "connect/chain", "connect/jwt", "rpc/http1/wire", "rpc/http2"},
+	"connect/proxy":              {"catalog", "connect", "connect/balance", "connect/canon", "connect/chain", "connect/jwt", "rpc/http1/wire", "rpc/http2", "rpc/pause"},
 	"rpc":                        {},
 	"rpc/http1":                  {"rpc/http1/wire"},
 	"rpc/http1/wire":             {},

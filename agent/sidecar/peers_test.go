@@ -25,6 +25,19 @@ func peered(t *testing.T) (north, south *testkit.Agent) {
 	return north, south
 }
 
+// exported has north serve api, which it exports to south, at the SerfLAN of the ports, and vault, which it keeps, at the SerfWAN.
+func exported(t *testing.T, north, south *testkit.Agent) testkit.Ports {
+	t.Helper()
+	ports := testkit.FreePorts(t)
+	for _, c := range []*testkit.Agent{north, south} {
+		c.Put(t, "/v1/config", `{"Kind": "service-defaults", "Name": "api", "Protocol": "http"}`)
+	}
+	north.Put(t, "/v1/agent/service/register", meshed("api", app(t, "north"), ports.SerfLAN, nil))
+	north.Put(t, "/v1/agent/service/register", meshed("vault", app(t, "vault"), ports.SerfWAN, nil))
+	north.Put(t, "/v1/config", `{"Kind":"exported-services","Name":"default","Services":[{"Name":"api","Consumers":[{"Peer":"south"}]}]}`)
+	return ports
+}
+
 // refusal is what a service of another cluster hears from a sidecar that it connects to by itself.
 func refusal(t *testing.T, as *testkit.Agent, service string, port int) error {
 	t.Helper()
@@ -49,13 +62,7 @@ func refusal(t *testing.T, as *testkit.Agent, service string, port int) error {
 // what is not exported lets no peer in, whatever intentions say.
 func TestUpstreamsOfPeers(t *testing.T) {
 	north, south := peered(t)
-	there, here := testkit.FreePorts(t), testkit.FreePorts(t)
-	for _, c := range []*testkit.Agent{north, south} {
-		c.Put(t, "/v1/config", `{"Kind": "service-defaults", "Name": "api", "Protocol": "http"}`)
-	}
-	north.Put(t, "/v1/agent/service/register", meshed("api", app(t, "north"), there.SerfLAN, nil))
-	north.Put(t, "/v1/agent/service/register", meshed("vault", app(t, "vault"), there.SerfWAN, nil))
-	north.Put(t, "/v1/config", `{"Kind":"exported-services","Name":"default","Services":[{"Name":"api","Consumers":[{"Peer":"south"}]}]}`)
+	there, here := exported(t, north, south), testkit.FreePorts(t)
 	south.Put(t, "/v1/agent/service/register", meshed("api", app(t, "south"), here.SerfLAN, nil))
 	south.Put(t, "/v1/config", `{"Kind": "service-resolver", "Name": "api", "Failover": {"*": {"Targets": [{"Peer": "north"}]}}}`)
 	web := meshed("web", app(t, "web"), here.SerfWAN, map[string]int{"api": here.DNS})
@@ -94,15 +101,9 @@ func TestUpstreamsOfPeers(t *testing.T) {
 // is exported to whom, by names that are of no use to anybody else.
 func TestPeersThroughGateways(t *testing.T) {
 	north, south := peered(t)
-	there, here := testkit.FreePorts(t), testkit.FreePorts(t)
-	for _, c := range []*testkit.Agent{north, south} {
-		c.Put(t, "/v1/config", `{"Kind": "service-defaults", "Name": "api", "Protocol": "http"}`)
-	}
-	north.Put(t, "/v1/agent/service/register", meshed("api", app(t, "north"), there.SerfLAN, nil))
-	north.Put(t, "/v1/agent/service/register", meshed("vault", app(t, "vault"), there.SerfWAN, nil))
+	there, here := exported(t, north, south), testkit.FreePorts(t)
 	north.Put(t, "/v1/agent/service/register", gatewayAt(there.Server))
 	south.Put(t, "/v1/agent/service/register", gatewayAt(here.Server))
-	north.Put(t, "/v1/config", `{"Kind":"exported-services","Name":"default","Services":[{"Name":"api","Consumers":[{"Peer":"south"}]}]}`)
 	south.Put(t, "/v1/config", `{"Kind": "service-resolver", "Name": "api", "Redirect": {"Peer": "north"}}`)
 	roots := &catalog.Roots{}
 	north.Get(t, "/v1/agent/connect/ca/roots").JSON(t, roots)

@@ -75,8 +75,17 @@ func registerPeerTrust(r *endpoint.Registry) {
 				_, at, _ := readExports(tx, w, &api.Named{}) // it never fails
 				index = max(index, at)
 			}
+			wanted := func(peer string) bool {
+				switch {
+				case q.Peer != "":
+					return q.Peer == peer
+				case q.All:
+					return true
+				}
+				return slices.Contains(ExportedTo(tx, w, peer), q.Service)
+			}
 			for _, p := range rows {
-				if !q.All && q.Peer == "" && !slices.Contains(ExportedTo(tx, w, p.Name), q.Service) || q.Peer != "" && q.Peer != p.Name {
+				if !wanted(p.Name) {
 					continue
 				}
 				if t := trustOf(tx, w, p, rows); t != nil {
