@@ -107,7 +107,6 @@ type Conn struct {
 	since      time.Time     // something that is not complete began
 	readBy     time.Time     // the deadline that is set
 	writeBy    time.Time     // by who writes
-	probed     bool
 }
 
 // New makes a connection of one that is open, with what was read from it already. Run has to be called.

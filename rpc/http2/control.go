@@ -60,13 +60,8 @@ func (c *Conn) takePing(flags byte, id uint32, b []byte) error {
 		c.kick()
 		return c.idle(1)
 	}
-	switch string(b) {
-	case drainPing:
-		if c.warned {
-			c.refuse()
-		}
-	case probePing:
-		c.probed = false
+	if string(b) == drainPing && c.warned {
+		c.refuse()
 	}
 	return nil
 }

@@ -180,15 +180,9 @@ func (c *Conn) late() error {
 		}
 		return broken(ProtocolError, "the peer does not go on")
 	case len(c.streams) > 0:
-		if time.Since(c.began)-time.Duration(c.heard.Load()) < probeAfter {
-			return nil // the deadline was an older one
-		}
-		if c.probed {
+		if c.silence(probeAfter) >= probeAfter {
 			return broken(NoError, "the peer is gone")
 		}
-		c.probed = true
-		c.out = append(appendFrame(c.out, 8, framePing, 0, 0), probePing...)
-		c.kick()
 		return nil
 	case c.opening > 0:
 		return nil
@@ -205,6 +199,11 @@ func (c *Conn) late() error {
 func (c *Conn) Silence(ask time.Duration) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.silence(ask)
+}
+
+// silence is Silence with the lock held.
+func (c *Conn) silence(ask time.Duration) time.Duration {
 	now, heard := time.Since(c.began), time.Duration(c.heard.Load())
 	switch {
 	case c.err != nil || len(c.streams) == 0:

@@ -63,12 +63,10 @@ func (m *mesh) cut(ctx context.Context, d *denials) error {
 	at := time.Now()
 	c.SetDeadline(at.Add(patience))
 	var b [1]byte
-	switch _, err := io.ReadFull(c, b[:]); {
-	case err == nil:
+	if _, err := io.ReadFull(c, b[:]); err == nil {
 		return fmt.Errorf("the application says %q unasked", b)
-	default:
-		d.conns = append(d.conns, time.Since(at)) // no less than patience where it was not cut
 	}
+	d.conns = append(d.conns, time.Since(at)) // no less than patience where it was not cut
 	return nil
 }
 
