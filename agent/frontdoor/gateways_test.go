@@ -106,13 +106,8 @@ func TestGatewayServicesWake(t *testing.T) {
 	written(t, n.Client,
 		`{"Kind": "terminating-gateway", "Name": "some", "Services": [{"Name": "db"}]}`,
 		`{"Kind": "terminating-gateway", "Name": "all", "Services": [{"Name": "*"}]}`)
-	wait := func(path string) <-chan testkit.Reply {
-		first, woken := n.Get(t, path), make(chan testkit.Reply)
-		go func() { woken <- n.Get(t, path+"?wait=30s&index="+first.Header.Get("X-Consul-Index")) }()
-		return woken
-	}
-	some, all := wait("/v1/catalog/gateway-services/some"), wait("/v1/catalog/gateway-services/all")
-	ways := wait("/v1/health/connect/db")
+	some, all := n.Changed(t, "/v1/catalog/gateway-services/some"), n.Changed(t, "/v1/catalog/gateway-services/all")
+	ways := n.Changed(t, "/v1/health/connect/db")
 	registered(t, n.Client, `{"Service": "new", "Port": 1}`)
 	if r := <-all; !strings.Contains(r.Body, `"new"`) {
 		t.Errorf("woken for %s", r.Body)
@@ -127,7 +122,7 @@ func TestGatewayServicesWake(t *testing.T) {
 	if r := <-some; !strings.Contains(r.Body, "mail") {
 		t.Errorf("woken for %s", r.Body)
 	}
-	ways = wait("/v1/health/connect/mail")
+	ways = n.Changed(t, "/v1/health/connect/mail")
 	n.Do(t, "DELETE", "/v1/config/terminating-gateway/some", "").Want(t, http.StatusOK)
 	if r := <-ways; r.Body != "[]" {
 		t.Errorf("without the entry: %s", r.Body)

@@ -61,10 +61,7 @@ func TestTopology(t *testing.T) {
 	for _, query := range []string{"web", "?kind=", "web?kind=mesh-gateway"} {
 		n.Do(t, "GET", "/v1/internal/ui/service-topology/"+query, "").Want(t, http.StatusBadRequest)
 	}
-	first, woken := n.Get(t, "/v1/internal/ui/service-topology/db?kind="), make(chan testkit.Reply)
-	go func() {
-		woken <- n.Get(t, "/v1/internal/ui/service-topology/db?kind=&wait=30s&index="+first.Header.Get("X-Consul-Index"))
-	}()
+	woken := n.Changed(t, "/v1/internal/ui/service-topology/db?kind=")
 	written(t, n.Client, `{"Kind": "service-intentions", "Name": "db", "Sources": [{"Name": "web", "Action": "allow"}]}`)
 	if r := <-woken; strings.Contains(r.Body, `"Allowed":false`) || !strings.Contains(r.Body, `"HasExact":true`) {
 		t.Errorf("woken for %s", r.Body)

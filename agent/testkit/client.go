@@ -145,3 +145,29 @@ func (c Client) Until(t testing.TB, path string, wanted func(Reply) bool) Reply 
 		}
 	}
 }
+
+// Changed reads a path and yields the first answer that says something else, by blocking queries: an agent
+// that has just started may still tell the catalog what nobody asked about.
+func (c Client) Changed(t testing.TB, path string) <-chan Reply {
+	t.Helper()
+	first, changed := c.Get(t, path), make(chan Reply, 1)
+	at, sep := first.Index(), "?"
+	if strings.Contains(path, sep) {
+		sep = "&"
+	}
+	go func() {
+		defer close(changed)
+		for {
+			r, err := c.Ask(t.Context(), http.MethodGet, fmt.Sprint(path, sep, "wait=30s&index=", at), "")
+			if err != nil || r.Index() <= at {
+				t.Errorf("GET %s: status %d, index %d of more than %d: %v", path, r.Status, r.Index(), at, err)
+				return
+			}
+			if at = r.Index(); r.Body != first.Body {
+				changed <- r
+				return
+			}
+		}
+	}()
+	return changed
+}
