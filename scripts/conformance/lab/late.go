@@ -6,6 +6,8 @@ import (
 	"container/heap"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // late is what is under way to a host: each packet is handed over when it is due, and of those that are due at once the
@@ -77,6 +79,10 @@ func (l *late) next() (p packet, due bool, wait time.Duration) {
 	return heap.Pop(&l.queue).(packet), true, 0
 }
 
+// fine is the rest of a wait that is left to the kernel's clock: the timers of Go are late by up to a millisecond on
+// a machine that is idle, in each direction, and a link would be longer than it says.
+const fine = 1500 * time.Microsecond
+
 // deliverLate hands over what is under way to a host. It ends when the device is closed.
 func (w *wire) deliverLate(to *wirePort) {
 	timer := time.NewTimer(0)
@@ -91,7 +97,11 @@ func (w *wire) deliverLate(to *wirePort) {
 			}
 			continue
 		}
-		timer.Reset(wait)
+		if wait <= fine {
+			_ = unix.Nanosleep(&unix.Timespec{Nsec: wait.Nanoseconds()}, nil) // who is woken before the time comes here again
+			continue
+		}
+		timer.Reset(wait - fine)
 		select {
 		case <-timer.C:
 		case <-to.late.wake:
