@@ -30,7 +30,7 @@ type host struct {
 
 func (h *host) join(s *Server) {
 	h.server = s
-	h.catchUp = &catchUp{raft: s.raft, shown: s.fsm.Shown, by: s.since.Add(s.cfg.HoldTimeout)}
+	h.catchUp = &catchUp{leader: s.registry, shown: s.fsm.Shown, by: s.since.Add(s.cfg.HoldTimeout)}
 }
 
 // Datacenter implements endpoint.Host.

@@ -32,6 +32,13 @@ func (s *operator) registerOwn() {
 		stands.Ended = q.Ended != "" && s.succession.agrees(ctx, raft.ServerID(q.Ended))
 		return stands, nil
 	})
+	addLeader(s.Server, api.StatusCommitted, "servers ask it before they know the tokens", func(ctx context.Context, _ *api.Nothing) (*uint64, error) {
+		index := s.fsm.Shown()
+		if err := s.host.Confirm(ctx); err != nil {
+			return nil, err // another one leads, and may have acknowledged more
+		}
+		return &index, nil
+	})
 	addOpen(s.Server, api.StatusPeers, open, func(context.Context, *api.Nothing) (*[]string, error) {
 		servers, _, err := s.raftServers()
 		if err != nil {

@@ -309,6 +309,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.registry.Run(inner) })
 	group.Go(func() error { return s.leadership.lead(inner) })
 	group.Go(func() error { return s.founder.run(inner) })
+	group.Go(func() error { return s.host.catchUp.learn(inner) })
 	group.Go(func() error { return s.doctor.run(inner) })
 	group.Go(func() error { return s.succession.run(inner) })
 	group.Go(func() error { return s.hangUp(inner) })

@@ -42,5 +42,9 @@ type Standing struct {
 // PromiseTime is how long a server keeps to the founder of a cluster.
 const PromiseTime = 5 * time.Second
 
+// StatusCommitted is an index of the store that all writes have which were acknowledged before the leader was asked:
+// whoever shows that index shows them.
+var StatusCommitted = rpc.Method[Nothing, uint64]{Name: "Status.Committed", From: rpc.FromServers}
+
 // StatusStanding is asked among the servers of a datacenter.
 var StatusStanding = rpc.Method[StandingQuery, Standing]{Name: "Status.Standing", From: rpc.FromServers}
