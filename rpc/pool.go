@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/curia-mesh/curia/rpc/tcpinfo"
 )
 
 // PoolOptions configure a Pool. A zero field means its default.
@@ -99,6 +101,30 @@ func (p *Pool) Drop(addr string) {
 	}
 	p.mu.Unlock()
 	hangUp(lines)
+}
+
+// Shed ends the connections to addr on which nothing comes through, as far as the kernel tells: what was sent was sent
+// again, twice at least, and is not acknowledged. Each time takes twice as long as the one before, so a network that has
+// let nothing through for some seconds and does again would be noticed on them as much later.
+func (p *Pool) Shed(addr string) {
+	p.mu.Lock()
+	lines := slices.Concat(p.lines[lineKey{addr, p.o.Protocol}], p.lines[lineKey{addr, p.o.Bulk}])
+	p.mu.Unlock()
+	hangUp(slices.DeleteFunc(lines, func(l *line) bool { return !l.stuck() }))
+}
+
+// stuck reports whether nothing comes through a line that is ready.
+func (l *line) stuck() bool {
+	select {
+	case <-l.ready:
+	default:
+		return false
+	}
+	if l.conn == nil {
+		return false
+	}
+	info, known := tcpinfo.Of(tcpinfo.Socket(l.conn.conn))
+	return known && info.Repeats >= 2
 }
 
 // Recheck ends the connections to servers whose certificates are not believed any more, and returns how many.

@@ -149,14 +149,37 @@ func (d *datacenter) greet(ctx context.Context, addr string) error {
 		return fmt.Errorf("dial %s: %w", addr, err)
 	}
 	conn.Close()
-	_, _, err = api.StatusLeader.Call(ctx, d.all.pool.To(addr), rpc.Header{Datacenter: d.name}, &api.Nothing{})
-	switch link := (*rpc.LinkError)(nil); {
+	answered := make(chan struct{})
+	defer close(answered)
+	go d.shed(addr, answered) // ends with the question
+	link := (*rpc.LinkError)(nil)
+	for range 2 { // once more when the connection was one of those
+		if _, _, err = api.StatusLeader.Call(ctx, d.all.pool.To(addr), rpc.Header{Datacenter: d.name}, &api.Nothing{}); !errors.As(err, &link) {
+			break
+		}
+	}
+	switch {
 	case errors.As(err, &link):
 		return err
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return fmt.Errorf("%s: %w", addr, context.Cause(ctx))
 	}
 	return nil // whatever it says
+}
+
+// shed ends the connections to a server on which nothing comes through though its machine takes new ones, until answered is
+// closed: a link that flaps leaves TCP waiting for ever longer.
+func (d *datacenter) shed(addr string, answered <-chan struct{}) {
+	again := time.NewTicker(doubtful)
+	defer again.Stop()
+	for {
+		d.all.pool.Shed(addr)
+		select {
+		case <-answered:
+			return
+		case <-again.C:
+		}
+	}
 }
 
 // fall notes that no server could be reached.
