@@ -38,6 +38,7 @@ func def[T comparable](v *T, def T) {
 
 var (
 	errSilent  = errors.New("nothing heard for three keepalive intervals")
+	errStuck   = errors.New("nothing heard, while the server answers on another connection")
 	errOverrun = errors.New("the peer sent more than its credit")
 	errTooMany = errors.New("the peer has too much under way")
 	errDupID   = errors.New("the peer used a call id twice")
@@ -53,7 +54,7 @@ type link struct {
 	conn   net.Conn
 	limits Limits
 	out    outbox
-	heard  atomic.Bool // a frame has arrived since the last tick
+	frames atomic.Uint32 // that have arrived
 
 	dead chan struct{} // closed once err is set
 	once sync.Once
@@ -98,9 +99,7 @@ func (l *link) read(on func(frame) error) {
 	for {
 		f, err := r.next()
 		if err == nil {
-			if !l.heard.Load() {
-				l.heard.Store(true)
-			}
+			l.frames.Add(1)
 			if f.kind == kindPing {
 				continue
 			}
@@ -122,15 +121,16 @@ var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, roundB
 func (l *link) write(sent func(*message), tick func() error) {
 	ticker := time.NewTicker(l.limits.Keepalive)
 	defer ticker.Stop()
-	silent := 0
+	silent, heard := 0, uint32(0)
 	for {
 		select {
 		case <-l.dead:
 			return
 		case <-l.out.wake:
 		case <-ticker.C:
-			if silent++; l.heard.Swap(false) {
-				silent = 0
+			silent++
+			if n := l.frames.Load(); n != heard {
+				silent, heard = 0, n
 			}
 			if silent >= 3 {
 				l.kill(errSilent)

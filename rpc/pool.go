@@ -8,8 +8,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/curia-mesh/curia/rpc/tcpinfo"
 )
 
 // PoolOptions configure a Pool. A zero field means its default.
@@ -103,28 +101,29 @@ func (p *Pool) Drop(addr string) {
 	hangUp(lines)
 }
 
-// Shed ends the connections to addr on which nothing comes through, as far as the kernel tells: what was sent was sent
-// again, twice at least, and is not acknowledged. Each time takes twice as long as the one before, so a network that has
-// let nothing through for some seconds and does again would be noticed on them as much later.
-func (p *Pool) Shed(addr string) {
+// Watch begins to look at the connections to addr. The function that it returns ends those on which nothing has come since,
+// with the calls under way on them: for who knows by another way that the server answers. TCP sends again what was lost, but
+// ever more rarely, so a connection that a bad network hit several times may be of no use for long after it is a good one.
+func (p *Pool) Watch(addr string) (shed func()) {
+	heard := map[*line]uint32{}
 	p.mu.Lock()
-	lines := slices.Concat(p.lines[lineKey{addr, p.o.Protocol}], p.lines[lineKey{addr, p.o.Bulk}])
+	for _, l := range slices.Concat(p.lines[lineKey{addr, p.o.Protocol}], p.lines[lineKey{addr, p.o.Bulk}]) {
+		select {
+		case <-l.ready:
+			if l.conn != nil {
+				heard[l] = l.conn.frames.Load()
+			}
+		default:
+		}
+	}
 	p.mu.Unlock()
-	hangUp(slices.DeleteFunc(lines, func(l *line) bool { return !l.stuck() }))
-}
-
-// stuck reports whether nothing comes through a line that is ready.
-func (l *line) stuck() bool {
-	select {
-	case <-l.ready:
-	default:
-		return false
+	return func() {
+		for l, n := range heard {
+			if l.conn.frames.Load() == n {
+				l.conn.kill(errStuck)
+			}
+		}
 	}
-	if l.conn == nil {
-		return false
-	}
-	info, known := tcpinfo.Of(tcpinfo.Socket(l.conn.conn))
-	return known && info.Repeats >= 2
 }
 
 // Recheck ends the connections to servers whose certificates are not believed any more, and returns how many.

@@ -39,6 +39,7 @@ type datacenters struct {
 	own  string
 	wan  WAN // nil where there is no such pool
 	pool *rpc.Pool
+	ways rpc.PoolOptions // of the pool
 	log  *slog.Logger
 
 	key     func(gossip.Server) string                              // what servers are connected to by
@@ -104,7 +105,8 @@ func newDatacenters(cfg *Config) *datacenters {
 		dialer.TLS = func(addr string) (*tls.Config, error) { return cfg.Security.Abroad(d.of(addr), "") }
 	}
 	d.dial = dialer.Timeout
-	d.pool = rpc.NewPool(rpc.PoolOptions{Dialer: dialer, Decode: DecodeError})
+	d.ways = rpc.PoolOptions{Dialer: dialer, Decode: DecodeError}
+	d.pool = rpc.NewPool(d.ways)
 	d.observe()
 	return d
 }

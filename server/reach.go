@@ -140,46 +140,57 @@ func (d *datacenter) ask(ctx context.Context) (there int, away []string, why err
 }
 
 // greet says whether a server is there: its machine takes a new connection, for which the kernel's patience is always the
-// same, however long the round trips on the others were; and it answers.
+// same, however long the round trips on the others were; and it answers. One that answers only on a connection of its own
+// does not on those that there are, which end: TCP may wait for long before it tries them again.
 func (d *datacenter) greet(ctx context.Context, addr string) error {
-	dialing, cancel := context.WithTimeout(ctx, d.all.dial)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conn, err := d.all.connect(dialing, addr)
+	shed := d.all.pool.Watch(addr)
+	answered := make(chan error, 1)
+	go func() { answered <- d.question(ctx, d.all.pool, addr) }() // ends with ctx
+	for {
+		if err := d.knock(ctx, addr); err != nil {
+			return err
+		}
+		select {
+		case err := <-answered:
+			return err
+		case <-time.After(doubtful):
+		}
+		apart := rpc.NewPool(d.all.ways)
+		err := d.question(ctx, apart, addr)
+		apart.Close()
+		if err == nil {
+			shed()
+			return nil
+		}
+		if ctx.Err() != nil {
+			return <-answered
+		}
+	}
+}
+
+// knock has a server's machine take a connection.
+func (d *datacenter) knock(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, d.all.dial)
+	defer cancel()
+	conn, err := d.all.connect(ctx, addr)
 	if err != nil {
 		return fmt.Errorf("dial %s: %w", addr, err)
 	}
-	conn.Close()
-	answered := make(chan struct{})
-	defer close(answered)
-	go d.shed(addr, answered) // ends with the question
-	link := (*rpc.LinkError)(nil)
-	for range 2 { // once more when the connection was one of those
-		if _, _, err = api.StatusLeader.Call(ctx, d.all.pool.To(addr), rpc.Header{Datacenter: d.name}, &api.Nothing{}); !errors.As(err, &link) {
-			break
-		}
-	}
-	switch {
+	return conn.Close()
+}
+
+// question asks a server something that it knows by itself. Whatever it says is an answer.
+func (d *datacenter) question(ctx context.Context, pool *rpc.Pool, addr string) error {
+	_, _, err := api.StatusLeader.Call(ctx, pool.To(addr), rpc.Header{Datacenter: d.name}, &api.Nothing{})
+	switch link := (*rpc.LinkError)(nil); {
 	case errors.As(err, &link):
 		return err
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return fmt.Errorf("%s: %w", addr, context.Cause(ctx))
 	}
-	return nil // whatever it says
-}
-
-// shed ends the connections to a server on which nothing comes through though its machine takes new ones, until answered is
-// closed: a link that flaps leaves TCP waiting for ever longer.
-func (d *datacenter) shed(addr string, answered <-chan struct{}) {
-	again := time.NewTicker(doubtful)
-	defer again.Stop()
-	for {
-		d.all.pool.Shed(addr)
-		select {
-		case <-answered:
-			return
-		case <-again.C:
-		}
-	}
+	return nil
 }
 
 // fall notes that no server could be reached.

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"syscall"
 	"time"
-
-	"github.com/curia-mesh/curia/rpc/tcpinfo"
 )
 
 // carrier is what uses a connection.
@@ -26,26 +24,34 @@ type line struct {
 	at  int             // among its host's, beginning with 1
 
 	since   time.Time // that nothing is acknowledged; zero while it is
-	repeats int       // when it was looked at last
+	repeats int       // of its pulse when it was looked at last
+}
+
+// pulse is what the kernel knows of a connection.
+type pulse struct {
+	opening bool          // the peer has not answered yet
+	repeats int           // how often in a row something was sent again without an answer, be it data or whether the peer takes any
+	wait    time.Duration // until that is done once more: twice as long as the time before
+	heard   time.Duration // since an acknowledgement came last
 }
 
 // unacknowledged is for how long nothing new has been, by what the kernel says now, as far as it is certain. That something comes
 // does not count: it may be what the peer sends again, who hears nothing either.
-func (l *line) unacknowledged(p tcpinfo.Info, now time.Time) time.Duration {
-	if p.Repeats == 0 || p.Repeats < l.repeats { // it is, or was since it was looked at
+func (l *line) unacknowledged(p pulse, now time.Time) time.Duration {
+	if p.repeats == 0 || p.repeats < l.repeats { // it is, or was since it was looked at
 		l.since = time.Time{}
 	}
-	if l.repeats = p.Repeats; p.Repeats == 0 {
+	if l.repeats = p.repeats; p.repeats == 0 {
 		return 0
 	}
-	first := p.Wait >> min(p.Repeats, 30)
+	first := p.wait >> min(p.repeats, 30)
 	if l.since.IsZero() {
-		l.since = now.Add(first - p.Wait)
+		l.since = now.Add(first - p.wait)
 	}
-	if p.Repeats < repeats {
+	if p.repeats < repeats {
 		return 0
 	}
-	return min(now.Sub(l.since), 2*p.Wait-first) // by then it would have been sent once more
+	return min(now.Sub(l.since), 2*p.wait-first) // by then it would have been sent once more
 }
 
 // join has a connection watched, where the system tells how it does.
@@ -53,7 +59,7 @@ func (h *host) join(l *line, of carrier, conn net.Conn) {
 	if h.key.Network != "tcp" {
 		return
 	}
-	l.of, l.raw = of, tcpinfo.Socket(conn)
+	l.of, l.raw = of, socketOf(conn)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.lines = append(h.lines, l)
@@ -79,6 +85,24 @@ func (h *host) leave(l *line) {
 	h.lines, l.at = h.lines[:n], 0
 }
 
+// socketOf is the socket under a connection, nil where there is none.
+func socketOf(c net.Conn) syscall.RawConn {
+	for {
+		if s, ok := c.(syscall.Conn); ok {
+			raw, err := s.SyscallConn()
+			if err != nil {
+				return nil
+			}
+			return raw
+		}
+		over, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		c = over.NetConn()
+	}
+}
+
 // inUse are the connections something is under way over.
 func (h *host) inUse() []*line {
 	h.mu.Lock()
@@ -101,7 +125,7 @@ func (h *host) heard() bool {
 	lines := slices.Clone(h.lines)
 	h.mu.Unlock()
 	return slices.ContainsFunc(lines, func(l *line) bool {
-		beat, ok := tcpinfo.Of(l.raw)
-		return ok && !beat.Opening && beat.Repeats == 0 && beat.Heard < aliveFor
+		beat, ok := pulseOf(l.raw)
+		return ok && !beat.opening && beat.repeats == 0 && beat.heard < aliveFor
 	})
 }

@@ -16,7 +16,6 @@ import (
 
 	"github.com/curia-mesh/curia/connect/balance"
 	"github.com/curia-mesh/curia/rpc/pause"
-	"github.com/curia-mesh/curia/rpc/tcpinfo"
 )
 
 // When a network lets nothing through, nothing says so: what is sent is sent again and again, and whoever waits for an answer
@@ -89,7 +88,7 @@ func (h *host) watch(p *Proxy, now time.Time) {
 	doubt, mute := false, false
 	for _, l := range h.inUse() {
 		var quiet time.Duration
-		if beat, ok := tcpinfo.Of(l.raw); ok {
+		if beat, ok := pulseOf(l.raw); ok {
 			quiet = l.unacknowledged(beat, now)
 		}
 		unanswered := l.of.mute()
@@ -125,7 +124,7 @@ func (h *host) call(ctx context.Context) (net.Conn, error) {
 	begun := time.Now()
 	late := time.AfterFunc(openWithin, func() {
 		if c := socket.Load(); c != nil {
-			if beat, ok := tcpinfo.Of(*c); ok && beat.Opening && beat.Repeats > 0 && !h.heard() {
+			if beat, ok := pulseOf(*c); ok && beat.opening && beat.repeats > 0 && !h.heard() {
 				giveUp(errSilent)
 			}
 		}

@@ -9,11 +9,13 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/curia-mesh/curia/connect/proxy"
-	"github.com/curia-mesh/curia/rpc/tcpinfo/deaf"
 )
 
 // link is a way to an address that can be cut: the kernel then drops what comes to its end, and acknowledges none of it.
@@ -71,7 +73,7 @@ func (k *link) carry(c *net.TCPConn, to string) {
 	k.mu.Lock()
 	k.all[c] = true
 	k.was++
-	deaf.Set(k.t, c, k.cut)
+	k.filter(c)
 	k.mu.Unlock()
 	back := make(chan struct{})
 	go func() { // ends with the connections
@@ -92,11 +94,29 @@ func (k *link) set(cut bool) time.Time {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.cut = cut
-	deaf.Set(k.t, k.Listener.(*net.TCPListener), cut)
+	k.filter(k.Listener.(*net.TCPListener))
 	for c := range k.all {
-		deaf.Set(k.t, c, cut)
+		k.filter(c)
 	}
 	return time.Now()
+}
+
+// filter has the kernel drop what comes for a socket, or not. The lock is held.
+func (k *link) filter(s syscall.Conn) {
+	raw, err := s.SyscallConn()
+	if err == nil {
+		raw.Control(func(fd uintptr) {
+			if k.cut {
+				nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+				err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing})
+			} else if err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); err == unix.ENOENT {
+				err = nil // there was none
+			}
+		})
+	}
+	if err != nil {
+		k.t.Error(err)
+	}
 }
 
 // saying answers everything with a name. Two requests for /both are answered together.

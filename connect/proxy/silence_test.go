@@ -3,8 +3,6 @@ package proxy
 import (
 	"testing"
 	"time"
-
-	"github.com/curia-mesh/curia/rpc/tcpinfo"
 )
 
 // What is sent again and again is unacknowledged since it was sent first, as the waits between tell, and no longer than they can
@@ -15,7 +13,7 @@ func TestUnacknowledged(t *testing.T) {
 	f := func(after time.Duration, repeats int, wait, want time.Duration) {
 		t.Helper()
 		now = now.Add(after)
-		if got := l.unacknowledged(tcpinfo.Info{Repeats: repeats, Wait: wait, Heard: time.Hour}, now); got != want {
+		if got := l.unacknowledged(pulse{repeats: repeats, wait: wait, heard: time.Hour}, now); got != want {
 			t.Errorf("%v, want %v", got, want)
 		}
 	}

@@ -3,9 +3,12 @@ package handler_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
@@ -348,6 +351,46 @@ func TestQueryFailover(t *testing.T) {
 			t.Errorf("%s: found %q after %d failovers, want %q after %d: %+v", what, ran(rep), rep.Failovers, c.found, c.failovers, rep)
 		}
 	}
+}
+
+// mute is a datacenter that never answers.
+type mute struct{}
+
+func (mute) Call(ctx context.Context, _ *rpc.Call) (rpc.Answer, error) {
+	<-ctx.Done()
+	return rpc.Answer{}, ctx.Err()
+}
+
+// TestQueryFailoverPatience: a datacenter that does not answer keeps nobody from the next one for long, and the last one
+// has all the time that the caller has.
+func TestQueryFailoverPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		far := stage(t)
+		here := newServer(state.New())
+		here.Registry = endpoint.New(here, here.store)
+		others := abroad{"dc2": mute{}, "dc3": elsewhere{far.Registry}}
+		handler.Register(here.Registry, handler.Deps{
+			Datacenter: "dc1", Store: here.store, Sessions: noTimers{}, Remote: others.to, Log: slog.New(slog.DiscardHandler),
+		})
+		run := func(datacenters ...string) (rep *api.QueryResult, took time.Duration) {
+			t.Helper()
+			id := here.create(t, catalog.PreparedQuery{Name: strings.Join(datacenters, "-"), Service: catalog.QueryService{Service: "web", Failover: catalog.QueryFailover{Datacenters: datacenters}}})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			begun := time.Now()
+			rep, _, err := api.QueryFailover.Call(ctx, here.Registry, rpc.Header{}, &api.QueryRun{Name: id})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return rep, time.Since(begun)
+		}
+		if rep, took := run("dc2", "dc3"); len(rep.Nodes) != 2 || rep.Failovers != 2 || took > 2*time.Second {
+			t.Errorf("found %q in %s after %d failovers, %s", ran(rep), rep.Datacenter, rep.Failovers, took)
+		}
+		if rep, took := run("dc2"); len(rep.Nodes) != 0 || took != time.Minute {
+			t.Errorf("the only one had %s: %q", took, ran(rep))
+		}
+	})
 }
 
 // elsewhere is a registry as another datacenter reaches it.

@@ -3,9 +3,11 @@ package handler
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/acl"
@@ -155,6 +157,10 @@ func visibleResult(az acl.Authorizer, rep *api.QueryResult) (*api.QueryResult, b
 	return &out, true
 }
 
+// targetPatience is how long a target that is not the last one has to answer: a client that fails over hears of the next
+// one within 2 s.
+const targetPatience = 1500 * time.Millisecond
+
 // failover asks the datacenters and peers that a query names, one after the other, until one knows healthy
 // instances. When none does, the answer is that there are none here.
 func failover(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, run *api.QueryRun) (*api.QueryResult, rpc.Meta, error) {
@@ -169,9 +175,10 @@ func failover(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, r
 	}
 	h.Token = cmp.Or(q.Token, h.Token)
 	tried := 0
-	for _, target := range targets(tx, d, &q.Service) {
+	all := targets(tx, d, &q.Service)
+	for _, target := range all {
 		tried++
-		found, err := askTarget(ctx, r, d, h, q, target, run.Limit)
+		found, err := askTarget(ctx, r, d, h, q, target, run.Limit, tried < len(all))
 		if err != nil {
 			d.Log.Warn("a prepared query cannot fail over to a target", "query", cmp.Or(q.Name, q.ID), "dc", target.Datacenter, "peer", target.Peer, "err", err)
 			continue
@@ -214,7 +221,12 @@ func targets(tx *state.Txn, d Deps, s *catalog.QueryService) []catalog.QueryTarg
 	return all
 }
 
-func askTarget(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, q *catalog.PreparedQuery, target catalog.QueryTarget, limit int) (*api.QueryResult, error) {
+func askTarget(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, q *catalog.PreparedQuery, target catalog.QueryTarget, limit int, others bool) (*api.QueryResult, error) {
+	if others {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, targetPatience, fmt.Errorf("no answer within %s, and there are others to ask", targetPatience))
+		defer cancel()
+	}
 	there := *q
 	there.Token, there.Template, there.Service.Failover, there.Service.SamenessGroup = "", catalog.QueryTemplate{}, catalog.QueryFailover{}, ""
 	there.Name = cmp.Or(there.Name, "failover") // a catch-all template has none
@@ -230,5 +242,8 @@ func askTarget(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, 
 		}
 	}
 	found, _, err := api.QueryAbroad.Call(ctx, way, h, &api.QueryRemote{Query: there, Limit: limit})
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	return found, err
 }
