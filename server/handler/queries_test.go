@@ -370,7 +370,8 @@ func TestQueryFailoverPatience(t *testing.T) {
 		here.Registry = endpoint.New(here, here.store)
 		others := abroad{"dc2": mute{}, "dc3": elsewhere{far.Registry}}
 		handler.Register(here.Registry, handler.Deps{
-			Datacenter: "dc1", Store: here.store, Sessions: noTimers{}, Remote: others.to, Log: slog.New(slog.DiscardHandler),
+			Datacenter: "dc1", Store: here.store, Sessions: noTimers{}, Remote: others.to, Abroad: func() []string { return []string{"dc2", "dc3"} },
+			Log: slog.New(slog.DiscardHandler),
 		})
 		run := func(datacenters ...string) (rep *api.QueryResult, took time.Duration) {
 			t.Helper()
