@@ -138,6 +138,6 @@ func (q *queue) pop() {
 		delete(q.members, e.Member.Name)
 	}
 	if q.head == len(q.order) {
-		q.order, q.head = nil, 0
+		q.order, q.head, q.members = nil, 0, nil // a map stays as large as it was once
 	}
 }

@@ -13,8 +13,20 @@ import (
 // roster remembers what was told about each member: to find conflicts of names, and what got lost on the way here.
 type roster struct {
 	mu      sync.Mutex
-	members map[string]Member
+	members map[string]told
 	rivals  map[rival]time.Time // when a conflict was last told
+}
+
+// told is what was told of a member last, without its name. There is one for each member on each node: it is small.
+type told struct {
+	addr   netip.Addr
+	port   uint16
+	status uint8
+	tags   map[string]string
+}
+
+func (t told) member(name string) Member {
+	return Member{Name: name, Addr: t.addr, Port: t.port, Tags: t.tags, Status: Status(t.status)}
 }
 
 type rival struct {
@@ -37,9 +49,9 @@ func (r *roster) told(kind EventKind, m Member) (known int) {
 		return len(r.members)
 	}
 	if r.members == nil {
-		r.members = map[string]Member{}
+		r.members = map[string]told{}
 	}
-	r.members[m.Name] = m
+	r.members[m.Name] = told{m.Addr, m.Port, uint8(m.Status), m.Tags}
 	return len(r.members)
 }
 
@@ -51,7 +63,8 @@ func (r *roster) missing(truth []Member) []Event {
 	gone := maps.Clone(r.members)
 	for _, m := range truth {
 		delete(gone, m.Name)
-		old, known := r.members[m.Name]
+		was, known := r.members[m.Name]
+		old := was.member(m.Name)
 		switch {
 		case known && settled(old.Status) == settled(m.Status):
 			if old.AddrPort() != m.AddrPort() || !maps.Equal(old.Tags, m.Tags) {
@@ -65,8 +78,8 @@ func (r *roster) missing(truth []Member) []Event {
 			events = append(events, Event{Kind: Joined, Member: m})
 		}
 	}
-	for _, m := range gone {
-		events = append(events, Event{Kind: Reaped, Member: m})
+	for name, was := range gone {
+		events = append(events, Event{Kind: Reaped, Member: was.member(name)})
 	}
 	return events
 }
@@ -84,7 +97,8 @@ func settled(s Status) Status {
 func (r *roster) conflict(m Member, now time.Time) (holder Member, tell bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	holder, known := r.members[m.Name]
+	was, known := r.members[m.Name]
+	holder = was.member(m.Name)
 	if !known || settled(holder.Status) != StatusAlive || holder.AddrPort() == m.AddrPort() {
 		return Member{}, false
 	}
