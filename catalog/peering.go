@@ -40,6 +40,8 @@ type Peering struct {
 	// both as it says itself, empty while it has said nothing.
 	KnownAs  string   `json:"-" codec:"KnownAs,omitempty"`
 	Gateways []string `json:"-" codec:"Gateways,omitempty"`
+	// Exchange is where a token that is being used leads, so that the mesh gateways of this cluster lead there too; nil without one.
+	Exchange *PeerServers `json:"-" codec:"Exchange,omitempty"`
 	// Manual is whether people have written these addresses: they stay then, whatever the other cluster says of itself.
 	Manual       bool `json:"-" codec:"Manual,omitempty"`
 	StreamStatus PeeringStream
@@ -99,7 +101,7 @@ func (p *Peering) Shown() *Peering {
 func (p *Peering) Same(o *Peering) bool {
 	return p.ID == o.ID && p.Name == o.Name && (p.DeletedAt == nil) == (o.DeletedAt == nil) && samePairs(p.Meta, o.Meta) && p.State == o.State && p.PeerID == o.PeerID &&
 		slices.Equal(p.PeerCAPems, o.PeerCAPems) && p.PeerServerName == o.PeerServerName && slices.Equal(p.PeerServerAddresses, o.PeerServerAddresses) &&
-		p.KnownAs == o.KnownAs && slices.Equal(p.Gateways, o.Gateways) && p.Manual == o.Manual && p.Remote == o.Remote && (p.Secrets == o.Secrets || p.Secrets != nil && o.Secrets != nil && *p.Secrets == *o.Secrets)
+		p.Exchange.Same(o.Exchange) && p.KnownAs == o.KnownAs && slices.Equal(p.Gateways, o.Gateways) && p.Manual == o.Manual && p.Remote == o.Remote && (p.Secrets == o.Secrets || p.Secrets != nil && o.Secrets != nil && *p.Secrets == *o.Secrets)
 }
 
 func samePairs(a, b map[string]string) bool { return len(a) == len(b) && HasPairs(a, b) }
@@ -119,6 +121,22 @@ type PeeringStream struct {
 type PeeringRemote struct {
 	Partition  string
 	Datacenter string
+}
+
+// PeerServers are the servers of a cluster as peers know them: their name in TLS, and where they are reached, host:port.
+type PeerServers struct {
+	ServerName string
+	Addresses  []string
+}
+
+// Same reports whether two, of which each may be nil, say the same.
+func (s *PeerServers) Same(o *PeerServers) bool {
+	return s == o || s != nil && o != nil && s.ServerName == o.ServerName && slices.Equal(s.Addresses, o.Addresses)
+}
+
+// PeerServerName is how peers call the servers of a datacenter, in tokens and in TLS.
+func PeerServerName(datacenter, trustDomain string) string {
+	return "server." + datacenter + ".peering." + trustDomain
 }
 
 // PeerTrust is by what the services of a peer prove who they are.

@@ -7,9 +7,10 @@ import (
 
 // admission counts connections, so that idle strangers (A08) cannot take them all.
 type admission struct {
-	perIP    int // connections of one address
-	newPerIP int // of them, not yet through their handshake
-	newAll   int // not yet through their handshake, of all addresses
+	perIP    int                 // connections of one address
+	most     func(ip string) int // of one that has perIP already; nil is perIP
+	newPerIP int                 // of them, not yet through their handshake
+	newAll   int                 // not yet through their handshake, of all addresses
 
 	mu  sync.Mutex
 	new int
@@ -27,7 +28,7 @@ func (a *admission) arrive(ip string) bool {
 	if n == nil {
 		n = new(ipCount)
 	}
-	if n.all >= a.perIP || n.new >= a.newPerIP || a.new >= a.newAll {
+	if n.all >= a.perIP && (a.most == nil || n.all >= a.most(ip)) || n.new >= a.newPerIP || a.new >= a.newAll {
 		return false
 	}
 	n.all++

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -81,7 +82,7 @@ func (d *Dialer) Dial(ctx context.Context, addr string, protocol Protocol) (net.
 	ready, err := d.greet(ctx, conn, addr, protocol)
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("%s handshake with %s: %w", protocol, addr, hint(because(ctx, err)))
+		return nil, fmt.Errorf("%s handshake with %s: %w", protocol, addr, hint(because(ctx, err), protocol))
 	}
 	return ready, nil
 }
@@ -107,7 +108,10 @@ func because(ctx context.Context, err error) error {
 }
 
 // hint says what a failure of TLS most likely means.
-func hint(err error) error {
+func hint(err error, protocol Protocol) error {
+	if protocol == ProtocolPeer && strings.HasSuffix(alertOf(err), unrecognized) {
+		return fmt.Errorf("%w: there is a mesh gateway that leads to no servers, or not yet: is Peering.PeerThroughMeshGateways set in the config entry mesh of that cluster, and does the gateway's token have service:write on its own name?", err)
+	}
 	if garbled := new(tls.RecordHeaderError); errors.As(err, garbled) {
 		return fmt.Errorf("%w: TLS seems to be off there", err)
 	}

@@ -38,6 +38,9 @@ type ListenerOptions struct {
 	// MaxPerIP bounds the connections of one address; default 100 as Consul's rpc_max_conns_per_client.
 	// Source: https://developer.hashicorp.com/consul/docs/agent/config/config-files#limits
 	MaxPerIP int
+	// MaxOf, which may be nil, is asked for the bound of an address that has MaxPerIP connections, behind which there may be
+	// many. It does not block.
+	MaxOf func(ip string) int
 	// MaxHandshakes bounds the connections whose protocol is not known yet: of all addresses, default
 	// 512; of one address a quarter of it.
 	MaxHandshakes int
@@ -74,7 +77,7 @@ func NewListener(inner net.Listener, server *Server, o ListenerOptions) *Listene
 	return &Listener{
 		inner: inner, server: server, o: o,
 		admission: admission{
-			perIP: o.MaxPerIP, newPerIP: max(1, o.MaxHandshakes/4), newAll: o.MaxHandshakes,
+			perIP: o.MaxPerIP, most: o.MaxOf, newPerIP: max(1, o.MaxHandshakes/4), newAll: o.MaxHandshakes,
 			ips: make(map[string]*ipCount),
 		},
 		stopped: make(chan struct{}),

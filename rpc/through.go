@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -24,6 +26,41 @@ type Gateways interface {
 
 // maxGateways is how many are tried for one connection.
 const maxGateways = 6
+
+// Led remembers which gateways have led nowhere of late. Its zero value is ready, and many goroutines may use it.
+type Led struct {
+	mu     sync.Mutex
+	failed map[string]time.Time // gateways that have not led to a server, and when
+}
+
+// gatewayRest is how long a gateway that has led nowhere is tried after the others.
+const gatewayRest = 30 * time.Second
+
+// Sort puts the gateways that have just led nowhere behind the others, those that did so last at the end.
+func (l *Led) Sort(gateways []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	slices.SortStableFunc(gateways, func(a, b string) int { return l.failed[a].Compare(l.failed[b]) })
+}
+
+// Tried hears what came of a gateway, as Gateways has it.
+func (l *Led) Tried(gateway string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	for other, when := range l.failed {
+		if other == gateway || now.Sub(when) > gatewayRest {
+			delete(l.failed, other)
+		}
+	}
+	if err == nil {
+		return
+	}
+	if l.failed == nil {
+		l.failed = map[string]time.Time{}
+	}
+	l.failed[gateway] = now
+}
 
 // through connects to addr through the first gateway that leads there. Each has an equal share of what is left of the time,
 // so one that is silent does not use up that of the others.
@@ -66,7 +103,7 @@ func (d *Dialer) passed(ctx context.Context, gateway, addr string, protocol Prot
 	ready, err := d.greet(ctx, conn, addr, protocol)
 	if err != nil {
 		conn.Close()
-		return nil, passHint(because(ctx, err))
+		return nil, passHint(because(ctx, err), protocol)
 	}
 	return ready, nil
 }
@@ -88,16 +125,28 @@ func (e *GatewayError) Error() string {
 // Unwrap are the errors of the gateways.
 func (e *GatewayError) Unwrap() []error { return e.errs }
 
-// passHint says what a failure of TLS through a gateway most likely means, and which side has to do something.
-func passHint(err error) error {
-	var shown *tls.CertificateVerificationError
+// alertOf is the alert of TLS that the other side has sent, in words, since its type is not exported; empty for none.
+func alertOf(err error) string {
 	var broken *net.OpError
-	alert := "" // of TLS, in words: its type is not exported
 	if errors.As(err, &broken) && broken.Op == "remote error" {
-		alert = broken.Err.Error()
+		return broken.Err.Error()
 	}
+	return ""
+}
+
+// unrecognized is the alert of a gateway that knows nobody by a name (RFC 6066 section 3).
+const unrecognized = "unrecognized name"
+
+// passHint says what a failure of TLS through a gateway most likely means, and which side has to do something.
+func passHint(err error, protocol Protocol) error {
+	var shown *tls.CertificateVerificationError
+	alert := alertOf(err)
 	switch {
-	case strings.HasSuffix(alert, "unrecognized name"): // RFC 6066 section 3
+	case protocol == ProtocolPeer && strings.HasSuffix(alert, unrecognized):
+		return fmt.Errorf("%w: a gateway on the way does not lead to that cluster's servers, or not yet: is Peering.PeerThroughMeshGateways set in the config entry mesh of the cluster that it is of, and does its token have service:write on its own name?", err)
+	case protocol == ProtocolPeer && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):
+		return fmt.Errorf("%w: the gateway has closed the connection: nothing answers at the addresses that are known of the other cluster", err)
+	case strings.HasSuffix(alert, unrecognized):
 		return fmt.Errorf("%w: the gateway knows no such server: is it registered with the metadata consul-wan-federation = 1, in one of the two datacenters?", err)
 	case strings.HasSuffix(alert, "no application protocol"): // RFC 7301 section 3.2
 		return fmt.Errorf("%w: the server does not federate through gateways: set connect.enable_mesh_gateway_wan_federation there", err)

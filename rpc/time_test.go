@@ -52,6 +52,23 @@ func TestIdleStrangers(t *testing.T) {
 		w.well(t)
 		f("five", 10, 10)
 	})
+	gate := ""
+	most := func(ip string) int {
+		if ip == gate { // others come from behind it
+			return 3
+		}
+		return 1
+	}
+	inWorld(t, rpc.ServerOptions{}, rpc.ListenerOptions{MaxPerIP: 1, MaxOf: most}, func(t *testing.T, w *world) {
+		gate, _, _ = net.SplitHostPort(w.net.Host("gate").Addr(1))
+		for host, n := range map[string]int{"agent": 1, "gate": 3} {
+			for range n {
+				w.raw(t, host)
+			}
+			w.ends(t, w.raw(t, host), 0)
+		}
+		w.well(t)
+	})
 	inWorld(t, rpc.ServerOptions{}, rpc.ListenerOptions{MaxPerIP: 3}, func(t *testing.T, w *world) {
 		var conns []net.Conn
 		for range 4 {

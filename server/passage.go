@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,23 +40,19 @@ type Passage struct {
 	store   atomic.Pointer[state.Store] // what the server knows of gateways, once it is open
 	dialer  rpc.Dialer
 	secured rpc.Conns // of gossip, that were dialed
-
-	mu     sync.Mutex
-	failed map[string]time.Time // gateways that have not led to a server, and when
+	rpc.Led
 }
 
 const (
 	// passageDial bounds how long it may take to be connected through gateways, all that are tried together.
 	passageDial = 4 * time.Second
-	// gatewayRest is how long a gateway that has led nowhere is tried after the others.
-	gatewayRest = 30 * time.Second
 	// gatewaysOfEach is how many gateways of each kind are tried for one connection.
 	gatewaysOfEach = 3
 )
 
 // NewPassage returns the way for a server, whose Config is to have it.
 func NewPassage(o PassageOptions) *Passage {
-	p := &Passage{o: o, failed: map[string]time.Time{}}
+	p := &Passage{o: o}
 	connect := o.Connect
 	if connect == nil {
 		connect = (&net.Dialer{Control: boundLoss(lostAfter)}).DialContext
@@ -144,7 +139,7 @@ func (p *Passage) To(name string) ([]string, error) {
 	var all []string
 	for _, group := range [][]string{own, theirs, named} {
 		rand.Shuffle(len(group), func(i, j int) { group[i], group[j] = group[j], group[i] })
-		p.sort(group)
+		p.Sort(group)
 		for _, gateway := range group[:min(len(group), gatewaysOfEach)] {
 			if !slices.Contains(all, gateway) {
 				all = append(all, gateway)
@@ -158,7 +153,7 @@ func (p *Passage) To(name string) ([]string, error) {
 		}
 		return nil, fmt.Errorf("no mesh gateway leads to datacenter %s: register one in each datacenter with the metadata consul-wan-federation = 1%s", datacenter, hint)
 	}
-	p.sort(all)
+	p.Sort(all)
 	return all, nil
 }
 
@@ -170,26 +165,4 @@ func exposed(list []*catalog.Instance, at func(*catalog.Instance) (string, int))
 		}
 	}
 	return all
-}
-
-// sort puts the gateways that have just led nowhere behind the others, those that did so last at the end.
-func (p *Passage) sort(gateways []string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	slices.SortStableFunc(gateways, func(a, b string) int { return p.failed[a].Compare(p.failed[b]) })
-}
-
-// Tried implements rpc.Gateways.
-func (p *Passage) Tried(gateway string, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	for other, when := range p.failed {
-		if other == gateway || now.Sub(when) > gatewayRest {
-			delete(p.failed, other)
-		}
-	}
-	if err != nil {
-		p.failed[gateway] = now
-	}
 }

@@ -66,7 +66,7 @@ func TestPassage(t *testing.T) {
 		to("dc1", named, own, far)
 		p.Tried(own, nil)
 		to("dc1", own, named, far)
-		time.Sleep(gatewayRest + time.Second)
+		time.Sleep(time.Minute)
 		p.Tried(named, errors.New("nobody there")) // what is long ago is forgotten
 		to("dc1", own, far, named)
 	})

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"io"
 	"net"
 
 	"golang.org/x/sync/errgroup"
@@ -17,12 +18,19 @@ import (
 
 // newMeeting is this server's part in its cluster's peerings.
 func newMeeting(s *Server) *meeting {
-	return &meeting{Peers: peer.New(peer.Config{
+	return &meeting{store: s.store, Peers: peer.New(peer.Config{
 		Datacenter: s.cfg.Datacenter, Store: s.store, Write: s.registry.Duties(), Leading: s.host.Leading,
+		Leader: func() (peer.Way, error) {
+			way, err := s.host.Leader()
+			if err != nil {
+				return nil, err
+			}
+			return way.(*leader), nil
+		},
 		Sign: func(ctx context.Context, csr string) (*catalog.IssuedCert, error) {
 			return s.custody.SignServer(ctx, csr)
 		},
-		Exports: handler.ExportedTo, Addresses: peeringAddresses, Connect: s.cfg.Connect, Decode: DecodeError, Log: s.cfg.Log,
+		Exports: handler.ExportedTo, Addresses: handler.PeerPorts, Connect: s.cfg.Connect, Decode: DecodeError, Log: s.cfg.Log,
 	})}
 }
 
@@ -31,12 +39,14 @@ const (
 	peerMessage    = 256 << 10 // bytes of a request
 	peerCalls      = 8         // of one connection
 	peerConns      = 32        // of one address
+	peerGateway    = 1024      // of one address that is a mesh gateway's: all peers come from there
 	peerHandshakes = 64
 )
 
 // meeting is where the servers of peers come.
 type meeting struct {
 	*peer.Peers
+	store  *state.Store
 	port   net.Listener // nil where nobody may come
 	serves *rpc.Listener
 }
@@ -54,7 +64,7 @@ func (m *meeting) open(cfg *Config, listen func(network, address string) (net.Li
 		MaxHeld: peerConns * peerCalls * peerMessage, Log: cfg.Log,
 	})
 	m.serves = rpc.NewListener(m.port, answers, rpc.ListenerOptions{
-		TLS: m.TLS, Only: rpc.ProtocolPeer, MaxPerIP: peerConns, MaxHandshakes: peerHandshakes, HandshakeTimeout: cfg.HandshakeTimeout, Log: cfg.Log,
+		TLS: m.TLS, Only: rpc.ProtocolPeer, MaxPerIP: peerConns, MaxOf: func(ip string) int { return connsOf(m.store.Read(), ip) }, MaxHandshakes: peerHandshakes, HandshakeTimeout: cfg.HandshakeTimeout, Log: cfg.Log,
 	})
 	return nil
 }
@@ -78,6 +88,17 @@ func (m *meeting) run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// carry answers a stream that came over the network, of what a peer wants of the leader, if a server has opened it.
+func (s *Server) carry(ctx context.Context, from rpc.Peer, call *rpc.Call, stream io.ReadWriter) error {
+	if call.Method != api.PeerCarry {
+		return s.snapshots.serve(ctx, from, call, stream)
+	}
+	if err := s.demands().Refuse(api.PeerCarryFrom, from); err != nil {
+		return catalog.Errorf(catalog.Denied, "rpc: %s is refused: %w", call.Method, err)
+	}
+	return s.peers.CarryOn(ctx, call, stream)
+}
+
 // registerPeers adds the verbs of peerings that need the other cluster, or secrets.
 func (s *operator) registerPeers() {
 	needs := func(*api.PeeringWrite) []acl.Need { return []acl.Need{{Resource: acl.Peering, Access: acl.Write}} }
@@ -92,6 +113,9 @@ func (s *operator) registerPeers() {
 			return nil, err
 		}
 		return &api.Nothing{}, s.peers.Establish(ctx, req)
+	})
+	addLeader(s.Server, api.PeerAccept, "the secret of the peering's token is what lets in", func(ctx context.Context, req *api.PeeringRelayed) (*api.Nothing, error) {
+		return &api.Nothing{}, s.peers.Accept(ctx, req)
 	})
 	add(s.Server, api.PeeringDelete, func(*api.Named) []acl.Need { return []acl.Need{{Resource: acl.Peering, Access: acl.Write}} }, false,
 		func(ctx context.Context, req *api.Named) (*api.Nothing, error) {
@@ -110,14 +134,16 @@ func (s *operator) canPeer() error {
 	return nil
 }
 
-// peeringAddresses lists where other clusters reach the servers.
-func peeringAddresses(tx *state.Txn, w *state.Watch) []string {
-	servers, _, _ := state.ServiceInstances(tx, w, catalog.ServersService)
-	list := []string{}
-	for _, i := range servers {
-		if port := i.Service.Meta["grpc_tls_port"]; port != "" {
-			list = append(list, net.JoinHostPort(i.Address(), port))
+// connsOf is how many connections an address may have to the port of peers.
+func connsOf(tx *state.Txn, ip string) int {
+	if through, _ := state.PeersThroughGateways(tx, nil); !through {
+		return peerConns
+	}
+	list, _ := state.Gateways(tx, nil, catalog.KindMeshGateway)
+	for _, i := range list {
+		if i.Service.Address == ip || i.Node.Address == ip {
+			return peerGateway
 		}
 	}
-	return list
+	return peerConns
 }

@@ -239,6 +239,53 @@ func TestPeeringTokens(t *testing.T) {
 	refused(south, "north", *token(t, third, "south"), "is with another cluster")
 }
 
+// TestPeeringAtAnyServer: a peer may come to any of the servers, as it does through a gateway. One that does not lead passes on what
+// is wanted, and the leader judges who wants it.
+func TestPeeringAtAnyServer(t *testing.T) {
+	_, nodes := three(t, func(c *server.Config) {
+		c.Mesh, c.CAProvider, c.Peering = true, "consul", "127.0.0.1:0"
+	})
+	first := leader(t, nodes...)
+	others := followers(nodes, first)
+	to, south := others[0].Server, peering(t, "south")
+	made := token(t, to, "south")
+	tampered := *made
+	tampered.EstablishmentSecret += "x"
+	if err := establish(t, south, "north", &tampered); err == nil || !strings.Contains(err.Error(), "not that of the last token") {
+		t.Errorf("a token that was changed: %v", err)
+	}
+	if err := establish(t, south, "north", made); err != nil {
+		t.Fatal(err)
+	}
+	inState(t, to, "south", catalog.PeeringActive)
+	inState(t, south, "north", catalog.PeeringActive)
+	offer(t, to, "n1", "web", catalog.Passing)
+	export(t, to, "south", "web")
+	imports(t, south, "north", "web:passing")
+
+	row, _ := state.Peering(south.Store().Read(), nil, "north")
+	theirs, _ := state.Peering(to.Store().Read(), nil, "south")
+	id := connect.ID{Kind: connect.KindServer, TrustDomain: theirs.TrustDomain(), Datacenter: "south"}
+	stream, err := intruder(t, certificate(t, id)).To(to.Meeting()).Open(t.Context(), &rpc.Call{Method: api.PeerStream.Name, Body: &api.PeeringOpen{PeerID: row.PeerID, Stream: row.Secrets.Stream.Reveal()}})
+	if err == nil {
+		_, err = stream.Read(make([]byte, 1))
+		stream.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "not one of a server of the peering's other cluster") {
+		t.Errorf("with another certificate: %v", err)
+	}
+
+	// Another leader takes over. Then the peering ends, which the other side hears by the way of a server too.
+	first.kill()
+	leader(t, others...)
+	offer(t, to, "n1", "web", catalog.Critical)
+	imports(t, south, "north", "web:critical")
+	if _, _, err := api.PeeringDelete.Call(t.Context(), south.Caller(), rpc.Header{}, &api.Named{Name: "north"}); err != nil {
+		t.Fatal(err)
+	}
+	inState(t, to, "south", catalog.PeeringTerminated)
+}
+
 // intruder is a connection to the port of peers by somebody with a certificate of another cluster, or its own.
 func intruder(t *testing.T, as *tls.Certificate) *rpc.Pool {
 	pool := rpc.NewPool(rpc.PoolOptions{Protocol: rpc.ProtocolPeer, Bulk: rpc.ProtocolPeer, Decode: server.DecodeError, Dialer: rpc.Dialer{

@@ -43,6 +43,7 @@ A peer is judged before anything of its request is decoded. Raft's own connectio
 	for _, v := range verbs() {
 		fmt.Fprintf(out, "| `%s` | %s | %s |\n", v.Name, v.Kind, v.From)
 	}
+	fmt.Fprintf(out, "| `%s` | stream | %s |\n", api.PeerCarry, api.PeerCarryFrom)
 	for _, name := range []string{api.SnapshotRestore, api.SnapshotSave} {
 		fmt.Fprintf(out, "| `%s` | stream | %s |\n", name, api.SnapshotFrom)
 	}

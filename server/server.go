@@ -220,7 +220,7 @@ func Open(cfg Config) (*Server, error) {
 		cfg.Advertise = port.Addr().String()
 	}
 	s.pool = rpc.NewPool(rpc.PoolOptions{Dialer: cfg.dialer(), Decode: DecodeError})
-	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Streams: s.snapshots.serve, Parks: parks, Encode: encodeError, Log: cfg.Log}), s.listenerOptions())
+	s.listener = rpc.NewListener(port, rpc.NewServer(rpc.ServerOptions{Handler: s.serve, Streams: s.carry, Parks: parks, Encode: encodeError, Log: cfg.Log}), s.listenerOptions())
 	self := raft.Server{ID: raft.ServerID(cfg.NodeID), Address: raft.ServerAddress(cfg.Advertise)}
 	s.roster = newRoster(cfg.Datacenter, self, cfg.Members, cfg.Log)
 	s.raft, err = openRaft(cfg, s.fsm, func() *fsm.FSM { return fsm.New(state.New(), s.registry, cfg.Log) }, s.listener.Raft(), s.roster)

@@ -110,6 +110,7 @@ var probes = map[string][]probe{
 	"GET /v1/query/{id}/execute":                              {{path: "/v1/query/find/execute"}},
 	"GET /v1/query/{id}/explain":                              {{path: "/v1/query/find/explain"}},
 	"GET /v1/internal/peer-trust/{service...}":                {{path: "/v1/internal/peer-trust/web"}},
+	"GET /v1/internal/peer-servers/{gateway...}":              {{path: "/v1/internal/peer-servers/web"}},
 	"GET /v1/peerings":                                        {{path: "/v1/peerings"}},
 	"POST /v1/peering/token":                                  {{path: "/v1/peering/token", body: `{"PeerName":"east"}`}},
 	"POST /v1/peering/establish":                              {{path: "/v1/peering/establish", body: `{"PeerName":"far","PeeringToken":"{peering}"}`}},

@@ -16,6 +16,7 @@ func peeringRoutes() []Route {
 			{Name: http.MethodGet, ACL: "peering:read", Handle: peeringRead}, {Name: http.MethodDelete, Handle: peeringDelete},
 		}},
 		{Path: "/v1/internal/peer-trust/{service...}", Doc: "list by what services of peers prove themselves: of those that a service is exported to, of `?peer=`, or of `?all` for a gateway", ACL: "service:read", Methods: get(peerTrust)},
+		{Path: "/v1/internal/peer-servers/{gateway...}", Doc: "list the servers, of this cluster and of those it connects to, that a mesh gateway leads to for peers", ACL: "service:write", Methods: get(peerServers)},
 		{Path: "/v1/exported-services", Doc: "list the services that other clusters may reach", ACL: "service:read", Methods: get(exportedServices)},
 	}
 }
@@ -32,6 +33,14 @@ func peerTrust(c *call) error {
 		return err
 	}
 	return query(c, api.PeerTrust, &api.PeerTrustQuery{Service: name, Peer: c.param("peer"), All: all})
+}
+
+func peerServers(c *call) error {
+	name, err := c.path("gateway", "service name")
+	if err != nil {
+		return err
+	}
+	return query(c, api.PeerServers, &api.Named{Name: name})
 }
 
 func exportedServices(c *call) error { return query(c, api.ExportedServices, &api.Named{}) }

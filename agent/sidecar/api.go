@@ -197,6 +197,13 @@ func (a *API) Peers(ctx context.Context, gateway string, index uint64) ([]*catal
 	return list, next, err
 }
 
+// PeerServers implements Source.
+func (a *API) PeerServers(ctx context.Context, gateway string, index uint64) ([]*catalog.PeerServers, uint64, error) {
+	var list []*catalog.PeerServers
+	next, err := a.ask(ctx, http.MethodGet, client.Path("internal", "peer-servers", gateway), client.Query{Index: index}, nil, &list)
+	return list, next, err
+}
+
 // Exports implements Source.
 func (a *API) Exports(ctx context.Context, index uint64) (map[string][]string, uint64, error) {
 	var list []api.ExportedService

@@ -66,6 +66,9 @@ func (s *Snapshot) check() error {
 				return fmt.Errorf("the proxy's snapshot: gateway %q: datacenter %q is empty", g.Service.ID, dc)
 			}
 		}
+		if slices.Contains(g.PeerServers, nil) {
+			return fmt.Errorf("the proxy's snapshot: gateway %q: servers of a peer are empty", g.Service.ID)
+		}
 		for name, p := range g.Peers {
 			if p == nil {
 				return fmt.Errorf("the proxy's snapshot: gateway %q: the gateways of %q are empty", g.Service.ID, name)

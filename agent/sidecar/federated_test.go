@@ -187,7 +187,7 @@ func passed(t testing.TB, c testkit.Client, target string) (n uint64) {
 	var all []sidecar.ClusterStatus
 	c.Get(t, "/v1/agent/connect/proxy/clusters").JSON(t, &all)
 	for _, s := range all {
-		if strings.HasPrefix(s.Listener, "mesh-gateway/") && s.Target == target {
+		if strings.HasSuffix(s.Listener, "/gateway") && s.Target == target {
 			n += s.Total
 		}
 	}

@@ -31,6 +31,8 @@ type Gateway struct {
 	// Exports are the peers that services are exported to, and Peers the gateways of peers, by the names that lead to them.
 	Exports map[string][]string  `json:",omitempty"`
 	Peers   map[string]*Gateways `json:",omitempty"`
+	// PeerServers are the servers that it leads to for peers: of its own cluster, and of those that this one connects to.
+	PeerServers []*catalog.PeerServers `json:",omitempty"`
 }
 
 // Part is a service of the mesh, or a subset of it, as a gateway leads to it.
@@ -77,7 +79,7 @@ func newGatherer(service *catalog.Service, source Source, before *Gateway, log *
 	if before != nil && before.Datacenter == g.known.Datacenter {
 		maps.Copy(g.known.Services, before.Services)
 		maps.Copy(g.known.Abroad, before.Abroad)
-		g.known.Exports, g.known.Peers = before.Exports, before.Peers
+		g.known.Exports, g.known.Peers, g.known.PeerServers = before.Exports, before.Peers, before.PeerServers
 		if service.ExposesServers() {
 			g.known.Servers, g.known.Beyond = before.Servers, before.Beyond
 		}
@@ -141,6 +143,7 @@ func (g *gatherer) run(ctx context.Context) {
 	})
 	all.Go(func() { g.followExports(ctx) })
 	all.Go(func() { g.followPeers(ctx) })
+	all.Go(func() { g.followPeerServers(ctx) })
 	if g.service.ExposesServers() {
 		all.Go(func() { g.followServers(ctx) })
 		all.Go(func() { g.followBeyond(ctx) })

@@ -74,6 +74,9 @@ func (s *servers) PeerTrust(ctx context.Context, service, peer string, i uint64)
 func (s *servers) Peers(ctx context.Context, gateway string, i uint64) ([]*catalog.PeerTrust, uint64, error) {
 	return tell(ctx, s, "all peers", i, []*catalog.PeerTrust(nil))
 }
+func (s *servers) PeerServers(ctx context.Context, gateway string, i uint64) ([]*catalog.PeerServers, uint64, error) {
+	return tell(ctx, s, "servers of peers", i, []*catalog.PeerServers(nil))
+}
 func (s *servers) Exports(ctx context.Context, i uint64) (map[string][]string, uint64, error) {
 	return tell(ctx, s, "exports", i, map[string][]string(nil))
 }
@@ -279,6 +282,9 @@ func (away) PeerTrust(context.Context, string, string, uint64) ([]*catalog.PeerT
 	return nil, 0, errAway
 }
 func (away) Peers(context.Context, string, uint64) ([]*catalog.PeerTrust, uint64, error) {
+	return nil, 0, errAway
+}
+func (away) PeerServers(context.Context, string, uint64) ([]*catalog.PeerServers, uint64, error) {
 	return nil, 0, errAway
 }
 func (away) Exports(context.Context, uint64) (map[string][]string, uint64, error) {

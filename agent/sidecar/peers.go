@@ -83,17 +83,22 @@ func (p *toPeer) target() *Target {
 
 // gatewaysOf are the mesh gateways of a peer, as it says itself.
 func gatewaysOf(p *catalog.PeerTrust) *Gateways {
-	g := &Gateways{Datacenter: p.Datacenter}
-	for _, address := range p.Gateways {
-		g.Endpoints = append(g.Endpoints, Endpoint{Network: "tcp", Address: address, Status: catalog.Passing, Weight: 1})
+	return &Gateways{Datacenter: p.Datacenter, Endpoints: endpointsAt(p.Gateways)}
+}
+
+// endpointsAt are endpoints of which no more is known than their addresses.
+func endpointsAt(addresses []string) (all []Endpoint) {
+	for _, address := range addresses {
+		all = append(all, Endpoint{Network: "tcp", Address: address, Status: catalog.Passing, Weight: 1})
 	}
-	return g
+	return all
 }
 
 // Parts of what gateways know that are about peers. A gateway does not wait for them before it leads to services.
 const (
 	partExports = "services that are exported"
 	partPeers   = "gateways of peers"
+	partMeeting = "servers of peers"
 )
 
 // followExports learns until ctx ends which services peers may reach.
@@ -118,8 +123,17 @@ func (g *gatherer) followPeers(ctx context.Context) {
 	}, g.failed(partPeers))
 }
 
+// followPeerServers learns until ctx ends of the servers that it leads to for peers.
+func (g *gatherer) followPeerServers(ctx context.Context) {
+	follow(ctx, g.log, partMeeting, func(ctx context.Context, index uint64) ([]*catalog.PeerServers, uint64, error) {
+		return g.source.PeerServers(ctx, g.service.Service, index)
+	}, func(list []*catalog.PeerServers) {
+		g.set(func() { g.known.PeerServers = list })
+	}, g.failed(partMeeting))
+}
+
 // peeredNames are the targets of a gateway by the names that lead to them where peers have a part: services that are exported,
-// for callers of the peer that they are exported to, and the gateways of peers for callers of its own cluster.
+// for callers of the peer that they are exported to, the gateways of peers for callers of its own cluster, and servers of both.
 func (g *Gateway) peeredNames(domain string, target func(name string, endpoints []Endpoint) *proxy.Target) map[string]*proxy.Target {
 	all, peersOf := map[string]*proxy.Target{}, make(map[string][]string, len(g.Exports))
 	for service, peers := range g.Exports {
@@ -135,6 +149,9 @@ func (g *Gateway) peeredNames(domain string, target func(name string, endpoints 
 	}
 	for name, gateways := range g.Peers {
 		all[name] = target(name, g.others(gateways.Endpoints))
+	}
+	for _, s := range g.PeerServers {
+		all[s.ServerName] = target(s.ServerName, g.others(endpointsAt(s.Addresses)))
 	}
 	return all
 }

@@ -12,13 +12,19 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 )
 
-// peered are two clusters with authorities of their own that are peers, each in this process: north has made the token.
-func peered(t *testing.T) (north, south *testkit.Agent) {
+// apart are two clusters with authorities of their own, each in this process.
+func apart(t *testing.T) (north, south *testkit.Agent) {
 	t.Helper()
 	cluster := func(name string) *testkit.Agent {
 		return testkit.New(t, testkit.Settings{"node_name": name + "-1", "datacenter": name, "peering": testkit.Settings{"enabled": true}}).Start(t)
 	}
-	north, south = cluster("north"), cluster("south")
+	return cluster("north"), cluster("south")
+}
+
+// peered are two such clusters that are peers: north has made the token.
+func peered(t *testing.T) (north, south *testkit.Agent) {
+	t.Helper()
+	north, south = apart(t)
 	var token struct{ PeeringToken string }
 	north.Do(t, "POST", "/v1/peering/token", `{"PeerName":"south"}`).Want(t, http.StatusOK).JSON(t, &token)
 	south.Do(t, "POST", "/v1/peering/establish", fmt.Sprintf(`{"PeerName":"north","PeeringToken":%q}`, token.PeeringToken)).Want(t, http.StatusOK)

@@ -33,6 +33,8 @@ type Source interface {
 	PeerTrust(ctx context.Context, service, peer string, index uint64) ([]*catalog.PeerTrust, uint64, error)
 	// Peers are all peers as far as services of them can prove themselves, for the gateway of a name.
 	Peers(ctx context.Context, gateway string, index uint64) ([]*catalog.PeerTrust, uint64, error)
+	// PeerServers are the servers, of this cluster and of peers, that the gateway of a name leads to for peers.
+	PeerServers(ctx context.Context, gateway string, index uint64) ([]*catalog.PeerServers, uint64, error)
 	// Exports are the peers that services are exported to, by the services' names.
 	Exports(ctx context.Context, index uint64) (map[string][]string, uint64, error)
 	// Chain is the discovery chain of an upstream.

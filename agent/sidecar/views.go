@@ -158,6 +158,15 @@ func (v *Views) Peers(ctx context.Context, gateway string, index uint64) ([]*cat
 	return *rep, next, nil
 }
 
+// PeerServers implements Source.
+func (v *Views) PeerServers(ctx context.Context, gateway string, index uint64) ([]*catalog.PeerServers, uint64, error) {
+	rep, next, err := read(ctx, v, api.PeerServers, rpc.Header{}, index, &api.Named{Name: gateway})
+	if err != nil {
+		return nil, 0, err
+	}
+	return *rep, next, nil
+}
+
 // Exports implements Source.
 func (v *Views) Exports(ctx context.Context, index uint64) (map[string][]string, uint64, error) {
 	rep, next, err := read(ctx, v, api.ExportedServices, rpc.Header{}, index, &api.Named{})

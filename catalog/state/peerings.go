@@ -27,6 +27,14 @@ func PeeringByID(tx *Txn, w *Watch, id string) *catalog.Peering {
 	return peerings.get(tx, w, peeringByID, tx.key(id))
 }
 
+// PeersThroughGateways reports whether this cluster and its peers reach one another's servers through mesh gateways, as the
+// config entry mesh says. The index is that of its last change.
+func PeersThroughGateways(tx *Txn, w *Watch) (bool, uint64) {
+	e, index := ConfigEntry(tx, w, catalog.EntryMesh, catalog.MeshName)
+	mesh, _ := e.(*catalog.Mesh)
+	return mesh != nil && mesh.Peering != nil && mesh.Peering.PeerThroughMeshGateways, index
+}
+
 // Peerings returns all peerings by name.
 func Peerings(tx *Txn, w *Watch) ([]*catalog.Peering, uint64) {
 	index, found := max(1, indexOf(tx, peeringsIndex)), []*catalog.Peering{}

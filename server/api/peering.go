@@ -56,6 +56,15 @@ type PeeringOpen struct {
 	Stream string
 }
 
+// PeeringRelayed is what a peer has asked of a server that does not lead, for the leader: one of the two. Shown are the
+// certificates that it has proven to have there, in DER, its own first, and From is its address.
+type PeeringRelayed struct {
+	Exchange *PeeringExchange `codec:",omitempty"`
+	Open     *PeeringOpen     `codec:",omitempty"`
+	Shown    [][]byte
+	From     string
+}
+
 // ExportedService is a service that other clusters may reach.
 type ExportedService struct {
 	Service   string
@@ -74,7 +83,14 @@ var (
 	PeerStream   = rpc.Method[PeeringOpen, Nothing]{Name: "Peer.Stream"}
 )
 
-// Verbs of peerings and of what is exported to them. The reply to PeeringGenerate is the token for the other cluster.
+// PeerCarry is a stream that a peer has opened at a server which does not lead, on its way to the leader. It begins with
+// PeeringRelayed, and PeerCarryFrom is who may open it.
+const (
+	PeerCarry     = "Peering.Carry"
+	PeerCarryFrom = rpc.FromServers
+)
+
+// Verbs of peerings and of what is exported to them. PeerServers names servers that the mesh gateway with a name leads to. The reply to PeeringGenerate is the token for the other cluster.
 // ExportSetPut answers with the set as it is stored.
 var (
 	PeeringGenerate  = rpc.Method[PeeringWrite, string]{Name: "Peering.GenerateToken", From: rpc.FromAgents}
@@ -86,7 +102,9 @@ var (
 	PeeringTake      = rpc.Method[PeeringImport, Nothing]{Name: "Peering.Import", From: rpc.FromServers}
 	PeeringRemove    = rpc.Method[Named, Nothing]{Name: "Peering.Remove", From: rpc.FromServers}
 
-	PeerTrust = rpc.Method[PeerTrustQuery, []*catalog.PeerTrust]{Name: "Peering.Trust", From: rpc.FromAgents}
+	PeerTrust   = rpc.Method[PeerTrustQuery, []*catalog.PeerTrust]{Name: "Peering.Trust", From: rpc.FromAgents}
+	PeerServers = rpc.Method[Named, []*catalog.PeerServers]{Name: "Peering.Servers", From: rpc.FromAgents}
+	PeerAccept  = rpc.Method[PeeringRelayed, Nothing]{Name: "Peering.Accept", From: rpc.FromServers}
 
 	ExportSetPut    = rpc.Method[catalog.ExportSet, catalog.ExportSet]{Name: "ExportSet.Put", From: rpc.FromAgents}
 	ExportSetRead   = rpc.Method[Named, []*catalog.ExportSet]{Name: "ExportSet.Read", From: rpc.FromAgents}

@@ -8,7 +8,7 @@ var reads = func() map[string]bool {
 		CoordinateDatacenters.Name, CoordinateNode.Name, CoordinateNodes.Name, Datacenters.Name, ExportSetList.Name, ExportSetRead.Name, ExportedServices.Name, ExternalNodes.Name, FederationList.Name, FederationGateways.Name,
 		FederationRead.Name, GatewayIntentions.Name, GatewayLinks.Name, GatewayServices.Name, Gateways.Name, MeshServices.Name, HealthChecks.Name, HealthNode.Name, HealthService.Name,
 		HealthState.Name, IntentionAuthorize.Name, IntentionCheck.Name, IntentionDefault.Name, IntentionGet.Name, IntentionList.Name, IntentionMatch.Name, JoinList.Name, KVKeys.Name, KVList.Name, KVRead.Name,
-		NodeDump.Name, NodeServiceMap.Name, NodeServicesList.Name, Nodes.Name, PeeringList.Name, PeeringRead.Name, PeerTrust.Name, QueryAbroad.Name, QueryExecute.Name,
+		NodeDump.Name, NodeServiceMap.Name, NodeServicesList.Name, Nodes.Name, PeeringList.Name, PeeringRead.Name, PeerTrust.Name, PeerServers.Name, QueryAbroad.Name, QueryExecute.Name,
 		QueryExplain.Name, QueryFailover.Name, QueryList.Name, QueryRead.Name, RaftConfigurationRead.Name, ServiceDump.Name, ServiceInstances.Name,
 		ServiceTopology.Name, Services.Name, SessionList.Name, SessionNode.Name, SessionRead.Name, StatusLeader.Name, StatusPeers.Name, TxnRead.Name,
 		UsageRead.Name, VirtualRead.Name, ACLStatus.Name, ACLResolve.Name, ACLAuthorize.Name, TokenRead.Name, TokenSelf.Name, TokenList.Name,

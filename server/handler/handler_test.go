@@ -153,6 +153,7 @@ func questions() map[string]*rpc.Call {
 	add(api.ServiceDump.Name, &api.Nothing{})
 	add(api.FederationList.Name, &api.Nothing{})
 	add(api.FederationGateways.Name, &api.Nothing{})
+	add(api.PeerServers.Name, &api.Named{Name: "web"})
 	for _, name := range []string{"web", "DB", "none"} {
 		add(api.ConfigGet.Name, &api.ConfigQuery{Kind: catalog.EntryServiceDefaults, Name: name})
 	}
@@ -282,7 +283,10 @@ func drawWrite(t *rapid.T) (string, any) {
 		return api.QueryApply.Name, &api.QueryWrite{Op: api.QueryCreate, Query: q}
 	case "peer":
 		name := pick("peer", "east", "west")
-		return api.PeeringStore.Name, &api.PeeringPut{Peering: catalog.Peering{ID: "id-" + name, Name: name, State: catalog.PeeringActive}}
+		return api.PeeringStore.Name, &api.PeeringPut{Peering: catalog.Peering{
+			ID: "id-" + name, Name: name, State: catalog.PeeringActive, PeerServerName: catalog.PeerServerName(pick("their dc", "east", "west"), "t.consul"), PeerServerAddresses: []string{"192.0.2.1:8503"},
+			Secrets: &catalog.PeeringSecrets{Stream: catalog.NewSecret("s")},
+		}}
 	case "import":
 		name := pick("service", "web", "db")
 		return api.PeeringTake.Name, &api.PeeringImport{ID: "id-" + pick("peer", "east", "west"), Services: []*catalog.ImportedService{{Service: name}}, Whole: true, Keep: []string{name}}
@@ -308,7 +312,9 @@ func drawEntry(t *rapid.T) catalog.ConfigEntry {
 		return e
 	}
 	name, other := pick("name", "web", "db"), pick("other", "web", "db", "none")
-	switch kind := catalog.EntryKind(pick("entry", "proxy-defaults", "service-defaults", "service-router", "service-splitter", "service-resolver")); kind {
+	switch kind := catalog.EntryKind(pick("entry", "proxy-defaults", "service-defaults", "service-router", "service-splitter", "service-resolver", "mesh", "mesh")); kind {
+	case catalog.EntryMesh:
+		return entry(kind, "", &catalog.Mesh{Peering: &catalog.MeshPeering{PeerThroughMeshGateways: rapid.Bool().Draw(t, "through")}})
 	case catalog.EntryProxyDefaults:
 		return entry(kind, catalog.GlobalName, &catalog.ProxyDefaults{Config: map[string]any{"protocol": pick("protocol", "http", "http", "tcp")}})
 	case catalog.EntryServiceDefaults:

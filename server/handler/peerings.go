@@ -18,6 +18,7 @@ import (
 func registerPeerings(r *endpoint.Registry, d Deps) {
 	registerPeeringWrites(r)
 	registerPeerTrust(r)
+	registerPeerServers(r, d.Datacenter)
 	show := func(tx *state.Txn, w *state.Watch, p *catalog.Peering) (*catalog.Peering, uint64) {
 		row, index := p.Shown(), uint64(0)
 		if d.PeerStream != nil {

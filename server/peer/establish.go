@@ -42,7 +42,12 @@ func (p *Peers) Establish(ctx context.Context, req *api.PeeringWrite) error {
 	asked := &api.PeeringExchange{
 		PeerID: token.PeerID, Establishment: token.EstablishmentSecret, Stream: stream, ServerName: serverName(now.id), Roots: now.roots,
 	}
+	withdraw, err := p.announce(ctx, req, &token)
+	if err != nil {
+		return err
+	}
 	if err := p.exchange(ctx, now, to, &token, asked); err != nil {
+		withdraw()
 		return err
 	}
 	err = p.begin(ctx, req.Name, func(row *catalog.Peering) error {
@@ -113,16 +118,16 @@ func replaceable(row *catalog.Peering, peerID string) error {
 func (p *Peers) exchange(ctx context.Context, now *shown, to connect.ID, token *catalog.PeeringToken, asked *api.PeeringExchange) error {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
-	pool, err := p.pool(now, to, token.CA)
+	reach, err := p.reach(now, to, token.CA, reachable(token))
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer reach.Close()
 	for {
 		var failed error
 		strangers := 0
-		for _, addr := range reachable(token) {
-			_, _, err := api.PeerExchange.Call(ctx, pool.To(addr), rpc.Header{}, asked)
+		for _, way := range reach.ways {
+			_, _, err := api.PeerExchange.Call(ctx, way, rpc.Header{}, asked)
 			switch code := catalog.CodeOf(err); {
 			case err == nil:
 				return nil
@@ -133,7 +138,7 @@ func (p *Peers) exchange(ctx context.Context, now *shown, to connect.ID, token *
 				strangers++
 			}
 		}
-		if strangers == len(reachable(token)) {
+		if strangers == len(reach.ways) {
 			return catalog.Errorf(catalog.Invalid, "the token and the servers that it names do not belong together: the token was changed, or the CA of datacenter %s was; make another there: %w", to.Datacenter, failed)
 		}
 		if !pause.For(ctx, exchangeRetry) {
@@ -147,15 +152,15 @@ func final(code catalog.Code) bool {
 	return code == catalog.Denied || code == catalog.NotFound || code == catalog.Invalid || code == catalog.Conflict
 }
 
-// pool makes connections to the servers of one other cluster.
-func (p *Peers) pool(now *shown, to connect.ID, roots []string) (*rpc.Pool, error) {
+// pool makes connections to the servers of one other cluster, through gateways if there are any.
+func (p *Peers) pool(now *shown, to connect.ID, roots []string, through rpc.Gateways) (*rpc.Pool, error) {
 	config, err := now.dialing(to, roots)
 	if err != nil {
 		return nil, err
 	}
 	return rpc.NewPool(rpc.PoolOptions{
 		Protocol: rpc.ProtocolPeer, Bulk: rpc.ProtocolPeer, Decode: p.cfg.Decode,
-		Dialer: rpc.Dialer{Timeout: dialTimeout, Connect: p.cfg.Connect, TLS: func(string) (*tls.Config, error) { return config, nil }},
+		Dialer: rpc.Dialer{Timeout: dialTimeout, Connect: p.cfg.Connect, Through: through, TLS: func(string) (*tls.Config, error) { return config, nil }},
 	}), nil
 }
 

@@ -2,9 +2,7 @@ package peer
 
 import (
 	"context"
-	"net"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -74,24 +72,8 @@ func (p *Peers) bundle(tx *state.Txn, w *state.Watch, peer string) *bundle {
 		return nil
 	}
 	list, _ := state.Roots(tx, w)
-	return &bundle{ServerName: serverName(now.id), Roots: rootsOf(list), Addresses: p.cfg.Addresses(tx, w), KnownAs: peer, Gateways: gateways(tx, w)}
+	return &bundle{ServerName: serverName(now.id), Roots: rootsOf(list), Addresses: p.meetingPoints(tx, w), KnownAs: peer, Gateways: gateways(tx, w, (*catalog.Instance).Abroad)}
 }
-
-// gateways lists where other clusters reach the mesh gateways, those that are critical left out.
-func gateways(tx *state.Txn, w *state.Watch) []string {
-	list, _ := state.Gateways(tx, w, catalog.KindMeshGateway)
-	var found []string
-	for _, i := range list {
-		if host, port := i.Abroad(); i.Status() != catalog.Critical && host != "" && port > 0 && len(found) < maxGateways {
-			found = append(found, net.JoinHostPort(host, strconv.Itoa(port)))
-		}
-	}
-	slices.Sort(found)
-	return slices.Compact(found)
-}
-
-// maxGateways bounds the mesh gateways that a cluster tells of.
-const maxGateways = 64
 
 // outbox holds what is to be sent, of each thing the latest only: a slow reader costs no more than there is.
 type outbox struct {

@@ -19,7 +19,7 @@ import (
 
 // serverName is how the servers of a datacenter are called in tokens.
 func serverName(id connect.ID) string {
-	return "server." + id.Datacenter + ".peering." + id.TrustDomain
+	return catalog.PeerServerName(id.Datacenter, id.TrustDomain)
 }
 
 // parseServerName returns the identity that serverName has written.

@@ -133,7 +133,7 @@ func (l *line) dial(ctx context.Context, row *catalog.Peering, failures int) int
 	return failures + 1
 }
 
-// connect opens a stream at one of the servers, of which the leader answers, and carries it. It reports whether it stood.
+// connect opens a stream at one of the servers, which is for the leader, and carries it. It reports whether it stood.
 func (l *line) connect(ctx context.Context, row *catalog.Peering) (stood bool, err error) {
 	now, err := l.peers.identity.now()
 	if err != nil {
@@ -143,31 +143,28 @@ func (l *line) connect(ctx context.Context, row *catalog.Peering) (stood bool, e
 	if err != nil {
 		return false, err
 	}
-	pool, err := l.peers.pool(now, to, row.PeerCAPems)
+	reach, err := l.peers.reach(now, to, row.PeerCAPems, row.PeerServerAddresses)
 	if err != nil {
 		return false, err
 	}
-	defer pool.Close()
+	defer reach.Close()
 	var failed error
-	for _, addr := range row.PeerServerAddresses {
-		stood, err := l.open(ctx, row, pool, addr)
+	for _, way := range reach.ways {
+		stood, err := l.open(ctx, row, way)
 		if stood || ctx.Err() != nil || final(catalog.CodeOf(err)) || errors.Is(err, errGone) {
 			return stood, err
 		}
 		failed = errors.Join(failed, err)
 	}
-	if failed == nil {
-		failed = catalog.Errorf(catalog.Unavailable, "no address of the other cluster's servers is known")
-	}
 	return false, failed
 }
 
-func (l *line) open(ctx context.Context, row *catalog.Peering, pool *rpc.Pool, addr string) (stood bool, err error) {
+func (l *line) open(ctx context.Context, row *catalog.Peering, way api.Opener) (stood bool, err error) {
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx)) // a stream that is ended here still says why
 	defer cancel()
 	call := &rpc.Call{Method: api.PeerStream.Name, Body: &api.PeeringOpen{PeerID: row.PeerID, Stream: row.Secrets.Stream.Reveal()}}
 	opening := context.AfterFunc(ctx, cancel)
-	stream, err := pool.To(addr).Open(inner, call)
+	stream, err := way.Open(inner, call)
 	if err != nil {
 		opening()
 		return false, err
@@ -327,21 +324,21 @@ func (l *line) bid(ctx context.Context, row *catalog.Peering) {
 	if err != nil {
 		return
 	}
-	pool, err := l.peers.pool(now, to, row.PeerCAPems)
+	reach, err := l.peers.reach(now, to, row.PeerCAPems, row.PeerServerAddresses)
 	if err != nil {
 		return
 	}
-	defer pool.Close()
-	for _, addr := range row.PeerServerAddresses {
-		if l.leave(ctx, ended, row, pool, addr) {
+	defer reach.Close()
+	for _, way := range reach.ways {
+		if l.leave(ctx, ended, row, way) {
 			return
 		}
 	}
 	l.peers.cfg.Log.Warn("the other cluster of a peering that was deleted could not be told: delete it there too", "peering", row.Name)
 }
 
-func (l *line) leave(ctx, ended context.Context, row *catalog.Peering, pool *rpc.Pool, addr string) bool {
-	stream, err := pool.To(addr).Open(ctx, &rpc.Call{Method: api.PeerStream.Name, Body: &api.PeeringOpen{PeerID: row.PeerID, Stream: row.Secrets.Stream.Reveal()}})
+func (l *line) leave(ctx, ended context.Context, row *catalog.Peering, way api.Opener) bool {
+	stream, err := way.Open(ctx, &rpc.Call{Method: api.PeerStream.Name, Body: &api.PeeringOpen{PeerID: row.PeerID, Stream: row.Secrets.Stream.Reveal()}})
 	if err != nil {
 		return false
 	}

@@ -34,9 +34,12 @@ type Config struct {
 	Leading func() bool
 	// Sign signs for this server itself.
 	Sign func(ctx context.Context, csr string) (*catalog.IssuedCert, error)
-	// Exports lists the services that a peer may see, and Addresses where the servers of this cluster meet peers.
+	// Exports lists the services that a peer may see, and Addresses where the servers of this cluster meet peers that need no
+	// gateways for it.
 	Exports   func(tx *state.Txn, w *state.Watch, peer string) []string
 	Addresses func(tx *state.Txn, w *state.Watch) []string
+	// Leader is the way to the server that leads, when it is another one; an error with code no_leader without one.
+	Leader func() (Way, error)
 	// Connect is another network than the machine's, for simulations.
 	Connect func(ctx context.Context, network, address string) (net.Conn, error)
 	// Decode makes errors of what came over the network.
@@ -44,10 +47,17 @@ type Config struct {
 	Log    *slog.Logger
 }
 
+// Way leads to a server: for calls, and for streams.
+type Way interface {
+	rpc.Caller
+	api.Opener
+}
+
 // Peers is a server's part in its cluster's peerings. Tokens, streams and deletions are the leader's.
 type Peers struct {
 	cfg      Config
 	identity identity
+	ways     ways
 
 	mu    sync.Mutex
 	lines map[string]*line // by the id of the peering; nil while this server does not lead
@@ -59,7 +69,10 @@ func New(cfg Config) *Peers {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Peers{cfg: cfg, identity: identity{datacenter: cfg.Datacenter, store: cfg.Store, sign: cfg.Sign, log: cfg.Log, first: make(chan struct{})}}
+	return &Peers{
+		cfg: cfg, ways: ways{store: cfg.Store},
+		identity: identity{datacenter: cfg.Datacenter, store: cfg.Store, sign: cfg.Sign, log: cfg.Log, first: make(chan struct{})},
+	}
 }
 
 // Run keeps the certificate that this server shows to peers until ctx ends.
@@ -168,13 +181,16 @@ func (p *Peers) Token(ctx context.Context, req *api.PeeringWrite) (*string, erro
 	}
 	secret := rand.Text()
 	token := catalog.PeeringToken{
-		CA: now.roots, ManualServerAddresses: req.Token.ManualServerAddresses, ServerAddresses: p.cfg.Addresses(p.cfg.Store.Read(), nil),
+		CA: now.roots, ManualServerAddresses: req.Token.ManualServerAddresses, ServerAddresses: p.meetingPoints(p.cfg.Store.Read(), nil),
 		ServerName: serverName(now.id), EstablishmentSecret: secret, Remote: catalog.PeeringRemote{Partition: catalog.DefaultTenancy, Datacenter: p.cfg.Datacenter},
 	}
 	if token.ServerAddresses == nil {
 		token.ServerAddresses = []string{}
 	}
 	if err := checkAddresses(token.ManualServerAddresses); err != nil {
+		return nil, err
+	}
+	if err := p.checkReached(&token); err != nil {
 		return nil, err
 	}
 	fresh := catalog.PeeringSecrets{Establishment: catalog.HashPeeringSecret(secret), Expires: time.Now().Add(TokenLife).UTC()}

@@ -75,14 +75,15 @@ func (p *Peers) Handle(ctx context.Context, from rpc.Peer, call *rpc.Call) (rpc.
 	if call.Method != api.PeerExchange.Name {
 		return rpc.Answer{}, unknown(call.Method)
 	}
-	if !p.cfg.Leading() {
-		return rpc.Answer{}, catalog.Errorf(catalog.NoLeader, "this server does not lead")
-	}
 	req := &api.PeeringExchange{}
 	if err := decode(call, req); err != nil {
 		return rpc.Answer{}, err
 	}
-	if err := p.accept(ctx, from, req); err != nil {
+	accept := p.accept
+	if !p.cfg.Leading() {
+		accept = p.pass
+	}
+	if err := accept(ctx, from, req); err != nil {
 		return rpc.Answer{}, err
 	}
 	return rpc.Answer{Body: rpc.NewBody(&api.Nothing{}, nil)}, nil
@@ -93,12 +94,12 @@ func (p *Peers) Carry(ctx context.Context, from rpc.Peer, call *rpc.Call, stream
 	if call.Method != api.PeerStream.Name {
 		return unknown(call.Method)
 	}
-	if !p.cfg.Leading() {
-		return catalog.Errorf(catalog.NoLeader, "this server does not lead")
-	}
 	req := &api.PeeringOpen{}
 	if err := decode(call, req); err != nil {
 		return err
+	}
+	if !p.cfg.Leading() {
+		return p.passStream(ctx, from, req, stream)
 	}
 	return p.stream(ctx, from, req, stream)
 }
