@@ -66,6 +66,7 @@ func (p *Peers) Establish(ctx context.Context, req *api.PeeringWrite) error {
 		return nil
 	})
 	if err != nil {
+		withdraw()
 		return fmt.Errorf("the token was used, but the peering could not be stored here, so make another token in the cluster of datacenter %s: %w", to.Datacenter, err)
 	}
 	return nil
