@@ -24,7 +24,7 @@ import (
 // proxyOptions say which proxy is run.
 // Source: https://developer.hashicorp.com/consul/commands/connect/proxy
 type proxyOptions struct {
-	node, ready, register                    bool
+	node, ready, takeOver, register          bool
 	dir, level                               string
 	sidecarFor, proxyID                      string
 	service, serviceAddr, listen, registerID string
@@ -46,6 +46,7 @@ func connectProxy(f *flag.FlagSet) action {
 	f.StringVar(&o.level, "log-level", "info", "The least `level` of log lines: trace, debug, info, warn or error.")
 	f.BoolVar(&o.node, "node", false, "Run all sidecars of a node, for its agent, which starts this by itself.")
 	f.StringVar(&o.dir, "dir", "", "With -node, the `directory` of the proxy in the agent's data directory.")
+	f.BoolVar(&o.takeOver, "take-over", false, "With -node, take the listeners of the process that runs for the directory, and its place.")
 	f.BoolVar(&o.ready, "ready", false, "With -node, say on file 3 when the proxy can be told what to do.")
 	return func(ctx context.Context, c *call) error {
 		level, err := logging.ParseLevel(o.level)
@@ -67,7 +68,7 @@ func nodeProxy(ctx context.Context, o *proxyOptions, level slog.Level) error {
 		return usage("-node needs -dir")
 	}
 	revision, _ := build()
-	p := sidecar.ProcessOptions{Dir: o.dir, Build: Version + " " + revision, Level: level}
+	p := sidecar.ProcessOptions{Dir: o.dir, Build: Version + " " + revision, Level: level, TakeOver: o.takeOver}
 	if o.ready {
 		p.Ready = sidecar.TellReady
 	}

@@ -17,6 +17,7 @@ import (
 //	PUT  /snapshot                                 carry this one out
 //	GET  /attach                                   Hello, and then a line of the log at a time, for as long as the process is
 //	POST /end                                      take no more connections, let those that there are end, and end
+//	POST /handover                                 leave the listeners to who asks: see handoverProtocol
 const (
 	socketFile  = "sock"
 	maxSnapshot = 256 << 20
@@ -29,6 +30,8 @@ type Hello struct {
 	Build   string
 	Pid     int
 	Version uint64 // of its snapshot
+	// Handover is how listeners can be had from it: handoverVersion, or 0 for one that hands none over.
+	Handover int
 }
 
 // admin serves the interface.
@@ -37,6 +40,7 @@ func (p *process) admin() http.Handler {
 	mux.HandleFunc("GET /{view}", p.show)
 	mux.HandleFunc("PUT /snapshot", p.put)
 	mux.HandleFunc("GET /attach", p.attach)
+	mux.HandleFunc("POST /handover", p.handover)
 	mux.HandleFunc("POST /end", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		p.end()
@@ -94,7 +98,7 @@ func (p *process) put(w http.ResponseWriter, r *http.Request) {
 
 // attach tells an agent who this is and what it logs, until either goes.
 func (p *process) attach(w http.ResponseWriter, r *http.Request) {
-	hello := Hello{Build: p.Build, Pid: p.pid, Version: p.runner.Version()}
+	hello := Hello{Build: p.Build, Pid: p.pid, Version: p.runner.Version(), Handover: handoverVersion}
 	lines, leave := p.lines.join()
 	defer leave()
 	if err := json.NewEncoder(w).Encode(hello); err != nil {

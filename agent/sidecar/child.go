@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -146,8 +147,7 @@ func (c *Child) serve(ctx context.Context, at *attached, m *Manager) {
 		<-gone
 	}()
 	if at.Build != c.Build && at.Pid != c.pid { // one that was started here is as new as the program on the disk
-		c.Log.Info("the node's proxy is of another build: it makes room", "pid", at.Pid, "build", at.Build)
-		c.End(ctx)
+		c.replace(ctx, at, m)
 		await(ctx, gone)
 		return
 	}
@@ -177,6 +177,25 @@ func (c *Child) serve(ctx context.Context, at *attached, m *Manager) {
 			return
 		}
 	}
+}
+
+// replace has a process of this build take the listeners of another one, or that one make room where it cannot.
+func (c *Child) replace(ctx context.Context, at *attached, m *Manager) {
+	log := c.Log.With("pid", at.Pid, "build", at.Build)
+	switch {
+	case !m.Wanted():
+		log.Info("the node's proxy is of another build, and no sidecar is left: it ends")
+	case at.Handover != handoverVersion:
+		log.Warn("the node's proxy is of another build, which hands no listeners over in the way this one knows: it makes room, and connections are refused for a moment")
+	default:
+		log.Info("the node's proxy is of another build: another one takes its listeners, and its place")
+		err := c.start(ctx, "-take-over")
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		log.Warn("the listeners of the node's proxy cannot be taken: it makes room, and connections are refused for a moment", "err", err)
+	}
+	c.End(ctx)
 }
 
 func await(ctx context.Context, gone <-chan struct{}) {
@@ -237,13 +256,13 @@ func (c *Child) do(ctx context.Context, method, path string, body io.Reader) (*h
 	return r, nil
 }
 
-// start starts the process and waits until it is ready. It is in a session of its own, so that what ends the agent does
-// not end it.
-func (c *Child) start(ctx context.Context) error {
+// start starts the process, with more arguments, and waits until it is ready. It is in a session of its own, so that what ends
+// the agent does not end it.
+func (c *Child) start(ctx context.Context, more ...string) error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return err
 	}
-	crash, err := os.OpenFile(filepath.Join(c.Dir, outputFile), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	crash, err := os.OpenFile(filepath.Join(c.Dir, outputFile), os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600) // the one before may write on
 	if err != nil {
 		return err
 	}
@@ -253,7 +272,7 @@ func (c *Child) start(ctx context.Context) error {
 		return err
 	}
 	defer ready.Close()
-	cmd := exec.Command(c.Program, c.Args...)
+	cmd := exec.Command(c.Program, slices.Concat(c.Args, more)...)
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = crash, crash, []*os.File{tell}
 	cmd.Env, cmd.Dir = environment(), c.Dir
 	detach(cmd)

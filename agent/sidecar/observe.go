@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -32,22 +31,26 @@ type observer struct {
 	access   *proxy.AccessLog
 	tracer   *proxy.Tracer
 	write    func(io.Writer) error // metrics
+	// inherited are listeners of the process before.
+	inherited *proxy.Inherited
+	begun     chan struct{} // closed when metrics are shown, where they are to be
 
 	mu      sync.Mutex
 	format  *proxy.Format
 	out     func(line []byte) error
-	file    *logFile      // that out is the Write of, where it is one of ours
-	name    string        // of file
-	line    []byte        // of record alone
-	bind    string        // where metrics are shown; "" nowhere
-	rebound chan struct{} // has a value when that changed
+	file    *logFile       // that out is the Write of, where it is one of ours
+	name    string         // of file
+	line    []byte         // of record alone
+	bind    string         // where metrics are shown; "" nowhere
+	shown   []proxy.Socket // at most one, where they are
+	rebound chan struct{}  // has a value when that changed
 }
 
 // accessRoom is how many records of the access log wait to be written.
 const accessRoom = 4096
 
 func newObserver(dir string, detached bool, log *slog.Logger) *observer {
-	o := &observer{log: log, dir: dir, detached: detached, tracer: proxy.NewTracer(), rebound: make(chan struct{}, 1)}
+	o := &observer{log: log, dir: dir, detached: detached, tracer: proxy.NewTracer(), rebound: make(chan struct{}, 1), begun: make(chan struct{})}
 	o.access = proxy.NewAccessLog(accessRoom, o.record)
 	o.access.Off.Store(true)
 	return o
@@ -240,11 +243,14 @@ func (o *observer) run(ctx context.Context) {
 	defer all.Wait()
 	all.Go(func() { o.access.Run(ctx) })
 	all.Go(func() { o.tracer.Run(ctx) })
-	for {
+	for first := true; ; first = false {
 		o.mu.Lock()
 		bind := o.bind
 		o.mu.Unlock()
 		stop := o.show(&all, bind)
+		if first {
+			close(o.begun)
+		}
 		var again <-chan time.Time
 		if stop == nil && bind != "" {
 			again = time.After(bindAgain)
@@ -271,11 +277,12 @@ func (o *observer) show(all *sync.WaitGroup, bind string) (stop func() error) {
 	if bind == "" {
 		return nil
 	}
-	l, err := net.Listen("tcp", bind)
+	l, err := o.inherited.Listen("tcp", bind)
 	if err != nil {
 		o.log.Warn("metrics of the proxy cannot be shown", "err", err)
 		return nil
 	}
+	o.setShown(proxy.Socket{Network: "tcp", Address: bind, Listener: l})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
@@ -283,5 +290,21 @@ func (o *observer) show(all *sync.WaitGroup, bind string) (stop func() error) {
 	})
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	all.Go(func() { s.Serve(l) }) // ends with stop
-	return s.Close
+	return func() error {
+		o.setShown()
+		return s.Close()
+	}
+}
+
+func (o *observer) setShown(at ...proxy.Socket) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.shown = at
+}
+
+// socket is the listener that metrics are shown at, where they are.
+func (o *observer) socket() []proxy.Socket {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.shown
 }

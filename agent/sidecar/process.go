@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/curia-mesh/curia/connect/proxy"
 	"github.com/curia-mesh/curia/rpc/socket"
 )
 
@@ -26,6 +27,8 @@ type ProcessOptions struct {
 	Build string
 	// Level is the least level of what is logged, to the agent.
 	Level slog.Level
+	// TakeOver has the process take the listeners of the one that runs, and its place.
+	TakeOver bool
 	// Ready, if not nil, is called when the socket is open.
 	Ready func()
 }
@@ -37,8 +40,10 @@ type process struct {
 	lines   *lines
 	pid     int
 	started time.Time
+	socket  net.Listener
 	ended   chan struct{} // closed when it is to end
 	once    sync.Once
+	handing sync.Mutex // held while another process is given the listeners
 }
 
 // How long connections may go on when the process is told to end, and how often it is seen whether anybody has use for it.
@@ -54,46 +59,80 @@ const maxSocketPath = 103
 func SocketFits(dir string) bool { return len(filepath.Join(dir, socketFile)) <= maxSocketPath }
 
 // RunProcess is the process: it carries out the last snapshot there was, and those that an agent brings, until ctx ends, an
-// agent says so, or it is of no use any more.
+// agent says so, another process takes its place, or it is of no use any more.
 func RunProcess(ctx context.Context, o ProcessOptions) error {
 	p := &process{ProcessOptions: o, lines: newLines(), pid: os.Getpid(), started: time.Now(), ended: make(chan struct{})}
-	log := slog.New(slog.NewJSONHandler(p.lines, &slog.HandlerOptions{Level: o.Level}))
-	p.runner = NewRunner(RunnerOptions{Dir: o.Dir, Detached: true, Alone: true, Drain: processDrain, Log: log})
-	socket, err := listenAdmin(o.Dir)
-	if err != nil {
+	var before *predecessor
+	var inherited *proxy.Inherited
+	var err error
+	if o.TakeOver {
+		if before, err = inherit(o.Dir); err != nil {
+			return err
+		}
+		defer before.leave()
+		inherited = before.Inherited
+	} else if p.socket, err = listenAdmin(o.Dir); err != nil {
 		return err
 	}
-	before, err := Load(o.Dir)
-	if err != nil {
-		log.Warn("the snapshot from before cannot be used", "err", err)
-	}
-	if before != nil {
-		if err := p.runner.Apply(before); err != nil {
-			log.Error("the snapshot from before cannot be carried out", "err", err)
-		}
-	}
+	log := slog.New(slog.NewJSONHandler(p.lines, &slog.HandlerOptions{Level: o.Level}))
+	p.runner = NewRunner(RunnerOptions{Dir: o.Dir, Detached: true, Alone: true, Drain: processDrain, Inherited: inherited, Log: log})
+	p.restore()
 	all, ctx := errgroup.WithContext(ctx)
 	running, stop := context.WithCancel(ctx)
 	defer stop()
+	all.Go(func() error { return p.runner.Run(running) })
+	if before != nil {
+		if err := p.replace(running, before); err != nil {
+			stop()
+			return errors.Join(err, all.Wait())
+		}
+	}
 	server := &http.Server{Handler: p.admin(), ReadHeaderTimeout: 10 * time.Second}
 	all.Go(func() error {
-		if err := server.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(p.socket); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
 	})
 	all.Go(func() error {
-		p.watch(running, socket)
+		p.watch(running)
 		p.end()
 		err := server.Close() // the next one needs the socket
 		stop()
 		return err
 	})
-	all.Go(func() error { return p.runner.Run(running) })
 	if o.Ready != nil {
 		o.Ready()
 	}
 	return all.Wait()
+}
+
+// restore carries out the snapshot from before.
+func (p *process) restore() {
+	before, err := Load(p.Dir)
+	if err != nil {
+		p.runner.Log.Warn("the snapshot from before cannot be used", "err", err)
+	}
+	if before != nil {
+		if err := p.runner.Apply(before); err != nil {
+			p.runner.Log.Error("the snapshot from before cannot be carried out", "err", err)
+		}
+	}
+}
+
+// replace takes the place of the process before when this one accepts connections. Where it fails that one has its listeners,
+// and what this one has accepted is served.
+func (p *process) replace(ctx context.Context, before *predecessor) error {
+	err := p.runner.begun(ctx)
+	if err == nil {
+		err = before.succeed()
+	}
+	if err != nil {
+		p.runner.proxy.HandOver()
+		return fmt.Errorf("taking the place of the process that runs: %w", err)
+	}
+	p.socket, err = socket.Private(filepath.Join(p.Dir, socketFile))
+	return err
 }
 
 func (p *process) end() { p.once.Do(func() { close(p.ended) }) }
@@ -131,8 +170,8 @@ const answerTime = 5 * time.Second
 
 // watch returns when the process is to end: it is told to, its directory is gone, or no agent is there and it has nothing
 // to offer.
-func (p *process) watch(ctx context.Context, socket net.Listener) {
-	path := socket.Addr().String()
+func (p *process) watch(ctx context.Context) {
+	path := p.socket.Addr().String()
 	own, err := os.Stat(path)
 	if err != nil {
 		return

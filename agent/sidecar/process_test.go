@@ -2,7 +2,6 @@ package sidecar_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -14,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/curia-mesh/curia/agent/sidecar"
 	"github.com/curia-mesh/curia/agent/testkit"
 )
 
@@ -159,19 +157,10 @@ func TestProxyByItself(t *testing.T) {
 	a.Do(t, http.MethodGet, "/v1/agent/connect/proxy/status", "").Want(t, http.StatusNotFound)
 }
 
-// A proxy of another build makes room for the agent's own, and one that an agent has no use for ends.
+// A proxy of another build with nothing to hand over ends, and so does one that an agent has no use for.
 func TestProcessOfAnotherBuild(t *testing.T) {
 	n := testkit.New(t, nil)
-	dir := filepath.Join(n.Data(), "proxy")
-	old := make(chan error, 1)
-	begin := func() {
-		ready := make(chan struct{})
-		go func() { // ends when the agent says so
-			old <- sidecar.RunProcess(context.Background(), sidecar.ProcessOptions{Dir: dir, Build: "another", Ready: func() { close(ready) }})
-		}()
-		<-ready
-	}
-	begin()
+	old := another(t, n, false)
 	p := n.Spawn(t)
 	ports := testkit.FreePorts(t)
 	p.Put(t, "/v1/agent/service/register", meshed("web", app(t, "web"), ports.HTTP, nil))
@@ -184,7 +173,7 @@ func TestProcessOfAnotherBuild(t *testing.T) {
 	}
 	p.Kill(t)
 	n.KillProxy(t)
-	begin()
+	old = another(t, n, false)
 	n.Configure(t, testkit.Settings{"connect": testkit.Settings{"proxy": "agent"}})
 	p = n.Spawn(t)
 	if err := <-old; err != nil {

@@ -24,7 +24,9 @@ type RunnerOptions struct {
 	Alone bool
 	// Drain is how long connections may go on when the runner ends.
 	Drain time.Duration
-	Log   *slog.Logger
+	// Inherited are listeners of the process before; nil for none.
+	Inherited *proxy.Inherited
+	Log       *slog.Logger
 }
 
 // Runner carries out snapshots.
@@ -61,8 +63,8 @@ func NewRunner(o RunnerOptions) *Runner {
 		proxy.Alone()
 	}
 	watch := newObserver(o.Dir, o.Detached, o.Log)
-	p := proxy.New(proxy.Options{Log: o.Log, DrainTime: o.Drain, Access: watch.access, Tracer: watch.tracer})
-	watch.write = p.WriteMetrics
+	p := proxy.New(proxy.Options{Log: o.Log, DrainTime: o.Drain, Access: watch.access, Tracer: watch.tracer, Inherited: o.Inherited})
+	watch.write, watch.inherited = p.WriteMetrics, o.Inherited
 	return &Runner{
 		RunnerOptions: o, proxy: p, observer: watch,
 		keep: make(chan struct{}, 1), retry: make(chan struct{}, 1), certs: map[string]*certs{}, tokens: tokens{log: o.Log}, turn: uint64(time.Now().UnixMilli()), changed: make(chan struct{}),
@@ -227,6 +229,21 @@ func (r *Runner) Run(ctx context.Context) error {
 	return r.proxy.Run(ctx)
 }
 
+// sockets are the listeners that are open.
+func (r *Runner) sockets() []proxy.Socket { return append(r.proxy.Sockets(), r.observer.socket()...) }
+
+// begun returns when the runner that runs accepts connections.
+func (r *Runner) begun(ctx context.Context) error {
+	for _, c := range []<-chan struct{}{r.proxy.Begun(), r.observer.begun} {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // reopen tries listeners again that could not be opened, until ctx ends.
 func (r *Runner) reopen(ctx context.Context) {
 	failures := 0
@@ -274,7 +291,7 @@ func (r *Runner) store() error {
 	r.mu.Lock()
 	last := r.kept
 	r.mu.Unlock()
-	if r.Dir == "" || last.text == nil {
+	if r.Dir == "" || last == nil || last.text == nil {
 		return nil
 	}
 	if err := save(r.Dir, last.text); err != nil {

@@ -89,7 +89,7 @@ func (d *downstream) wait(conf *Listener, first bool) bool {
 	}
 	l := d.client.listening
 	d.client.state.Store(waiting)
-	if l.stopping.Load() {
+	if l.ends() {
 		return false
 	}
 	d.patience(time.Now(), idle)

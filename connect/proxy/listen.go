@@ -22,6 +22,7 @@ type listening struct {
 	config   atomic.Pointer[Listener]
 	server   *serverTLS
 	stopping atomic.Bool
+	handed   atomic.Bool // set before stopping: another process accepts from here on
 
 	refused atomic.Uint64                // connections above the limit
 	unnamed [namelessKinds]atomic.Uint64 // connections that were not passed on by their names
@@ -93,6 +94,19 @@ func (l *listening) replace(c *Listener) {
 	}
 }
 
+// ends reports whether connections are ended that have no exchange.
+func (l *listening) ends() bool { return l.stopping.Load() && !l.handed.Load() }
+
+// handOver takes no more connections, as another process does. What this one has taken is served as if it did not end: whoever
+// connects or makes a request just now, and so cannot know, gets an answer, which says that it is the last one.
+func (l *listening) handOver() {
+	if u, ok := l.Listener.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false)
+	}
+	l.handed.Store(true)
+	l.stop()
+}
+
 // stop takes no more connections, and those without an exchange are ended.
 func (l *listening) stop() {
 	l.stopping.Store(true)
@@ -105,7 +119,7 @@ func (l *listening) stop() {
 		l.proxy.served.Done()
 	}
 	for c := range l.conns {
-		if c.state.CompareAndSwap(waiting, closing) {
+		if l.ends() && c.state.CompareAndSwap(waiting, closing) {
 			c.raw.Close()
 		}
 		c.drain()
@@ -196,7 +210,7 @@ func (l *listening) admit(raw net.Conn) {
 	l.mu.Lock()
 	from := hostOf(raw.RemoteAddr())
 	full := conf.MaxConns > 0 && len(l.conns) >= conf.MaxConns || conf.PerCaller > 0 && from != "" && l.from[from] >= conf.PerCaller
-	if full || l.stopping.Load() || conf.FromHere && !fromHere(raw, conf.Also) {
+	if full || l.ends() || conf.FromHere && !fromHere(raw, conf.Also) {
 		l.mu.Unlock()
 		if full {
 			l.refused.Add(1)

@@ -25,6 +25,8 @@ type Options struct {
 	Access *AccessLog
 	// Tracer takes part in traces; nil passes their fields on as they come.
 	Tracer *Tracer
+	// Inherited are listeners of the process before; nil for none.
+	Inherited *Inherited
 }
 
 // Proxy carries out one snapshot after the other.
@@ -34,6 +36,7 @@ type Proxy struct {
 	seq        counterSeq
 	epoch      time.Time  // from which balancers count
 	events     chan event // of balancers, to be logged
+	begun      chan struct{}
 
 	mu        sync.Mutex
 	ctx       context.Context // of Run; nil before and after it
@@ -62,6 +65,7 @@ func New(o Options) *Proxy {
 	return &Proxy{
 		Options: o, handshakes: make(chan struct{}, maxHandshakes), listening: map[socket]*listening{},
 		hosts: map[hostKey]*host{}, edges: map[edgeKey]*edge{}, clusters: map[clusterKey]*cluster{}, epoch: time.Now(), events: make(chan event, maxEvents),
+		begun: make(chan struct{}),
 	}
 }
 
@@ -140,7 +144,7 @@ func (p *Proxy) open(s *Snapshot) (map[socket]net.Listener, error) {
 		if p.listening[c.at()] != nil {
 			continue
 		}
-		l, err := listen(c.Network, c.Address)
+		l, err := p.Inherited.Listen(c.Network, c.Address)
 		if err == nil && c.Network == "unix" && c.Mode != 0 {
 			if err = os.Chmod(c.Address, c.Mode); err != nil {
 				l.Close()
@@ -296,6 +300,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	for _, l := range p.listening {
 		l.start()
 	}
+	close(p.begun)
 	p.mu.Unlock()
 	p.sweep(ctx)
 	p.drain()

@@ -60,12 +60,18 @@ func (r *rouser) control(l *listening, op int) bool {
 	return err == nil && ok
 }
 
-// forget wakes a listener no more, which is still open.
+// forget wakes a listener no more, which is still open. It is taken out, as closing it does that only where no other process
+// has it.
 func (r *rouser) forget(l *listening) {
 	if r == nil {
 		return
 	}
-	_ = onFile(l.Listener, func(fd uintptr) { r.drop(int32(fd), l) }) // the file goes, and what is waited for at it
+	_ = onFile(l.Listener, func(fd uintptr) {
+		r.drop(int32(fd), l)
+		_ = onFile(r.file, func(poll uintptr) {
+			_ = syscall.EpollCtl(int(poll), syscall.EPOLL_CTL_DEL, int(fd), nil) // it may never have been in
+		})
+	})
 }
 
 func (r *rouser) drop(fd int32, l *listening) {

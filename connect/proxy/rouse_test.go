@@ -3,8 +3,11 @@
 package proxy
 
 import (
+	"fmt"
 	"io"
 	"net"
+	"os"
+	"strings"
 	"testing"
 )
 
@@ -76,9 +79,21 @@ func TestRouser(t *testing.T) {
 		t.Error("it has come to rest, and nobody would know")
 	}
 
+	file, err := l.Listener.(*net.TCPListener).File() // as another process has it that took the listener over
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
 	alone.stop()
 	l.stop()
 	p.served.Wait()
+	if err := onFile(p.rouser.file, func(fd uintptr) {
+		if text, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd)); err != nil || strings.Contains(string(text), "tfd:") {
+			t.Errorf("the epoll watches listeners that are closed: %s, %v", text, err)
+		}
+	}); err != nil {
+		t.Error(err)
+	}
 	p.rouser.close()
 	if n := len(p.rouser.by); n != 0 {
 		t.Errorf("%d listeners are still watched", n)

@@ -1,4 +1,5 @@
-// Package socket opens unix sockets by which programs of one user speak to one another.
+// Package socket is what programs of one user speak to one another by: unix sockets that are theirs alone, which listeners can be
+// passed on over.
 package socket
 
 import (
