@@ -243,16 +243,20 @@ func (o *observer) run(ctx context.Context) {
 	defer all.Wait()
 	all.Go(func() { o.access.Run(ctx) })
 	all.Go(func() { o.tracer.Run(ctx) })
-	for first := true; ; first = false {
-		o.mu.Lock()
-		bind := o.bind
-		o.mu.Unlock()
-		stop := o.show(&all, bind)
+	var at string
+	var stop func() error
+	for first := true; ctx.Err() == nil; first = false {
+		if want := o.wanted(); stop == nil || want != at {
+			if stop != nil {
+				stop()
+			}
+			stop, at = o.show(&all, want), want
+		}
 		if first {
 			close(o.begun)
 		}
 		var again <-chan time.Time
-		if stop == nil && bind != "" {
+		if stop == nil && at != "" {
 			again = time.After(bindAgain)
 		}
 		select {
@@ -260,13 +264,17 @@ func (o *observer) run(ctx context.Context) {
 		case <-again:
 		case <-ctx.Done():
 		}
-		if stop != nil {
-			stop()
-		}
-		if ctx.Err() != nil {
-			return
-		}
 	}
+	if stop != nil {
+		stop()
+	}
+}
+
+// wanted is where metrics are to be shown.
+func (o *observer) wanted() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bind
 }
 
 // bindAgain is when an address is tried again that could not be listened at.
