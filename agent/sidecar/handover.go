@@ -99,13 +99,17 @@ func (p *process) handOver(c net.Conn, read *bufio.Reader) error {
 	if err := hear(to, sayAccept); err != nil {
 		return err
 	}
+	own, ok := p.socket.(*net.UnixListener)
+	if ok {
+		own.SetUnlinkOnClose(false) // the other one puts its own in the place
+	}
 	if _, err := to.Write([]byte{sayYours}); err != nil {
+		if ok {
+			own.SetUnlinkOnClose(true)
+		}
 		return err
 	}
 	p.runner.proxy.HandOver()
-	if u, ok := p.socket.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(false) // the other one puts its own in the place
-	}
 	p.end()
 	return nil
 }

@@ -36,6 +36,7 @@ type Runner struct {
 	observer *observer
 	keep     chan struct{} // has a value when the snapshot is to be kept
 	retry    chan struct{} // has a value when listeners could not be opened
+	storing  sync.Mutex    // held while the snapshot is written down, so that an older one never comes later
 
 	mu       sync.Mutex
 	kept     *kept     // the snapshot, nil before there is one
@@ -288,6 +289,8 @@ func (r *Runner) keepLast(ctx context.Context) {
 
 // store writes down the snapshot, and lets go of it in memory.
 func (r *Runner) store() error {
+	r.storing.Lock()
+	defer r.storing.Unlock()
 	r.mu.Lock()
 	last := r.kept
 	r.mu.Unlock()
