@@ -63,6 +63,22 @@ type QueryFailover struct {
 	Targets     []QueryTarget
 }
 
+// Elsewhere lists where a query fails over to that is run in the datacenter own, each datacenter once. abroad are the others,
+// the nearest first.
+func (f *QueryFailover) Elsewhere(own string, abroad []string) []QueryTarget {
+	if len(f.Targets) > 0 {
+		return f.Targets
+	}
+	var all []QueryTarget
+	for _, dc := range slices.Concat(abroad[:min(f.NearestN, len(abroad))], f.Datacenters) {
+		t := QueryTarget{Datacenter: dc}
+		if dc != own && !slices.Contains(all, t) {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
 // QueryTarget is a datacenter or a cluster peer.
 type QueryTarget struct {
 	Peer       string `json:",omitempty"`

@@ -12,7 +12,7 @@ import (
 func TestReadsAreQueries(t *testing.T) {
 	looks := map[string]bool{
 		api.AutopilotHealth.Name: true, api.CoordinateDatacenters.Name: true, api.Datacenters.Name: true, api.FederationStatus.Name: true,
-		api.KVCopyStatus.Name: true, api.QueryFailover.Name: true, api.RaftConfigurationRead.Name: true, api.StatusLeader.Name: true, api.StatusPeers.Name: true,
+		api.KVCopyStatus.Name: true, api.QueryAt.Name: true, api.QueryFailover.Name: true, api.RaftConfigurationRead.Name: true, api.StatusLeader.Name: true, api.StatusPeers.Name: true,
 	}
 	s, _ := start(t, "")
 	registry := s.Caller().(*endpoint.Registry)

@@ -19,6 +19,8 @@ func queryRoutes() []Route {
 			{Name: http.MethodGet, ACL: "query:read", Handle: queryRead}, {Name: http.MethodPut, Handle: queryUpdate}, {Name: http.MethodDelete, Handle: queryDelete},
 		}, Effective: true, Blank: true, NoOptions: true},
 		{Path: "/v1/query/{id}/execute", Doc: "run a prepared query", ACL: "node:read, service:read", Methods: get(queryExecute), Effective: true, NoOptions: true, Blank: true},
+		{Path: "/v1/internal/query-plan/{id}", Doc: "show where a prepared query looks for instances, for sidecars that follow it", ACL: "service:read", Methods: get(queryPlan)},
+		{Path: "/v1/internal/query-instances/{id}", Doc: "list what mesh connections reach of what a prepared query selects where it runs, in `?target=`, a datacenter, or with `?peer=`", ACL: "node:read, service:read", Methods: get(queryInstances)},
 		{Path: "/v1/query/{id}/explain", Doc: "show a prepared query as it is run for a name", ACL: "query:read", Methods: get(queryExplain), Effective: true, NoOptions: true, Blank: true},
 	}
 }
@@ -161,6 +163,19 @@ func queryExecute(c *call) error {
 		*api.QueryResult
 		answered
 	}{rep, about})
+}
+
+func queryPlan(c *call) error {
+	return query(c, api.QueryPlanned, &api.QueryRun{Name: c.r.PathValue("id"), Connect: true})
+}
+
+func queryInstances(c *call) error {
+	version, err := c.number("version")
+	if err != nil {
+		return err
+	}
+	target := catalog.QueryTarget{Datacenter: c.param("target"), Peer: c.param("peer")}
+	return query(c, api.QueryAt, &api.QueryLeg{Name: c.r.PathValue("id"), Target: target, Version: version})
 }
 
 func queryExplain(c *call) error {

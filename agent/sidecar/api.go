@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -253,8 +253,8 @@ func (a *API) Resolvers(ctx context.Context, index uint64) ([]*catalog.ServiceRe
 	return list, next, err
 }
 
-// Datacenters implements Source.
-func (a *API) Datacenters(ctx context.Context, index uint64) ([]string, uint64, error) {
+// Datacenters implements Source. The HTTP API tells the order as it is for the agent's own datacenter, wherever it is asked about.
+func (a *API) Datacenters(ctx context.Context, _ string, index uint64) ([]string, uint64, error) {
 	if index > 0 {
 		pause.For(ctx, datacentersEvery)
 	}
@@ -263,21 +263,28 @@ func (a *API) Datacenters(ctx context.Context, index uint64) ([]string, uint64, 
 	return names, index + 1, err
 }
 
-// Query implements Source.
-func (a *API) Query(ctx context.Context, w Want, index uint64) (*Found, uint64, error) {
-	if index > 0 {
-		pause.For(ctx, queryEvery)
+// QueryPlan implements Source.
+func (a *API) QueryPlan(ctx context.Context, w Want, index uint64) (*api.QueryPlan, uint64, error) {
+	plan := &api.QueryPlan{}
+	next, err := a.ask(ctx, http.MethodGet, client.Path("internal", "query-plan", w.Name), client.Query{Index: index, Datacenter: w.Datacenter}, nil, plan)
+	return plan, next, err
+}
+
+// QueryInstances implements Source.
+func (a *API) QueryInstances(ctx context.Context, w Want, leg *api.QueryLeg, index uint64) ([]*catalog.Instance, uint64, error) {
+	q := client.Query{Index: index, Datacenter: w.Datacenter}.With("version", strconv.FormatUint(leg.Version, 10))
+	if leg.Target.Datacenter != "" {
+		q = q.With("target", leg.Target.Datacenter)
 	}
-	var rep struct {
-		Nodes      []*catalog.Instance
-		Datacenter string
+	if leg.Target.Peer != "" {
+		q = q.With("peer", leg.Target.Peer)
 	}
-	path := "/v1/query/" + url.PathEscape(w.Name) + "/execute"
-	_, err := a.ask(ctx, http.MethodGet, path, client.Query{Datacenter: w.Datacenter}.With("connect", "true"), nil, &rep)
-	for _, i := range rep.Nodes {
+	var list []*catalog.Instance
+	next, err := a.ask(ctx, http.MethodGet, client.Path("internal", "query-instances", w.Name), q, nil, &list)
+	for _, i := range list {
 		i.Service.Normalize()
 	}
-	return &Found{Instances: rep.Nodes, Datacenter: rep.Datacenter}, index + 1, err
+	return list, next, err
 }
 
 // Registered is one sidecar, for a Manager of its own.

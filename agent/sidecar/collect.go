@@ -6,8 +6,8 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -285,7 +285,7 @@ func (c *collector) followUpstream(ctx context.Context, w Want) {
 		return
 	}
 	if w.Peer != "" { // how it is routed there is the peer's affair
-		c.followPeer(ctx, &catalog.ChainTarget{Service: w.Name, Peer: w.Peer, MeshGateway: catalog.MeshGateway{Mode: w.MeshGateway}}, func(t *Target) {
+		c.followPeer(ctx, &catalog.ChainTarget{Service: w.Name, Peer: w.Peer, MeshGateway: catalog.MeshGateway{Mode: w.MeshGateway}}, c.source.Instances, func(t *Target) {
 			c.mu.Lock()
 			c.known.Upstreams[w.Key()] = &Upstream{Targets: map[string]*Target{"": t}}
 			c.mu.Unlock()
@@ -293,16 +293,11 @@ func (c *collector) followUpstream(ctx context.Context, w Want) {
 		})
 		return
 	}
-	p := &path{collector: c, want: w, targets: map[string]*Target{}}
-	c.mu.Lock()
-	if u := c.known.Upstreams[w.Key()]; u != nil {
-		maps.Copy(p.targets, u.Targets)
-	}
-	c.mu.Unlock()
+	p := c.path(w)
 	defer p.following.End()
 	follow(ctx, c.log, "chain of "+w.Name, func(ctx context.Context, index uint64) (*catalog.DiscoveryChain, uint64, error) {
 		return c.source.Chain(ctx, w, index)
-	}, func(chain *catalog.DiscoveryChain) { p.setChain(ctx, chain) }, nil)
+	}, func(chain *catalog.DiscoveryChain) { p.setChain(ctx, chain, "", c.source.Instances) }, nil)
 }
 
 // path is an upstream's chain and the targets that are followed for it. A chain takes the place of the one before when
@@ -315,10 +310,25 @@ type path struct {
 	targets   map[string]*Target      // by id
 }
 
-func (p *path) setChain(ctx context.Context, chain *catalog.DiscoveryChain) {
+// path is where an upstream led in a snapshot from before, if there is one.
+func (c *collector) path(w Want) *path {
+	p := &path{collector: c, want: w, targets: map[string]*Target{}}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if u := c.known.Upstreams[w.Key()]; u != nil {
+		maps.Copy(p.targets, u.Targets)
+	}
+	return p
+}
+
+// ask asks for the instances of a target. It is a method of Source, or like one.
+type ask func(ctx context.Context, t *catalog.ChainTarget, index uint64) ([]*catalog.Instance, uint64, error)
+
+// setChain takes up a chain, whose targets are asked for in a way that has a name. It is for one goroutine at a time.
+func (p *path) setChain(ctx context.Context, chain *catalog.DiscoveryChain, way string, ask ask) {
 	asked := map[string]*catalog.ChainTarget{}
 	for _, t := range chain.Targets {
-		asked[askedAs(t)] = t
+		asked[askedAs(t)+way] = t
 	}
 	p.following.Keep(func(as string) bool { return asked[as] != nil })
 	p.mu.Lock()
@@ -328,7 +338,7 @@ func (p *path) setChain(ctx context.Context, chain *catalog.DiscoveryChain) {
 	p.mu.Unlock()
 	p.changed()
 	for as, t := range asked {
-		p.following.Begin(ctx, as, func(ctx context.Context) { p.followTarget(ctx, t) })
+		p.following.Begin(ctx, as, func(ctx context.Context) { p.followTarget(ctx, t, ask) })
 	}
 }
 
@@ -342,7 +352,7 @@ func askedAs(t *catalog.ChainTarget) string {
 }
 
 // followTarget learns of the instances of a target, and of the gateways before them, until ctx ends.
-func (p *path) followTarget(ctx context.Context, t *catalog.ChainTarget) {
+func (p *path) followTarget(ctx context.Context, t *catalog.ChainTarget, ask ask) {
 	var found Target
 	through, some := p.through(t.Datacenter, t.MeshGateway.Mode), false
 	set := func(change func()) {
@@ -356,9 +366,15 @@ func (p *path) followTarget(ctx context.Context, t *catalog.ChainTarget) {
 		p.mu.Unlock()
 		p.changed()
 	}
+	if t.Peer != "" && t.Datacenter != "" {
+		set(func() {
+			found.Error, some = "peer "+t.Peer+" is one of datacenter "+t.Datacenter+": sidecars of "+p.source.Datacenter()+" cannot prove themselves to it", true
+		})
+		return
+	}
 	if t.Peer != "" {
 		through = ""
-		p.followPeer(ctx, t, func(whole *Target) { set(func() { found, some = *whole, true }) })
+		p.followPeer(ctx, t, ask, func(whole *Target) { set(func() { found, some = *whole, true }) })
 		return
 	}
 	var beside sync.WaitGroup
@@ -369,10 +385,10 @@ func (p *path) followTarget(ctx context.Context, t *catalog.ChainTarget) {
 		})
 	}
 	follow(ctx, p.log, "instances of "+t.ID, func(ctx context.Context, index uint64) ([]*catalog.Instance, uint64, error) {
-		return p.source.Instances(ctx, t, index)
+		return ask(ctx, t, index)
 	}, func(list []*catalog.Instance) {
 		set(func() {
-			found.Identities = []connect.ID{{Kind: connect.KindService, Datacenter: t.Datacenter, Name: t.Service}}
+			found.Identities = []connect.ID{{Kind: connect.KindService, Datacenter: t.Datacenter, Name: spelled(t.Service, list)}}
 			found.Endpoints, found.Error, some = p.endpointsOf(list, t.Datacenter), "", true
 		})
 	}, func(err error) {
@@ -401,54 +417,18 @@ func (p *path) publish() {
 	p.known.Upstreams[p.want.Key()] = next
 }
 
-// followQuery learns what a prepared query finds until ctx ends.
-func (c *collector) followQuery(ctx context.Context, w Want) {
-	set := func(t *Target) {
-		c.mu.Lock()
-		c.known.Upstreams[w.Key()] = &Upstream{Targets: map[string]*Target{"": t}}
-		c.mu.Unlock()
-		c.changed()
+// spelled is the name of a service as its instances write it in their certificates: whoever asks for them may use other cases.
+func spelled(service string, list []*catalog.Instance) string {
+	for _, i := range list {
+		name := i.Service.Service
+		if i.Service.Kind == catalog.KindConnectProxy {
+			name = i.Service.Proxy.DestinationServiceName
+		}
+		if strings.EqualFold(name, service) {
+			return name
+		}
 	}
-	follow(ctx, c.log, "prepared query "+w.Name, func(ctx context.Context, index uint64) (*Found, uint64, error) {
-		found, next, err := c.source.Query(ctx, w, index)
-		if err != nil {
-			return nil, 0, err
-		}
-		if through := c.through(found.Datacenter, c.queryMode(w)); through != "" {
-			if found.gateways, _, err = c.source.Gateways(ctx, through, 0); err != nil {
-				return nil, 0, err
-			}
-			found.through = through
-		}
-		return found, next, nil
-	}, func(found *Found) {
-		t := &Target{Endpoints: c.endpointsOf(found.Instances, found.Datacenter)}
-		for _, i := range found.Instances {
-			id := connect.ID{Kind: connect.KindService, Datacenter: found.Datacenter, Name: identityOf(i.Service)}
-			if !slices.Contains(t.Identities, id) {
-				t.Identities = append(t.Identities, id)
-			}
-		}
-		if found.through != "" {
-			t.Gateways = &Gateways{Datacenter: found.through, Endpoints: c.endpointsOf(found.gateways, found.through)}
-		}
-		set(t)
-	}, func(err error) {
-		c.mu.Lock()
-		unknown := c.known.Upstreams[w.Key()] == nil
-		c.mu.Unlock()
-		if unknown {
-			set(&Target{Error: err.Error()})
-		}
-	})
-}
-
-// identityOf is the service that an instance proves to be.
-func identityOf(s *catalog.Service) string {
-	if s.Kind == catalog.KindConnectProxy {
-		return s.Proxy.DestinationServiceName
-	}
-	return s.Service
+	return service
 }
 
 // endpointsOf are the instances of a datacenter that can be connected to: those without a critical check.

@@ -241,18 +241,15 @@ func (c *compiler) upstream(s *Sidecar, u *catalog.Upstream, own *certs) (*proxy
 	var err error
 	if known.Chain == nil {
 		l.Protocol = protocolOf(cmp.Or(w.Protocol, chain.DefaultProtocol))
-		target := c.target(s, u, w.Name, known.Targets[""], false, own)
-		if target.ServerName == "" && len(target.Identities) > 0 {
-			target.ServerName = chain.ServerName("", target.Identities[0].Name, target.Identities[0].Datacenter, c.mesh.trust.Domain)
-		}
-		l.Routes = proxy.Direct(target)
+		l.Routes = proxy.Direct(c.target(s, u, w.Name, "", known.Targets[""], false, own))
 		return l, nil
 	}
 	l.Protocol = protocolOf(known.Chain.Protocol)
 	targets := make(map[string]*proxy.Target, len(known.Targets))
 	for id, t := range known.Targets {
-		near := known.Chain.Targets[id].PrioritizeByLocality
-		targets[id] = c.target(s, u, id, t, near != nil && near.Mode == "failover", own)
+		from := known.Chain.Targets[id]
+		near := from.PrioritizeByLocality
+		targets[id] = c.target(s, u, id, from.SNI, t, near != nil && near.Mode == "failover", own)
 	}
 	l.Routes, err = proxy.NewRoutes(known.Chain, targets)
 	return l, err
@@ -266,9 +263,10 @@ func (e *Endpoint) reached() proxy.Endpoint {
 	}
 }
 
-// target is one that is reached over TLS, with what the defaults of the service say of its upstreams.
-func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name string, t *Target, near bool, own *certs) *proxy.Target {
-	target := &proxy.Target{Name: name, Certs: own, ServerName: t.ServerName}
+// target is one that is reached over TLS, with what the defaults of the service say of its upstreams. What neither it nor a chain
+// gives a name for TLS is called by who it has to prove to be.
+func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name, sni string, t *Target, near bool, own *certs) *proxy.Target {
+	target := &proxy.Target{Name: name, Certs: own, ServerName: cmp.Or(t.ServerName, sni)}
 	for _, e := range t.Reached() {
 		to := e.reached()
 		if at := s.Service.Locality; near && at != nil {
@@ -279,6 +277,9 @@ func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name string, t *Targe
 	for _, id := range t.Identities {
 		id.TrustDomain = cmp.Or(id.TrustDomain, c.mesh.trust.Domain)
 		target.Identities = append(target.Identities, id)
+	}
+	if target.ServerName == "" && len(target.Identities) > 0 {
+		target.ServerName = chain.ServerName("", target.Identities[0].Name, target.Identities[0].Datacenter, c.mesh.trust.Domain)
 	}
 	for _, d := range slices.Backward(upstreamDefaults(u, s.Defaults)) { // what counts first comes last
 		if d.Limits != nil {

@@ -181,7 +181,7 @@ func TestEndpointsAreOfRegistrations(t *testing.T) {
 	list := []*catalog.Instance{{Node: &catalog.Node{Node: "n1", Address: "10.0.0.1"}, Service: &catalog.Service{ID: "api-1", Port: 1, CreateIndex: 7, Weights: &catalog.Weights{Passing: 1}}}}
 	s := snapshotOf(t, func(*Sidecar) {})
 	u := &catalog.Upstream{DestinationName: "api"}
-	to := (&compiler{mesh: meshOf(s)}).target(s.Sidecars[0], u, "api", &Target{Endpoints: endpointsOf(list, false)}, false, nil)
+	to := (&compiler{mesh: meshOf(s)}).target(s.Sidecars[0], u, "api", "", &Target{Endpoints: endpointsOf(list, false)}, false, nil)
 	if len(to.Endpoints) != 1 || to.Endpoints[0].Registered != 7 {
 		t.Errorf("%+v", to.Endpoints)
 	}

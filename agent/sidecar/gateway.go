@@ -137,7 +137,9 @@ func (g *gatherer) run(ctx context.Context) {
 		}, g.failed(partResolvers))
 	})
 	all.Go(func() {
-		follow(ctx, g.log, partDatacenters, g.source.Datacenters, func(dcs []string) {
+		follow(ctx, g.log, partDatacenters, func(ctx context.Context, index uint64) ([]string, uint64, error) {
+			return g.source.Datacenters(ctx, "", index)
+		}, func(dcs []string) {
 			g.take(partDatacenters, func() { g.dcs = dcs })
 		}, g.failed(partDatacenters))
 	})

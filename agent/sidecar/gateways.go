@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"cmp"
 	"context"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -27,16 +26,6 @@ func (c *collector) through(datacenter, mode string) string {
 		return datacenter
 	}
 	return ""
-}
-
-// queryMode is how what a prepared query finds in another datacenter is reached.
-func (c *collector) queryMode(w Want) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if d := c.known.Defaults.Proxy; d != nil {
-		return cmp.Or(w.MeshGateway, d.MeshGateway.Mode)
-	}
-	return w.MeshGateway
 }
 
 // followGateways learns of the gateways of a datacenter until ctx ends.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc/pause"
+	"github.com/curia-mesh/curia/server/api"
 )
 
 // servers are a Source that notes what it is asked. Nothing ever changes but by change.
@@ -89,8 +90,11 @@ func (s *servers) Instances(ctx context.Context, t *catalog.ChainTarget, i uint6
 	}
 	return tell(ctx, s, "instances "+t.ID, i, []*catalog.Instance{})
 }
-func (s *servers) Query(ctx context.Context, w Want, i uint64) (*Found, uint64, error) {
-	return tell(ctx, s, "query "+w.Name, i, &Found{})
+func (s *servers) QueryPlan(ctx context.Context, w Want, i uint64) (*api.QueryPlan, uint64, error) {
+	return tell(ctx, s, "query "+w.Name, i, &api.QueryPlan{Found: true, Service: w.Name, Datacenter: "dc1"})
+}
+func (s *servers) QueryInstances(ctx context.Context, w Want, leg *api.QueryLeg, i uint64) ([]*catalog.Instance, uint64, error) {
+	return tell(ctx, s, "instances of query "+w.Name+leg.Target.Datacenter, i, []*catalog.Instance{})
 }
 
 func (s *servers) Gateways(ctx context.Context, datacenter string, i uint64) ([]*catalog.Instance, uint64, error) {
@@ -109,7 +113,7 @@ func (s *servers) Federated(ctx context.Context, i uint64) (map[string][]*catalo
 	return tell(ctx, s, "federated", i, map[string][]*catalog.Instance(nil))
 }
 func (s *servers) Domain() string { return "consul" }
-func (s *servers) Datacenters(ctx context.Context, i uint64) ([]string, uint64, error) {
+func (s *servers) Datacenters(ctx context.Context, _ string, i uint64) ([]string, uint64, error) {
 	return tell(ctx, s, "datacenters", i, []string{"dc1", "dc2"})
 }
 

@@ -23,7 +23,7 @@ type toPeer struct {
 
 // followPeer learns of the instances of a service of a peer, by what they prove to be of it, and what they are reached through,
 // until ctx ends.
-func (c *collector) followPeer(ctx context.Context, t *catalog.ChainTarget, put func(*Target)) {
+func (c *collector) followPeer(ctx context.Context, t *catalog.ChainTarget, ask ask, put func(*Target)) {
 	var mu sync.Mutex
 	p := toPeer{service: t.Service, peer: t.Peer, mode: t.MeshGateway.Mode}
 	show := func(take func()) {
@@ -52,7 +52,7 @@ func (c *collector) followPeer(ctx context.Context, t *catalog.ChainTarget, put 
 		})
 	}
 	follow(ctx, c.log, "instances of "+t.Service+" of peer "+t.Peer, func(ctx context.Context, index uint64) ([]*catalog.Instance, uint64, error) {
-		return c.source.Instances(ctx, t, index)
+		return ask(ctx, t, index)
 	}, func(found []*catalog.Instance) { show(func() { p.list, p.asked = found, true }) }, nil)
 }
 
@@ -64,7 +64,7 @@ func (p *toPeer) target() *Target {
 	}
 	found := &Target{
 		Peer: p.trust, Endpoints: endpointsOf(p.list, true),
-		Identities: []connect.ID{{Kind: connect.KindService, TrustDomain: p.trust.TrustDomain, Datacenter: p.trust.Datacenter, Name: p.service}},
+		Identities: []connect.ID{{Kind: connect.KindService, TrustDomain: p.trust.TrustDomain, Datacenter: p.trust.Datacenter, Name: spelled(p.service, p.list)}},
 	}
 	if p.mode == modeNone || p.mode == "" && len(p.trust.Gateways) == 0 {
 		return found

@@ -144,6 +144,8 @@ func TestProxyByItself(t *testing.T) {
 		cmd.Env = testkit.Environment()
 		return n.Begin(t, cmd)
 	}
+	prepared(t, a, "", `{"Name": "spare", "Service": {"Service": "api", "Failover": {"NearestN": 1}}}`)
+	a.Put(t, "/v1/agent/service/register", strings.Replace(querying(t, "spare", ports.SerfWAN, ports.Server), `"Name":"web","Port"`, `"Name":"asks","Port"`, 1))
 	side := start("-sidecar-for=api")
 	side.Log.Wait(t, `msg="listener open" listener=api-sidecar-proxy/inbound`)
 	web := start("-service=web", "-service-addr=127.0.0.1:1", fmt.Sprint("-listen=127.0.0.1:", ports.HTTP), fmt.Sprint("-upstream=api:", ports.DNS), "-register")
@@ -152,6 +154,9 @@ func TestProxyByItself(t *testing.T) {
 		t.Errorf("got %q", body)
 	}
 	a.Get(t, "/v1/agent/service/web-proxy")
+	asks := start("-sidecar-for=web")
+	asks.Log.Wait(t, `msg="listener open" listener=web-sidecar-proxy/spare`)
+	within(t, patience, fmt.Sprintf("http://127.0.0.1:%d/x", ports.Server), "api /x")
 	web.Stop(t)
 	a.Do(t, http.MethodGet, "/v1/agent/service/web-proxy", "").Want(t, http.StatusNotFound)
 	a.Do(t, http.MethodGet, "/v1/agent/connect/proxy/status", "").Want(t, http.StatusNotFound)

@@ -55,7 +55,7 @@ type Defaults struct {
 	Proxy   *catalog.ProxyDefaults   `json:",omitempty"`
 }
 
-// Upstream is where a sidecar's upstream leads: by a chain, or to what a prepared query finds, under the target "".
+// Upstream is where a sidecar's upstream leads: by a chain, or to a service of a peer, under the target "".
 type Upstream struct {
 	Chain   *catalog.DiscoveryChain `json:",omitempty"`
 	Targets map[string]*Target      // by their id in the chain
@@ -161,7 +161,7 @@ func wantOf(p *catalog.Proxy, u *catalog.Upstream, d Defaults) Want {
 	if d.Service != nil {
 		w.MeshGateway = cmp.Or(w.MeshGateway, d.Service.MeshGateway.Mode)
 	}
-	if w.Peer != "" && d.Proxy != nil { // elsewhere the chain says it
+	if (w.Peer != "" || w.Query) && d.Proxy != nil { // elsewhere the servers' chain says it
 		w.MeshGateway = cmp.Or(w.MeshGateway, d.Proxy.MeshGateway.Mode)
 	}
 	return w

@@ -8,6 +8,7 @@ import (
 
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/rpc/pause"
+	"github.com/curia-mesh/curia/server/api"
 )
 
 // Source is where a sidecar learns what it has to know. Each method answers at once with index 0; else it blocks until
@@ -41,8 +42,10 @@ type Source interface {
 	Chain(ctx context.Context, w Want, index uint64) (*catalog.DiscoveryChain, uint64, error)
 	// Instances are those that a target of a chain is made of, without those that are critical.
 	Instances(ctx context.Context, t *catalog.ChainTarget, index uint64) ([]*catalog.Instance, uint64, error)
-	// Query is what a prepared query finds, and in which datacenter.
-	Query(ctx context.Context, w Want, index uint64) (*Found, uint64, error)
+	// QueryPlan is where a prepared query looks for instances, and QueryInstances are those that it selects in one of those
+	// places, each with the checks that count.
+	QueryPlan(ctx context.Context, w Want, index uint64) (*api.QueryPlan, uint64, error)
+	QueryInstances(ctx context.Context, w Want, leg *api.QueryLeg, index uint64) ([]*catalog.Instance, uint64, error)
 	// Gateways are the mesh gateways of a datacenter.
 	Gateways(ctx context.Context, datacenter string, index uint64) ([]*catalog.Instance, uint64, error)
 	// Services are the names of all services of the mesh, and Resolvers the config entries of that kind.
@@ -52,21 +55,12 @@ type Source interface {
 	// reached, by their names.
 	Servers(ctx context.Context, index uint64) ([]*catalog.Instance, uint64, error)
 	Federated(ctx context.Context, index uint64) (map[string][]*catalog.Instance, uint64, error)
-	// Datacenters are those that are known, the own one among them.
-	Datacenters(ctx context.Context, index uint64) ([]string, uint64, error)
+	// Datacenters are those that are known where it is asked, empty for the own one: that one first, then the nearest.
+	Datacenters(ctx context.Context, datacenter string, index uint64) ([]string, uint64, error)
 	// Datacenter is that of the service.
 	Datacenter() string
 	// Domain is that of the names of servers, without a dot at its end.
 	Domain() string
-}
-
-// Found is what a prepared query finds.
-type Found struct {
-	Instances  []*catalog.Instance
-	Datacenter string
-
-	through  string // the datacenter of the gateways before them
-	gateways []*catalog.Instance
 }
 
 // How long to wait after errors: at first, and at most. An answer that comes sooner than calm and is no news has the

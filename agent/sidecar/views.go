@@ -27,9 +27,6 @@ var _ Source = (*Views)(nil)
 // leafWait is how long one question for another certificate lasts.
 const leafWait = 10 * time.Minute
 
-// queryEvery is how often what a prepared query finds is looked at: nobody can wait for that.
-const queryEvery = 10 * time.Second
-
 // read asks one question.
 func read[Req, Rep any](ctx context.Context, v *Views, m rpc.Method[Req, Rep], h rpc.Header, index uint64, req *Req) (*Rep, uint64, error) {
 	h.Token, h.MinIndex = v.Token(), index
@@ -241,32 +238,31 @@ func (v *Views) Resolvers(ctx context.Context, index uint64) ([]*catalog.Service
 	return found, next, nil
 }
 
-// datacentersEvery is how often it is asked which datacenters there are: nobody can wait for that.
+// datacentersEvery is how often it is asked which datacenters there are, and which are near: nobody can wait for that.
 const datacentersEvery = 5 * time.Second
 
 // Datacenters implements Source.
-func (v *Views) Datacenters(ctx context.Context, index uint64) ([]string, uint64, error) {
+func (v *Views) Datacenters(ctx context.Context, datacenter string, index uint64) ([]string, uint64, error) {
 	if index > 0 {
 		pause.For(ctx, datacentersEvery)
 	}
-	rep, _, err := read(ctx, v, api.Datacenters, rpc.Header{}, 0, &api.Nothing{})
+	rep, _, err := read(ctx, v, api.Datacenters, rpc.Header{Datacenter: datacenter}, 0, &api.Nothing{})
 	if err != nil {
 		return nil, 0, err
 	}
 	return *rep, index + 1, nil
 }
 
-// Query implements Source.
-func (v *Views) Query(ctx context.Context, w Want, index uint64) (*Found, uint64, error) {
-	if index > 0 {
-		pause.For(ctx, queryEvery)
-	}
-	rep, _, err := read(ctx, v, api.QueryExecute, rpc.Header{Datacenter: w.Datacenter}, 0, &api.QueryRun{Name: w.Name, Connect: true, Agent: v.Node})
-	switch {
-	case err != nil:
+// QueryPlan implements Source.
+func (v *Views) QueryPlan(ctx context.Context, w Want, index uint64) (*api.QueryPlan, uint64, error) {
+	return read(ctx, v, api.QueryPlanned, rpc.Header{Datacenter: w.Datacenter}, index, &api.QueryRun{Name: w.Name, Connect: true})
+}
+
+// QueryInstances implements Source.
+func (v *Views) QueryInstances(ctx context.Context, w Want, leg *api.QueryLeg, index uint64) ([]*catalog.Instance, uint64, error) {
+	rep, next, err := read(ctx, v, api.QueryAt, rpc.Header{Datacenter: w.Datacenter}, index, leg)
+	if err != nil {
 		return nil, 0, err
-	case !rep.Found:
-		return nil, 0, catalog.Errorf(catalog.NotFound, "no prepared query %q", w.Name)
 	}
-	return &Found{Instances: rep.Nodes, Datacenter: rep.Datacenter}, index + 1, nil
+	return *rep, next, nil
 }

@@ -25,6 +25,11 @@ func (p place) id() string {
 	return b.String()
 }
 
+// TargetID is the id of a chain's target: all instances of a service in a datacenter, or with a peer.
+func TargetID(service, datacenter, peer string) string {
+	return place{service: service, dc: datacenter, peer: peer}.id()
+}
+
 func (p place) begin(b *strings.Builder) {
 	if p.subset != "" {
 		b.WriteString(p.subset + ".")

@@ -70,6 +70,31 @@ type QueryRemote struct {
 	Limit int
 }
 
+// QueryPlan is where a prepared query looks for instances.
+type QueryPlan struct {
+	Found      bool
+	Service    string
+	Datacenter string // that runs it
+	Peer       string // whose instances it selects where it runs, empty for the datacenter's own
+	// Failover is where it looks then. The peers of a sameness group are among the targets.
+	Failover catalog.QueryFailover
+	// Version grows when the query selects others.
+	Version uint64
+}
+
+// QueryLeg asks for what mesh connections reach of the instances that a prepared query selects in one of the places of its plan.
+type QueryLeg struct {
+	Name    string              // or id
+	Target  catalog.QueryTarget // empty for where it runs
+	Version uint64              // of the plan: instances that another version selects are another question
+}
+
+// AppendKey implements endpoint.Keyed.
+func (q *QueryLeg) AppendKey(key []byte) []byte {
+	key = appendString(appendString(key, q.Name), q.Target.Peer)
+	return binary.AppendUvarint(appendString(key, q.Target.Datacenter), q.Version)
+}
+
 // QueryExplained is a prepared query as it would be run for a name; nil when there is none.
 type QueryExplained struct{ Query *catalog.PreparedQuery }
 
@@ -81,5 +106,7 @@ var (
 	QueryExplain  = rpc.Method[QueryRun, QueryExplained]{Name: "PreparedQuery.Explain", From: rpc.FromAgents}
 	QueryExecute  = rpc.Method[QueryRun, QueryResult]{Name: "PreparedQuery.Execute", From: rpc.FromAgents}
 	QueryFailover = rpc.Method[QueryRun, QueryResult]{Name: "PreparedQuery.Failover", From: rpc.FromAgents}
+	QueryPlanned  = rpc.Method[QueryRun, QueryPlan]{Name: "PreparedQuery.Plan", From: rpc.FromAgents}
+	QueryAt       = rpc.Method[QueryLeg, []*catalog.Instance]{Name: "PreparedQuery.ExecuteAt", From: rpc.FromAgents}
 	QueryAbroad   = rpc.Method[QueryRemote, QueryResult]{Name: "PreparedQuery.ExecuteRemote", From: rpc.FromAgents}
 )

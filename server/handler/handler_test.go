@@ -164,6 +164,7 @@ func questions() map[string]*rpc.Call {
 	for _, name := range []string{"find", "find-db", "FIND-web"} {
 		add(api.QueryExplain.Name, &api.QueryRun{Name: name})
 		add(api.QueryExecute.Name, &api.QueryRun{Name: name})
+		add(api.QueryPlanned.Name, &api.QueryRun{Name: name})
 	}
 	add(api.CoordinateNodes.Name, &api.NodeQuery{})
 	add(api.UsageRead.Name, &api.Nothing{})

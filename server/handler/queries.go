@@ -71,6 +71,7 @@ func registerQueries(r *endpoint.Registry, d Deps) {
 		},
 	})
 	registerQueryRuns(r, d)
+	registerQueryPlans(r, d)
 }
 
 func noQuery(id string) error {

@@ -317,16 +317,78 @@ func (a abroad) to(datacenter string) (rpc.Caller, error) {
 	return nil, catalog.Errorf(catalog.NoPath, "no path to datacenter %q", datacenter)
 }
 
-// TestQueryFailover: other datacenters are asked in order until one knows instances.
-func TestQueryFailover(t *testing.T) {
-	far := stage(t)
+// federated is dc1, which knows dc2, where nothing is, and nearest then dc4 and dc3, which are both far.
+func federated(t *testing.T) (here, far *server) {
+	far, here = stage(t), newServer(state.New())
 	empty := newServer(state.New())
-	here := newServer(state.New())
 	here.Registry = endpoint.New(here, here.store)
 	others := abroad{"dc2": elsewhere{empty.Registry}, "dc3": elsewhere{far.Registry}, "dc4": elsewhere{far.Registry}}
 	handler.Register(here.Registry, handler.Deps{
 		Datacenter: "dc1", Store: here.store, Sessions: noTimers{}, Remote: others.to, Abroad: func() []string { return []string{"dc2", "dc4", "dc3"} },
 	})
+	return here, far
+}
+
+// TestQueryPlans: what proxies follow of a query is where it leads, for who may know of its service, and what it selects in one of
+// those places and in no other, with the checks that count, at once when that changes.
+func TestQueryPlans(t *testing.T) {
+	here, far := federated(t)
+	q := catalog.PreparedQuery{Name: "q", Service: catalog.QueryService{Service: "web", IgnoreCheckIDs: []string{"late"}, Failover: catalog.QueryFailover{Datacenters: []string{"dc3"}}}}
+	q.ID = here.create(t, q)
+	plan := here.do(t, api.QueryPlanned.Name, &api.QueryRun{Name: "q"}).(*api.QueryPlan)
+	if !plan.Found || plan.Service != "web" || plan.Datacenter != "dc1" || !slices.Equal(plan.Failover.Datacenters, []string{"dc3"}) || plan.Version == 0 {
+		t.Errorf("%+v", plan)
+	}
+	at := func(dc string, index uint64) (string, rpc.Meta) {
+		t.Helper()
+		leg := &api.QueryLeg{Name: "q", Version: plan.Version}
+		leg.Target.Datacenter = dc
+		found, meta, err := api.QueryAt.Call(t.Context(), here.Registry, rpc.Header{MinIndex: index}, leg)
+		if err != nil {
+			return string(catalog.CodeOf(err)), meta
+		}
+		text := ""
+		for _, i := range *found {
+			text += fmt.Sprintf("%s/%s %s;", i.Node.Node, i.Service.ID, i.Status())
+		}
+		return text, meta
+	}
+	if got, _ := at("", 0); got != "" {
+		t.Errorf("where it runs there is %q", got)
+	}
+	got, meta := at("dc3", 0)
+	if got != "n1/p passing;" {
+		t.Errorf("dc3 has %q", got)
+	}
+	for _, dc := range []string{"dc4", "dc2", "nowhere"} { // the first is there, but the query does not lead to it
+		if got, _ := at(dc, 0); got != string(catalog.Invalid) {
+			t.Errorf("%s: %q", dc, got)
+		}
+	}
+	type reply struct {
+		got  string
+		meta rpc.Meta
+	}
+	news := make(chan reply)
+	go func() { // ends with the change
+		got, meta := at("dc3", meta.Index)
+		news <- reply{got, meta}
+	}()
+	far.do(t, api.Register.Name, &api.RegisterRequest{Node: "n2", Address: "10.0.0.2", Service: &catalog.Service{
+		ID: "p2", Service: "web-proxy", Port: 21000, Kind: catalog.KindConnectProxy, Proxy: &catalog.Proxy{DestinationServiceName: "web"},
+	}, Checks: []*catalog.Check{{CheckID: "late", ServiceID: "p2", Status: catalog.Critical}}})
+	if r := <-news; !strings.Contains(r.got, "n2/p2 passing;") || r.meta.Index <= meta.Index {
+		t.Errorf("after %d, %d: %q", meta.Index, r.meta.Index, r.got)
+	}
+	here.allowed = []string{}
+	if rep := here.do(t, api.QueryPlanned.Name, &api.QueryRun{Name: "q"}).(*api.QueryPlan); rep.Found || rep.Service != "" {
+		t.Errorf("who may not see the service is told %+v", rep)
+	}
+}
+
+// TestQueryFailover: other datacenters are asked in order until one knows instances.
+func TestQueryFailover(t *testing.T) {
+	here, _ := federated(t)
 	for what, c := range map[string]struct {
 		failover  catalog.QueryFailover
 		found     string

@@ -22,12 +22,7 @@ func registerQueryRuns(r *endpoint.Registry, d Deps) {
 		Method:   api.QueryExecute,
 		Check:    checkRun,
 		Unshared: func(*api.QueryRun) bool { return true }, // its order is another each time
-		As: func(tx *state.Txn, run *api.QueryRun) string {
-			if q, _ := state.FindQuery(tx, nil, run.Name); q != nil {
-				return q.Token
-			}
-			return ""
-		},
+		As:       runsAs,
 		Read: func(tx *state.Txn, w *state.Watch, run *api.QueryRun) (*api.QueryResult, uint64, error) {
 			q, index, err := renderQuery(tx, w, run)
 			if err != nil || q == nil {
@@ -66,6 +61,14 @@ func checkRun(run *api.QueryRun) error {
 		return catalog.Errorf(catalog.Invalid, "limit %d is below zero", run.Limit)
 	}
 	return nil
+}
+
+// runsAs is the token that a query is run with, empty for that of whoever runs it.
+func runsAs(tx *state.Txn, run *api.QueryRun) string {
+	if q, _ := state.FindQuery(tx, nil, run.Name); q != nil {
+		return q.Token
+	}
+	return ""
 }
 
 // renderQuery returns the query that answers for a name as it is run for it, nil when there is none.
@@ -173,12 +176,12 @@ func failover(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, r
 	if err != nil || q == nil {
 		return local, meta, err
 	}
-	h.Token = cmp.Or(q.Token, h.Token)
+	h.Token, h.MinIndex = cmp.Or(q.Token, h.Token), 0
 	tried := 0
 	all := targets(tx, d, &q.Service)
 	for _, target := range all {
 		tried++
-		found, err := askTarget(ctx, r, d, h, q, target, run.Limit, tried < len(all))
+		found, _, err := askTarget(ctx, r, d, h, q, target, run.Limit, tried < len(all))
 		if err != nil {
 			d.Log.Warn("a prepared query cannot fail over to a target", "query", cmp.Or(q.Name, q.ID), "dc", target.Datacenter, "peer", target.Peer, "err", err)
 			continue
@@ -198,30 +201,23 @@ func failover(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, r
 // Source: https://developer.hashicorp.com/consul/docs/manage-traffic/failover/sameness-group
 func targets(tx *state.Txn, d Deps, s *catalog.QueryService) []catalog.QueryTarget {
 	if s.SamenessGroup != "" {
-		var all []catalog.QueryTarget
-		peers, _ := peersOf(tx, nil, catalog.ServiceConsumer{SamenessGroup: s.SamenessGroup})
-		for _, peer := range peers {
-			all = append(all, catalog.QueryTarget{Peer: peer})
-		}
+		all, _ := groupTargets(tx, nil, s.SamenessGroup)
 		return all
 	}
-	f := &s.Failover
-	if len(f.Targets) > 0 {
-		return f.Targets
-	}
-	abroad := d.Abroad()
-	near := abroad[:min(f.NearestN, len(abroad))]
-	var all []catalog.QueryTarget
-	for _, dc := range slices.Concat(near, f.Datacenters) {
-		t := catalog.QueryTarget{Datacenter: dc}
-		if dc != d.Datacenter && !slices.Contains(all, t) {
-			all = append(all, t)
-		}
-	}
-	return all
+	return s.Failover.Elsewhere(d.Datacenter, d.Abroad())
 }
 
-func askTarget(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, q *catalog.PreparedQuery, target catalog.QueryTarget, limit int, others bool) (*api.QueryResult, error) {
+// groupTargets are the peers of a sameness group, and the index at which they changed last.
+func groupTargets(tx *state.Txn, w *state.Watch, group string) ([]catalog.QueryTarget, uint64) {
+	peers, index := peersOf(tx, w, catalog.ServiceConsumer{SamenessGroup: group})
+	var all []catalog.QueryTarget
+	for _, peer := range peers {
+		all = append(all, catalog.QueryTarget{Peer: peer})
+	}
+	return all, index
+}
+
+func askTarget(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, q *catalog.PreparedQuery, target catalog.QueryTarget, limit int, others bool) (*api.QueryResult, rpc.Meta, error) {
 	if others {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, targetPatience, fmt.Errorf("no answer within %s, and there are others to ask", targetPatience))
@@ -230,7 +226,7 @@ func askTarget(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, 
 	there := *q
 	there.Token, there.Template, there.Service.Failover, there.Service.SamenessGroup = "", catalog.QueryTemplate{}, catalog.QueryFailover{}, ""
 	there.Name = cmp.Or(there.Name, "failover") // a catch-all template has none
-	h.Datacenter, h.MinIndex = target.Datacenter, 0
+	h.Datacenter = target.Datacenter
 	if target.Peer != "" {
 		there.Service.Peer = target.Peer
 	}
@@ -238,12 +234,12 @@ func askTarget(ctx context.Context, r *endpoint.Registry, d Deps, h rpc.Header, 
 	if target.Datacenter != "" && target.Datacenter != d.Datacenter {
 		var err error
 		if way, err = d.Remote(target.Datacenter); err != nil {
-			return nil, err
+			return nil, rpc.Meta{}, err
 		}
 	}
-	found, _, err := api.QueryAbroad.Call(ctx, way, h, &api.QueryRemote{Query: there, Limit: limit})
+	found, meta, err := api.QueryAbroad.Call(ctx, way, h, &api.QueryRemote{Query: there, Limit: limit})
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	return found, err
+	return found, meta, err
 }
