@@ -46,7 +46,7 @@ func kvReplication(*flag.FlagSet) action {
 			return err
 		}
 		if len(v.Copies) == 0 {
-			c.say("%s copies no keys from other datacenters: no kv-replication entry asks for any", v.Datacenter)
+			c.say("%s copies no keys from other datacenters: no kv-replication entry that it has asks for any. Without a primary_datacenter one is written in each target: curia config write -datacenter=%[1]s", v.Datacenter)
 			return nil
 		}
 		rows := [][]string{{"Entry", "Source", "Prefixes", "Keys", "Kept", "Last success", "Last error"}}

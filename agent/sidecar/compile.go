@@ -267,6 +267,7 @@ func (e *Endpoint) reached() proxy.Endpoint {
 // gives a name for TLS is called by who it has to prove to be.
 func (c *compiler) target(s *Sidecar, u *catalog.Upstream, name, sni string, t *Target, near bool, own *certs) *proxy.Target {
 	target := &proxy.Target{Name: name, Certs: own, ServerName: cmp.Or(t.ServerName, sni)}
+	target.Balance.Empty = t.empty()
 	for _, e := range t.Reached() {
 		to := e.reached()
 		if at := s.Service.Locality; near && at != nil {

@@ -187,6 +187,26 @@ func TestEndpointsAreOfRegistrations(t *testing.T) {
 	}
 }
 
+// What cannot be reached says why: nothing is known of it, or it has instances but no gateway before them.
+func TestWhyNothingIsReached(t *testing.T) {
+	s := snapshotOf(t, func(*Sidecar) {})
+	here, way := []Endpoint{{Address: "10.0.0.1:1"}}, []Endpoint{{Address: "10.0.0.2:2"}}
+	f := func(to Target, want string) {
+		t.Helper()
+		made := (&compiler{mesh: meshOf(s)}).target(s.Sidecars[0], &catalog.Upstream{}, "api", "", &to, false, nil)
+		if got := made.Balance.Empty; got != want {
+			t.Errorf("%+v: %q, want %q", to, got, want)
+		}
+	}
+	f(Target{}, "")
+	f(Target{Endpoints: here}, "")
+	f(Target{Error: "no path to datacenter dc2"}, "no path to datacenter dc2")
+	f(Target{Endpoints: here, Gateways: &Gateways{Datacenter: "dc2", Endpoints: way}}, "")
+	f(Target{Gateways: &Gateways{Datacenter: "dc2"}}, "")
+	f(Target{Endpoints: here, Gateways: &Gateways{Datacenter: "dc2"}}, "its instances are reached through the mesh gateways of dc2, none of which is well")
+	f(Target{Endpoints: here, Gateways: &Gateways{Error: "peer north has no mesh gateway that is well"}}, "peer north has no mesh gateway that is well")
+}
+
 // FuzzSnapshot: whatever a file or an agent says is refused or compiled, and nothing else.
 func FuzzSnapshot(f *testing.F) {
 	whole := snapshotOf(f, func(s *Sidecar) {

@@ -114,6 +114,20 @@ func (t *Target) Reached() []Endpoint {
 	return t.Gateways.Endpoints
 }
 
+// empty is why nothing can be reached, as far as it is known.
+func (t *Target) empty() string {
+	switch g := t.Gateways; {
+	case t.Error != "":
+		return t.Error
+	case g == nil || len(t.Endpoints) == 0 || len(g.Endpoints) > 0:
+		return ""
+	case g.Error != "":
+		return g.Error
+	default:
+		return "its instances are reached through the mesh gateways of " + g.Datacenter + ", none of which is well"
+	}
+}
+
 // Endpoint is one instance, as it is reached.
 type Endpoint struct {
 	Network, Address string

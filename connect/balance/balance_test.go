@@ -613,6 +613,10 @@ func TestUpdate(t *testing.T) {
 	if _, err := p.Pick(5*time.Second, 0); err == nil || err.Error() != "web has no endpoints" {
 		t.Errorf("got %v", err)
 	}
+	p.SetPolicy(balance.Policy{Empty: "it is gone"}, 5*time.Second)
+	if _, err := p.Pick(5*time.Second, 0); err == nil || err.Error() != "web has no endpoints: it is gone" {
+		t.Errorf("got %v", err)
+	}
 }
 
 // TestL5D7_FailFast: who comes first waits for an endpoint, who comes when there has been none for long does not.

@@ -38,6 +38,8 @@ type Policy struct {
 	// Panic is the percentage of endpoints in service below which all get traffic, since those that are left would
 	// not bear it; 0 is 50, negative never.
 	Panic int
+	// Empty says, in errors, why there are no endpoints, as far as it is known.
+	Empty string
 	// Outliers says when endpoints are taken out for a while.
 	Outliers Outliers
 }

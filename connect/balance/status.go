@@ -23,7 +23,8 @@ type State struct {
 // Status is a pool as it stands.
 type Status struct {
 	Name      string
-	Panics    bool // endpoints get traffic that should not
+	Empty     string // why there are no endpoints, as far as it is known
+	Panics    bool   // endpoints get traffic that should not
 	Endpoints []State
 }
 
@@ -31,7 +32,7 @@ type Status struct {
 func (p *Pool) Status(now time.Duration) Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	st := Status{Name: p.name, Panics: p.view.Load().panics}
+	st := Status{Name: p.name, Empty: p.policy.Empty, Panics: p.view.Load().panics}
 	for _, m := range p.members {
 		e := p.endpoints[m.Key]
 		s := State{Key: m.Key, State: "in service", Level: m.Level, Weight: max(m.Weight, 1), Active: e.Active(), For: now - e.health.since}
@@ -65,7 +66,11 @@ const named = 5
 func (u *Unavailable) Error() string {
 	all := u.Status.Endpoints
 	if len(all) == 0 {
-		return fmt.Sprintf("%s has no endpoints", u.Status.Name)
+		text := u.Status.Name + " has no endpoints"
+		if why := u.Status.Empty; why != "" {
+			text += ": " + why
+		}
+		return text
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s has no endpoint in service: ", u.Status.Name)
