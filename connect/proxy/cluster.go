@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/curia-mesh/curia/connect/balance"
@@ -185,7 +184,7 @@ func (c *cluster) retry() bool {
 // retryAfter is retry after a connection that could not be made. The budget keeps attempts from adding to the load of those
 // who bear it: who refuses a connection, or has heard nothing of it, has been burdened with nothing.
 func (c *cluster) retryAfter(err error) bool {
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, errSilent) || c.retry()
+	return turnedAway(err) || errors.Is(err, errSilent) || c.retry()
 }
 
 // kept is what is kept of an endpoint.

@@ -23,6 +23,7 @@ type listening struct {
 	server   *serverTLS
 	stopping atomic.Bool
 	handed   atomic.Bool // set before stopping: another process accepts from here on
+	barren   atomic.Bool // the last connection of bytes was refused by whom it was for
 
 	refused atomic.Uint64                // connections above the limit
 	unnamed [namelessKinds]atomic.Uint64 // connections that were not passed on by their names
@@ -354,6 +355,9 @@ func (c *client) greet(conf *Listener) error {
 	}
 	if conf.Certs == nil {
 		return nil
+	}
+	if c.unready(conf) {
+		return errors.New("the application refuses connections")
 	}
 	return c.handshake()
 }

@@ -22,6 +22,7 @@ func (c *client) passThrough(conf *Listener) {
 		return
 	}
 	if err != nil {
+		c.listening.barren.Store(turnedAway(err))
 		if others, say := c.listening.unreached.again(c.listening.proxy.clock()); say {
 			c.listening.proxy.Log.Warn("no connection to an endpoint", "listener", conf.Name, "err", err, "others", others)
 		}
@@ -45,6 +46,23 @@ func (c *client) passThrough(conf *Listener) {
 	}
 	e.closed(r.there.Load(), r.back.Load())
 	t.cluster.done(end, 0, balance.Success)
+}
+
+// unready reports whether the application refused the last connection and still does. A sidecar asks before the handshake, since
+// whoever calls can go to another instance only as long as there is no connection: afterwards bytes may be lost.
+func (c *client) unready(conf *Listener) bool {
+	if !c.listening.barren.Load() || conf.Protocol != TCP {
+		return false
+	}
+	t, end, up, err := c.connect(conf)
+	if err == nil {
+		up.Close() // it is not known yet who calls, and whether he may
+		t.cluster.done(end, 0, balance.Canceled)
+		t.cluster.disconnect()
+	}
+	refuses := turnedAway(err)
+	c.listening.barren.Store(refuses)
+	return refuses
 }
 
 // connect makes a connection to an endpoint: of the targets in their order the first that has one which can be reached.
@@ -229,6 +247,9 @@ func abort(c net.Conn) {
 	}
 	c.Close()
 }
+
+// turnedAway reports whether an error says that a connection was refused, by the machine or by a sidecar before the handshake.
+func turnedAway(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) || gone(err) }
 
 // gone reports whether an error says that the other end is not there.
 func gone(err error) bool {

@@ -150,3 +150,67 @@ func TestRefusedCostsNoBudget(t *testing.T) {
 		t.Errorf("the budget forbade %d", n)
 	}
 }
+
+// Of connections of bytes none can be sent again once it is made. So a sidecar whose application refuses them ends the next one
+// before the handshake, and the caller's goes to another instance; until the application is back.
+func TestRefusedBytes(t *testing.T) {
+	answer := func(who string) func(net.Conn) {
+		return func(c net.Conn) { io.WriteString(c, who) }
+	}
+	before, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := before.Addr().String()
+	before.Close()
+	m := mesh(t, proxy.TCP, listen(t, answer("other")), func(p *pair) {
+		first := *p.incoming
+		first.Routes = proxy.Direct(target("local", left))
+		gone := run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{&first}}, p.options)
+		p.in = run(t, &proxy.Snapshot{Listeners: []*proxy.Listener{p.incoming}}, p.options)
+		to := p.target(t)
+		to.Balance = never
+		to.Endpoints = append(to.Endpoints, proxy.Endpoint{Network: "tcp", Address: gone.Addr("public").String()})
+		p.outgoing.Routes = proxy.Direct(to)
+	})
+	lost := 0
+	for range 50 { // more than the budget of retries would be for
+		switch got := say(t, m.addr, ""); got {
+		case "other":
+		case "":
+			lost++
+		default:
+			t.Fatalf("%q", got)
+		}
+	}
+	if lost != 1 {
+		t.Errorf("%d connections were lost to an application that is gone, want the first one", lost)
+	}
+	back, err := net.Listen("tcp", left)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() { // ends with the listener
+		defer close(served)
+		for {
+			c, err := back.Accept()
+			if err != nil {
+				return
+			}
+			answer("first")(c)
+			c.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		back.Close()
+		<-served
+	})
+	seen := map[string]int{}
+	for range 4 {
+		seen[say(t, m.addr, "")]++
+	}
+	if seen["first"] != 2 || seen["other"] != 2 {
+		t.Errorf("when it is back connections go to %v, want 2 to each", seen)
+	}
+}
