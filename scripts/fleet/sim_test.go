@@ -254,10 +254,10 @@ func (s *sim) deaths() {
 	slices.Sort(first)
 	slices.Sort(later)
 	s.check(len(first) == 3*count, "G2 killed agents that were detected", fmt.Sprint(3*count), "%d", len(first))
-	s.goal(quantile(first, 1) <= limit, fmt.Sprintf("G2 %d×%d killed: first detector", 3, count), "≤ "+round(limit),
-		"median %s, worst %s", round(quantile(first, 0.5)), round(quantile(first, 1)))
-	s.goal(quantile(later, 0.99) <= 3*time.Second, "G2 all survivors after the first", "p99 ≤ 3s",
-		"median %s, p99 %s, worst %s", round(quantile(later, 0.5)), round(quantile(later, 0.99)), round(quantile(later, 1)))
+	s.goal(report.Quantile(first, 1) <= limit, fmt.Sprintf("G2 %d×%d killed: first detector", 3, count), "≤ "+round(limit),
+		"median %s, worst %s", round(report.Quantile(first, 0.5)), round(report.Quantile(first, 1)))
+	s.goal(report.Quantile(later, 0.99) <= 3*time.Second, "G2 all survivors after the first", "p99 ≤ 3s",
+		"median %s, p99 %s, worst %s", round(report.Quantile(later, 0.5)), round(report.Quantile(later, 0.99)), round(report.Quantile(later, 1)))
 }
 
 // splitBrain is G4: one half is cut off until each has given the other one up.
@@ -407,11 +407,3 @@ func largest() int64 {
 }
 
 func round(d time.Duration) string { return d.Round(10 * time.Millisecond).String() }
-
-// quantile of sorted values; 0 of none.
-func quantile(sorted []time.Duration, q float64) time.Duration {
-	if len(sorted) == 0 {
-		return 0
-	}
-	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
-}

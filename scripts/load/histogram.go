@@ -5,6 +5,8 @@ package main
 import (
 	"math/bits"
 	"time"
+
+	"github.com/curia-mesh/curia/scripts/report"
 )
 
 // subBits sets the resolution of a histogram: 64 steps to each power of two, so no value is off by more
@@ -31,10 +33,9 @@ func step(ns uint64) int {
 // quantile returns the duration that the share q (0 to 1) of all recorded ones does not exceed, zero of an
 // empty histogram.
 func (h *histogram) quantile(q float64) time.Duration {
-	want := uint64(q * float64(h.n))
-	var seen uint64
+	rank, seen := report.Rank(int(h.n), q), 0
 	for i, c := range h.counts {
-		if seen += uint64(c); seen > want || seen == h.n && h.n > 0 {
+		if seen += int(c); seen > rank {
 			return middle(i)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -54,11 +55,20 @@ func Short(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
-// Median returns the middle value, the upper of two; zero of none.
-func Median[T cmp.Ordered](values []T) T {
-	var zero T
-	if len(values) == 0 {
+// Rank is the place, from 0, of the quantile q (0 to 1) among n sorted values, by the nearest rank: the first one that at least
+// the share q of all does not exceed. n is at least 1.
+func Rank(n int, q float64) int { return min(max(int(math.Ceil(q*float64(n))), 1), n) - 1 }
+
+// Quantile returns the value at that place of sorted ones, zero of none.
+func Quantile[T any](sorted []T, q float64) T {
+	if len(sorted) == 0 {
+		var zero T
 		return zero
 	}
-	return slices.Sorted(slices.Values(values))[len(values)/2]
+	return sorted[Rank(len(sorted), q)]
+}
+
+// Median returns the quantile 0.5 of values in any order: of two in the middle the lower; zero of none.
+func Median[T cmp.Ordered](values []T) T {
+	return Quantile(slices.Sorted(slices.Values(values)), 0.5)
 }

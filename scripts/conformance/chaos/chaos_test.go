@@ -44,21 +44,6 @@ func TestGap(t *testing.T) {
 	}
 }
 
-func TestQuantile(t *testing.T) {
-	all := []time.Duration{1, 2, 3, 4}
-	for _, c := range []struct {
-		q    float64
-		want time.Duration
-	}{{0.5, 2}, {0.99, 4}, {1, 4}, {0.01, 1}} {
-		if got := quantile(all, c.q); got != c.want {
-			t.Errorf("quantile %v of %v: %d, want %d", c.q, all, got, c.want)
-		}
-	}
-	if got := quantile(nil, 0.5); got != 0 {
-		t.Errorf("quantile of none: %d", got)
-	}
-}
-
 // What must hold fails a run, what is a figure does not.
 func TestVerdicts(t *testing.T) {
 	var rows []row

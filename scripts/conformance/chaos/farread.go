@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/curia-mesh/curia/scripts/report"
 )
 
 // farRead compares what a read takes at a server with what the same takes of another datacenter through it.
@@ -48,10 +50,10 @@ func farRead(ctx context.Context, r *run) error {
 		if near.failed+there.failed > 0 {
 			return fmt.Errorf("reads failed: %w", errors.Join(near.first, there.first))
 		}
-		adds := quantile(there.sorted(), 0.5) - quantile(near.sorted(), 0.5)
+		adds := report.Quantile(there.sorted(), 0.5) - report.Quantile(near.sorted(), 0.5)
 		r.figure(adds <= roundTrip+2*time.Millisecond, mode+" read of another datacenter adds at p50", fmt.Sprintf("≤ %s", roundTrip+2*time.Millisecond),
-			"%s of %d: p50 %s and %s, p99 %s and %s", tenth(adds), n, tenth(quantile(near.sorted(), 0.5)), tenth(quantile(there.sorted(), 0.5)),
-			tenth(quantile(near.sorted(), 0.99)), tenth(quantile(there.sorted(), 0.99)))
+			"%s of %d: p50 %s and %s, p99 %s and %s", tenth(adds), n, tenth(report.Quantile(near.sorted(), 0.5)), tenth(report.Quantile(there.sorted(), 0.5)),
+			tenth(report.Quantile(near.sorted(), 0.99)), tenth(report.Quantile(there.sorted(), 0.99)))
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/curia-mesh/curia/scripts/conformance/lab"
+	"github.com/curia-mesh/curia/scripts/report"
 )
 
 // options are what scripts/chaos hands over.
@@ -178,7 +179,7 @@ func one(ctx context.Context, o options, c *cluster, s scenario, rows *[]row) (w
 		r.check(answered >= floor, "calls answered", fmt.Sprintf("≥ %d", floor), "%d", answered)
 	}
 	slices.Sort(r.healed)
-	r.show("after the fault until all servers take part", "p50 %s, at most %s", short(quantile(r.healed, 0.5)), short(quantile(r.healed, 1)))
+	r.show("after the fault until all servers take part", "p50 %s, at most %s", short(report.Quantile(r.healed, 0.5)), short(report.Quantile(r.healed, 1)))
 	same := c.same(ctx, 20*time.Second)
 	r.check(same == nil, "R15 all servers hold the same", "yes", "%s", yesOr(same))
 	return !r.failed, nil

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/curia-mesh/curia/scripts/report"
 	"github.com/miekg/dns"
 )
 
@@ -135,7 +136,7 @@ func (r *reads) end() {
 }
 
 func (r *reads) at(q float64) string {
-	return quantile(r.took, q).Round(10 * time.Microsecond).String()
+	return report.Quantile(r.took, q).Round(10 * time.Microsecond).String()
 }
 
 // reason is the first failure, for a table.

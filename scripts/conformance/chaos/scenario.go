@@ -5,13 +5,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/curia-mesh/curia/scripts/conformance/lab"
+	"github.com/curia-mesh/curia/scripts/report"
 )
 
 // scenario is one way to break a cluster, and what has to hold meanwhile and afterwards.
@@ -156,16 +156,8 @@ func (r *run) gaps(what string, all []time.Duration, median, p99 time.Duration) 
 	if p99 > 0 {
 		goals = append(goals, fmt.Sprintf("p99 ≤ %s", p99))
 	}
-	ok := (median == 0 || quantile(all, 0.5) <= median) && (p99 == 0 || quantile(all, 0.99) <= p99)
-	r.figure(ok, what, strings.Join(goals, ", "), "p50 %s, p99 %s of %d", short(quantile(all, 0.5)), short(quantile(all, 0.99)), len(all))
-}
-
-// quantile of sorted values by the nearest rank; 0 of none.
-func quantile(sorted []time.Duration, q float64) time.Duration {
-	if len(sorted) == 0 {
-		return 0
-	}
-	return sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)]
+	ok := (median == 0 || report.Quantile(all, 0.5) <= median) && (p99 == 0 || report.Quantile(all, 0.99) <= p99)
+	r.figure(ok, what, strings.Join(goals, ", "), "p50 %s, p99 %s of %d", short(report.Quantile(all, 0.5)), short(report.Quantile(all, 0.99)), len(all))
 }
 
 func short(d time.Duration) string { return d.Round(time.Millisecond).String() }
@@ -307,8 +299,8 @@ func (r *run) partition(ctx context.Context, what string, cut func(leader, other
 	slices.Sort(reads)
 	slices.Sort(writes)
 	r.gaps(what, gaps, 2500*time.Millisecond, 4500*time.Millisecond)
-	r.figure(quantile(reads, 1) <= 600*time.Millisecond, "R7 the old leader answers default reads for", "≤ 600ms", "%s at most", short(quantile(reads, 1)))
-	r.check(quantile(writes, 1) < wait+5*time.Second, "R7 the old leader answers a write after", "an error, no hang", "%s at most", short(quantile(writes, 1)))
+	r.figure(report.Quantile(reads, 1) <= 600*time.Millisecond, "R7 the old leader answers default reads for", "≤ 600ms", "%s at most", short(report.Quantile(reads, 1)))
+	r.check(report.Quantile(writes, 1) < wait+5*time.Second, "R7 the old leader answers a write after", "an error, no hang", "%s at most", short(report.Quantile(writes, 1)))
 	return nil
 }
 
@@ -552,6 +544,6 @@ func noQuorum(ctx context.Context, r *run) error {
 	pause(ctx, length)
 	reads.end()
 	r.check(reads.failed == 0 && reads.count >= 50, "R11 stale reads without a quorum that failed", "0 of ≥ 50", "%d of %d%s", reads.failed, reads.count, reads.reason())
-	r.figure(quantile(reads.took, 0.99) <= 20*time.Millisecond, "R11 their latency", "p99 ≤ 20ms", "p50 %s, p99 %s", reads.at(0.5), reads.at(0.99))
+	r.figure(report.Quantile(reads.took, 0.99) <= 20*time.Millisecond, "R11 their latency", "p99 ≤ 20ms", "p50 %s, p99 %s", reads.at(0.5), reads.at(0.99))
 	return r.again(ctx)
 }
