@@ -196,6 +196,24 @@ func TestLimitedDoesNotAttract(t *testing.T) {
 	}
 }
 
+// TestRefusedIsLeftAlone: who is gone is not asked again while others have so much to do that a failure would look cheap.
+func TestRefusedIsLeftAlone(t *testing.T) {
+	p := pool(balance.Policy{Outliers: balance.Outliers{Consecutive: 1000, ConsecutiveLocal: 1000}}, members(3))
+	asked := 0
+	loop(t, p, 60, 3*time.Second, func(key string, now time.Duration) (time.Duration, balance.Outcome) {
+		if key != "e0" {
+			return 200 * time.Millisecond, balance.Success
+		}
+		if now > time.Second {
+			asked++
+		}
+		return 100 * time.Microsecond, balance.Refused
+	})
+	if asked > 0 {
+		t.Errorf("after a second it was asked %d times more", asked)
+	}
+}
+
 func TestLeastRequest(t *testing.T) {
 	p := pool(balance.Policy{Method: balance.LeastRequest, Choices: 10}, members(3))
 	busy := endpoint(t, p, 0, "e1")

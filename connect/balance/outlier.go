@@ -17,6 +17,7 @@ const (
 	ServerError          // 5xx, a gRPC status that is the server's fault
 	GatewayError         // 502, 503, 504: what stands before the application
 	LocalError           // no connection, a reset, a timeout
+	Refused              // nobody takes connections there: LocalError, and not soon to be asked again
 	Limited              // 429, RESOURCE_EXHAUSTED: it works, and wants less
 	Canceled
 )
@@ -121,7 +122,7 @@ func (h *health) judge(o *Outliers, out Outcome) string {
 	}
 	count(0, true, o.Consecutive, o.Enforce, "failures")
 	count(1, out != ServerError, o.ConsecutiveGateway, o.EnforceGateway, "gateway errors")
-	count(2, out == LocalError, o.ConsecutiveLocal, o.EnforceLocal, "failed connections")
+	count(2, out == LocalError || out == Refused, o.ConsecutiveLocal, o.EnforceLocal, "failed connections")
 	return reason
 }
 

@@ -178,7 +178,11 @@ func (p *Pool) Done(e *Endpoint, now, latency time.Duration, out Outcome) {
 	policy := &p.view.Load().policy
 	if out != Canceled {
 		if out != Success {
-			latency = max(latency, policy.Penalty)
+			least := policy.Penalty
+			if out == Refused {
+				least *= absence
+			}
+			latency = max(latency, least)
 		}
 		if policy.Method == PeakEWMA {
 			e.cost.observe(now, latency, float64(policy.Decay), policy.FirstLatency)
@@ -199,6 +203,10 @@ func (p *Pool) Done(e *Endpoint, now, latency time.Duration, out Outcome) {
 		}
 	}
 }
+
+// absence is how many penalties it costs to be gone. With one an endpoint would be asked now and then while others have much to
+// do, and be gone for long before it has failed five times in a row.
+const absence = 10
 
 // probed ends the single request that an endpoint was tried with.
 func (p *Pool) probed(e *Endpoint, now time.Duration, out Outcome) {

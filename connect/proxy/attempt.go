@@ -142,7 +142,7 @@ func (x *exchange) open(d near, hash uint64, fresh bool) error {
 	if fresh { // to the same endpoint
 		x.tries++
 		if x.up, err = kept(x.end).connect(x.to, x.client); err != nil {
-			x.done(balance.LocalError)
+			x.done(missed(err))
 		}
 	} else {
 		err = x.choose(hash)
@@ -250,11 +250,22 @@ func (x *exchange) reach(t *Target, hash uint64, again bool) error {
 			return nil
 		}
 		t.stats.of(x.client.shard).refused.Add(1)
-		x.done(balance.LocalError)
+		x.done(missed(err))
 		x.failed = append(x.failed, end)
 		last = fmt.Errorf("no connection to an endpoint of %s could be made: %w", t.Name, err)
+		if x.conf.Certs != nil && x.leg.alone() && len(t.Endpoints) == 1 && turnedAway(err) {
+			break // the caller's sidecar knows others, or asks again
+		}
 	}
 	return last
+}
+
+// missed is how an endpoint is judged to which no connection could be made.
+func missed(err error) balance.Outcome {
+	if turnedAway(err) {
+		return balance.Refused
+	}
+	return balance.LocalError
 }
 
 // done tells the balancer how it went with an endpoint, once.

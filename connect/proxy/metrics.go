@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"io"
 	"maps"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,6 +50,8 @@ func (p *Proxy) WriteMetrics(w io.Writer) error {
 			}
 		}
 	}
+	m.family("go_goroutines", "gauge", "Goroutines of the process that the proxy runs in.")
+	m.sample("go_goroutines", uint64(runtime.NumGoroutine()))
 	if p.Access != nil {
 		m.family("curia_proxy_access_log_dropped_total", "counter", "Records of the access log for which there was no room.")
 		m.sample("curia_proxy_access_log_dropped_total", p.Access.Dropped.Load())

@@ -138,7 +138,8 @@ func (x *exchange) unwanted(h *wire.Head, text []byte) bool {
 		return false
 	}
 	if x.unseen(h) {
-		return x.tries < maxAttempts && x.to.cluster.retry()
+		x.answer = balance.Refused
+		return x.tries < maxAttempts // no application has borne anything of it
 	}
 	if r == nil {
 		return false

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -100,12 +101,16 @@ func (c *client) reach(t *Target, alone bool, hash uint64) (*balance.Endpoint, n
 			last = or(last, err)
 			break
 		}
+		if slices.Contains(failed[:n], end) { // there is no other
+			t.cluster.done(end, 0, balance.Canceled)
+			break
+		}
 		begun := time.Now()
 		up, err := kept(end).dial(t, c, false)
 		if err == nil {
 			return end, up, nil
 		}
-		t.cluster.done(end, time.Since(begun), balance.LocalError)
+		t.cluster.done(end, time.Since(begun), missed(err))
 		t.stats.of(c.shard).refused.Add(1)
 		failed[n], last = end, err
 	}

@@ -1,8 +1,9 @@
+//go:build linux
+
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -126,11 +127,8 @@ func (c *changes) rotate(ctx context.Context) error {
 
 // leaf notes the certificate that web has.
 func (c *changes) leaf(ctx context.Context) error {
-	text, err := c.ask(ctx, "GET", c.client, "/v1/agent/connect/ca/leaf/web", nil)
 	var leaf struct{ SerialNumber string }
-	if err == nil {
-		err = json.Unmarshal(text, &leaf)
-	}
+	err := c.get(ctx, c.client, "/v1/agent/connect/ca/leaf/web", &leaf)
 	if err == nil {
 		c.leaves[leaf.SerialNumber] = true
 	}
@@ -144,7 +142,7 @@ func (c *changes) roll(ctx context.Context) error {
 			if err := c.put(ctx, c.client, "/v1/agent/service/deregister/"+a.id, nil); err != nil {
 				return err
 			}
-			if err := c.listed(ctx, a, false); err != nil {
+			if err := c.listed(ctx, "api", a.id, false); err != nil {
 				return err
 			}
 			pause(ctx, 3*time.Second) // what a deployment waits before it ends a process
@@ -154,7 +152,7 @@ func (c *changes) roll(ctx context.Context) error {
 			if err := errors.Join(a.start(), c.put(ctx, c.client, "/v1/agent/service/register", a.registration())); err != nil {
 				return err
 			}
-			if err := c.listed(ctx, a, true); err != nil {
+			if err := c.listed(ctx, "api", a.id, true); err != nil {
 				return err
 			}
 			c.joined++

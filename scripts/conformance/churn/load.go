@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -22,18 +24,28 @@ type kind struct {
 	what    string
 	clients int
 	beat    time.Duration // between two requests of a client
-	serve   func(*kind, context.Context, func())
+	serve   func(*client, context.Context, func())
+	mayLose int64 // requests of a client with an instance that dies
 
+	all          []*client
 	done, failed atomic.Int64
 	first        atomic.Pointer[string]
 }
 
+// client is one of a kind.
+type client struct {
+	*kind
+	failed atomic.Int64 // of its own requests
+}
+
 // count counts a request and what became of it.
-func (k *kind) count(err error) {
+func (c *client) count(err error) {
+	k := c.kind
 	k.done.Add(1)
 	if err == nil {
 		return
 	}
+	c.failed.Add(1)
 	if k.failed.Add(1) <= 10 {
 		progress("%s: %v", k.what, err)
 	}
@@ -55,27 +67,41 @@ type load struct {
 	wg    sync.WaitGroup
 }
 
-// startLoad has clients use both applications through the sidecar of web.
-func startLoad(m *mesh) *load {
-	ctx, stop := context.WithCancel(context.Background()) // ended by end
-	l := &load{stop: stop}
-	h2 := new(http.Protocols)
-	h2.SetUnencryptedHTTP2(true)
-	l.kinds = []*kind{
-		{what: "HTTP/1.1, connections that stay", clients: 8, beat: 10 * time.Millisecond, serve: m.requests(&http.Transport{MaxIdleConnsPerHost: 8})},
-		{what: "HTTP/1.1, a connection for each request", clients: 4, beat: 20 * time.Millisecond, serve: m.requests(&http.Transport{DisableKeepAlives: true})},
-		{what: "HTTP/2", clients: 8, beat: 10 * time.Millisecond, serve: m.requests(&http.Transport{Protocols: h2})},
-		{what: "streams of HTTP/1.1", clients: 4, beat: time.Millisecond, serve: m.streams(&http.Transport{MaxIdleConnsPerHost: 4})},
-		{what: "streams of HTTP/2", clients: 4, beat: time.Millisecond, serve: m.streams(&http.Transport{Protocols: h2})},
-		{what: "TCP, connections that stay", clients: 4, beat: 20 * time.Millisecond, serve: m.talks},
-		{what: "TCP, a connection for each exchange", clients: 2, beat: 20 * time.Millisecond, serve: m.calls},
+// everything is clients of all kinds, who use both applications through the sidecar of web.
+func (m *mesh) everything() []*kind {
+	return []*kind{
+		{what: "HTTP/1.1, connections that stay", clients: 8, beat: 10 * time.Millisecond, serve: requests(m.api, stays)},
+		{what: "HTTP/1.1, a connection for each request", clients: 4, beat: 20 * time.Millisecond, serve: requests(m.api, once)},
+		{what: "HTTP/1.1, at their time, whatever is under way", clients: 1, beat: 20 * time.Millisecond, serve: arrivals(m.api, stays)},
+		{what: "HTTP/2", clients: 8, beat: 10 * time.Millisecond, serve: requests(m.api, http2)},
+		{what: "streams of HTTP/1.1", clients: 4, beat: time.Millisecond, serve: streams(m.api, stays)},
+		{what: "streams of HTTP/2", clients: 4, beat: time.Millisecond, serve: streams(m.api, http2)},
+		{what: "TCP, connections that stay", clients: 4, beat: 20 * time.Millisecond, serve: talks(m.tcp)},
+		{what: "TCP, a connection for each exchange", clients: 2, beat: 20 * time.Millisecond, serve: calls(m.tcp)},
 	}
+}
+
+// The ways of a client of HTTP, which each have for themselves.
+func stays() *http.Transport { return &http.Transport{MaxIdleConnsPerHost: 8} }
+func once() *http.Transport  { return &http.Transport{DisableKeepAlives: true} }
+func http2() *http.Transport {
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	return &http.Transport{Protocols: p}
+}
+
+// startLoad has clients make requests until end.
+func startLoad(kinds []*kind) *load {
+	ctx, stop := context.WithCancel(context.Background()) // ended by end
+	l := &load{kinds: kinds, stop: stop}
 	for _, k := range l.kinds {
 		for range k.clients {
+			c := &client{kind: k}
+			k.all = append(k.all, c)
 			l.wg.Go(func() {
 				ticker := time.NewTicker(k.beat)
 				defer ticker.Stop()
-				k.serve(k, ctx, func() {
+				k.serve(c, ctx, func() {
 					select {
 					case <-ctx.Done():
 					case <-ticker.C:
@@ -100,81 +126,108 @@ func (l *load) total() (n int64) {
 	return n
 }
 
-// requests sends a body, which has to come back.
-func (m *mesh) requests(t *http.Transport) func(*kind, context.Context, func()) {
-	client := &http.Client{Transport: t, Timeout: patience}
-	body := bytes.Repeat([]byte("curia "), 100)
-	return func(k *kind, ctx context.Context, next func()) {
+// posted is what requests send, and what has to come back.
+var posted = bytes.Repeat([]byte("curia "), 100)
+
+// requests makes one request after the other.
+func requests(addr string, way func() *http.Transport) func(*client, context.Context, func()) {
+	return func(c *client, ctx context.Context, next func()) {
+		t := way()
+		defer t.CloseIdleConnections()
 		for ; ctx.Err() == nil; next() {
-			k.count(func() error {
-				w, err := client.Post("http://"+m.api+"/", "text/plain", bytes.NewReader(body))
-				if err != nil {
-					return err
-				}
-				defer w.Body.Close()
-				got, err := io.ReadAll(w.Body)
-				if err == nil && (w.StatusCode != http.StatusOK || !bytes.Equal(got, body)) {
-					err = fmt.Errorf("%d %.200q", w.StatusCode, got)
-				}
-				return err
-			}())
+			c.count(post(&http.Client{Transport: t, Timeout: patience}, addr))
 		}
 	}
+}
+
+// arrivals makes requests at their time, as many callers do who know nothing of one another.
+func arrivals(addr string, way func() *http.Transport) func(*client, context.Context, func()) {
+	return func(c *client, ctx context.Context, next func()) {
+		t := way()
+		defer t.CloseIdleConnections()
+		var all sync.WaitGroup
+		defer all.Wait()
+		for ; ctx.Err() == nil; next() {
+			all.Go(func() { c.count(post(&http.Client{Transport: t, Timeout: patience}, addr)) })
+		}
+	}
+}
+
+// post makes a request that may not be made twice.
+func post(by *http.Client, addr string) error {
+	w, err := by.Post("http://"+addr+"/", "text/plain", bytes.NewReader(posted))
+	if err != nil {
+		return err
+	}
+	defer w.Body.Close()
+	got, err := io.ReadAll(w.Body)
+	if err == nil && (w.StatusCode != http.StatusOK || !bytes.Equal(got, posted)) {
+		err = fmt.Errorf("%d %.200q", w.StatusCode, got)
+	}
+	return err
 }
 
 // streams reads streams, which have to be whole.
-func (m *mesh) streams(t *http.Transport) func(*kind, context.Context, func()) {
-	client := &http.Client{Transport: t}
-	return func(k *kind, ctx context.Context, next func()) {
+func streams(addr string, way func() *http.Transport) func(*client, context.Context, func()) {
+	return func(c *client, ctx context.Context, next func()) {
+		t := way()
+		defer t.CloseIdleConnections()
 		for ; ctx.Err() == nil; next() {
-			k.count(func() error {
-				w, err := client.Get("http://" + m.api + "/stream")
-				if err != nil {
-					return err
-				}
-				defer w.Body.Close()
-				lines, text := bufio.NewScanner(w.Body), ""
-				n := 0
-				for ; lines.Scan(); n++ {
-					text = lines.Text()
-				}
-				if err := lines.Err(); err != nil || n != streamLines {
-					return fmt.Errorf("%d, cut after %d lines of %d: %v %.200q", w.StatusCode, n, streamLines, err, text)
-				}
-				return nil
-			}())
+			c.count(read(&http.Client{Transport: t}, addr))
 		}
 	}
 }
 
+// read reads a stream.
+func read(by *http.Client, addr string) error {
+	w, err := by.Get("http://" + addr + "/stream")
+	if err != nil {
+		return err
+	}
+	defer w.Body.Close()
+	lines, text := bufio.NewScanner(w.Body), ""
+	n := 0
+	for ; lines.Scan(); n++ {
+		text = lines.Text()
+	}
+	if err := lines.Err(); err != nil || n != streamLines {
+		return fmt.Errorf("%d, cut after %d lines of %d: %v %.200q", w.StatusCode, n, streamLines, err, text)
+	}
+	return nil
+}
+
 // talks uses one connection for as long as there is load.
-func (m *mesh) talks(k *kind, ctx context.Context, next func()) {
-	for ctx.Err() == nil {
-		c, err := net.DialTimeout("tcp", m.tcp, patience)
-		for ; err == nil && ctx.Err() == nil; next() {
-			if err = say(c); err == nil {
-				k.count(nil)
+func talks(addr string) func(*client, context.Context, func()) {
+	return func(c *client, ctx context.Context, next func()) {
+		for ctx.Err() == nil {
+			conn, err := net.DialTimeout("tcp", addr, patience)
+			for ; err == nil && ctx.Err() == nil; next() {
+				if err = say(conn); err == nil {
+					c.count(nil)
+				}
 			}
-		}
-		if c != nil {
-			c.Close()
-		}
-		if err != nil {
-			k.count(err)
-			next()
+			if conn != nil {
+				conn.Close()
+			}
+			if err != nil {
+				c.count(err)
+				next()
+			}
 		}
 	}
 }
 
 // calls makes a connection for each exchange.
-func (m *mesh) calls(k *kind, ctx context.Context, next func()) {
-	for ; ctx.Err() == nil; next() {
-		c, err := net.DialTimeout("tcp", m.tcp, patience)
-		if err == nil {
-			err = say(c)
-			c.Close()
+func calls(addr string) func(*client, context.Context, func()) {
+	return func(c *client, ctx context.Context, next func()) {
+		for ; ctx.Err() == nil; next() {
+			conn, err := net.DialTimeout("tcp", addr, patience)
+			if err == nil {
+				err = say(conn)
+				conn.Close()
+			}
+			c.count(err)
 		}
-		k.count(err)
 	}
 }
 

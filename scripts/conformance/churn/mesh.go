@@ -1,6 +1,9 @@
+//go:build linux
+
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -12,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -30,8 +34,10 @@ type mesh struct {
 	server, client *agent
 	apps           []*app
 	echo           net.Listener
+	dying          []*victim
 	api, tcp       string // where the sidecar of web takes what is for api and for echo
-	apiPort        int
+	page, line     string // and for the services of victims
+	metrics        string // where the proxy of the node tells what it counts
 	http           *http.Client
 }
 
@@ -59,7 +65,7 @@ func ports(n int) ([]int, error) {
 }
 
 func newMesh(ctx context.Context, curia, dir string) (m *mesh, err error) {
-	p, err := ports(8 + 2 + instances + 3)
+	p, err := ports(8 + 5 + instances + 3)
 	if err != nil {
 		return nil, err
 	}
@@ -83,9 +89,12 @@ func newMesh(ctx context.Context, curia, dir string) (m *mesh, err error) {
 			return m, err
 		}
 	}
-	m.api, m.tcp = fmt.Sprintf("127.0.0.1:%d", p[8]), fmt.Sprintf("127.0.0.1:%d", p[9])
-	sidecars := p[10:]
+	for i, to := range []*string{&m.api, &m.tcp, &m.page, &m.line, &m.metrics} {
+		*to = fmt.Sprintf("127.0.0.1:%d", p[8+i])
+	}
+	sidecars := p[13:]
 	for _, e := range []map[string]any{
+		{"Kind": "proxy-defaults", "Name": "global", "Config": map[string]any{"envoy_prometheus_bind_addr": m.metrics}},
 		{"Kind": "service-defaults", "Name": "api", "Protocol": "http"}, {"Kind": "service-resolver", "Name": "api", "Subsets": subsets},
 		allow("api", false), allow("echo", false),
 	} {
@@ -108,14 +117,17 @@ func newMesh(ctx context.Context, curia, dir string) (m *mesh, err error) {
 	}); err != nil {
 		return m, err
 	}
-	upstreams := []map[string]any{{"DestinationName": "api", "LocalBindPort": p[8]}, {"DestinationName": "echo", "LocalBindPort": p[9]}}
+	var upstreams []map[string]any
+	for i, name := range []string{"api", "echo", names[0], names[1]} {
+		upstreams = append(upstreams, map[string]any{"DestinationName": name, "LocalBindPort": p[8+i]})
+	}
 	if err := m.put(ctx, m.client, "/v1/agent/service/register", map[string]any{
 		"Name": "web", "Port": sidecars[instances+2], "Connect": sidecar(sidecars[instances+1], upstreams),
 	}); err != nil {
 		return m, err
 	}
 	for _, a := range m.apps {
-		if err := m.listed(ctx, a, true); err != nil {
+		if err := m.listed(ctx, "api", a.id, true); err != nil {
 			return m, err
 		}
 	}
@@ -184,6 +196,9 @@ func (m *mesh) close() error {
 			m.client.cmd.Wait()
 		}
 	}
+	for _, v := range m.dying {
+		v.kill()
+	}
 	for _, a := range m.apps {
 		a.stop(ctx)
 	}
@@ -222,6 +237,15 @@ func (m *mesh) put(ctx context.Context, a *agent, path string, body any) error {
 	return err
 }
 
+// get reads what an agent answers.
+func (m *mesh) get(ctx context.Context, a *agent, path string, into any) error {
+	text, err := m.ask(ctx, "GET", a, path, nil)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
+}
+
 // until asks again and again until ok.
 func until(ctx context.Context, what string, ok func() error) error {
 	var err error
@@ -244,23 +268,52 @@ func (m *mesh) leader(ctx context.Context, a *agent) error {
 	})
 }
 
-// listed waits until an instance is one of those that are found, or is not.
-func (m *mesh) listed(ctx context.Context, a *app, wanted bool) error {
-	return until(ctx, fmt.Sprintf("%s is found: %t", a.id, wanted), func() error {
-		text, err := m.ask(ctx, "GET", m.server, "/v1/health/connect/api?passing", nil)
+// listed waits until an instance of a service is one of those that are found, or is not.
+func (m *mesh) listed(ctx context.Context, service, id string, wanted bool) error {
+	return until(ctx, fmt.Sprintf("%s is found: %t", id, wanted), func() error {
 		var found []struct{ Service struct{ ID string } }
-		if err == nil {
-			err = json.Unmarshal(text, &found)
+		if err := m.get(ctx, m.server, "/v1/health/connect/"+service+"?passing", &found); err != nil {
+			return err
 		}
-		there := false
 		for _, f := range found {
-			there = there || f.Service.ID == a.id+"-sidecar-proxy"
+			if f.Service.ID == id+"-sidecar-proxy" {
+				if wanted {
+					return nil
+				}
+				return fmt.Errorf("of %d instances", len(found))
+			}
 		}
-		if err == nil && there != wanted {
-			err = fmt.Errorf("of %d instances", len(found))
+		if wanted {
+			return fmt.Errorf("not of %d instances", len(found))
 		}
-		return err
+		return nil
 	})
+}
+
+// metric tells each value of a metric of the node's proxy.
+func (m *mesh) metric(ctx context.Context, name string, tell func(int)) error {
+	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+m.metrics+"/metrics", nil)
+	if err != nil {
+		return err
+	}
+	w, err := m.http.Do(r)
+	if err != nil {
+		return err
+	}
+	defer w.Body.Close()
+	lines := bufio.NewScanner(w.Body)
+	for lines.Scan() {
+		text := lines.Text()
+		if rest, ok := strings.CutPrefix(text, name); !ok || rest[0] != '{' && rest[0] != ' ' {
+			continue
+		}
+		n, err := strconv.Atoi(text[strings.LastIndexByte(text, ' ')+1:])
+		if err != nil {
+			return fmt.Errorf("metric %q: %w", text, err)
+		}
+		tell(n)
+	}
+	return lines.Err()
 }
 
 // answers waits until both applications are reached through the sidecars.
