@@ -47,6 +47,7 @@ func TestMetrics(t *testing.T) {
 		`curia_proxy_request_duration_seconds_count{listener="l",target="app \"1\""} 4`,
 		`curia_proxy_sent_bytes_total{listener="l",target="app \"1\""} 15`,
 		`curia_proxy_endpoints{listener="l",target="app \"1\"",state="in service"} 1`,
+		"# TYPE go_goroutines gauge",
 		`curia_proxy_panic{listener="l",target="app \"1\""} 0`,
 		`curia_proxy_requests_active{listener="l",target="app \"1\""} 0`,
 		`curia_proxy_connections_refused_total{listener="l"} 0`,
