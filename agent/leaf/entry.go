@@ -74,6 +74,7 @@ const (
 	rootsGrace   = time.Second // what lies on disk waits so long to be compared with the roots
 	firstPause   = time.Second
 	longestPause = time.Minute
+	retriesLeft  = 8 // a renewal that failed is not put off by more than this part of what is left of the life
 )
 
 // Backoff doubles a pause with each failure, and takes off or adds up to a half.
@@ -170,7 +171,7 @@ func (e *entry) keep(ctx context.Context) {
 			return
 		}
 		failures++
-		retry = time.Now().Add(Backoff(failures))
+		retry = time.Now().Add(min(Backoff(failures), max(time.Until(leaf.ValidBefore)/retriesLeft, firstPause)))
 		c.o.Log.Warn("a certificate could not be renewed: the one before stands", "service", e.key.service, "until", leaf.ValidBefore, "err", err)
 	}
 	if e.look().leaf == nil { // whoever waits must learn it

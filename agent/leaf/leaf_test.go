@@ -360,6 +360,22 @@ func TestRetries(t *testing.T) {
 	})
 }
 
+// The nearer the end is, the more often a renewal is tried again.
+func TestRetriesNearTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServers(t)
+		c, _ := agent(t, s, "")
+		first := get(t, c, "web")
+		s.set(catalog.Errorf(catalog.NoLeader, "no cluster leader"))
+		time.Sleep(72*time.Hour - 40*time.Second)
+		s.set(nil)
+		next, err := c.Get(t.Context(), "web", "", first.ModifyIndex, 10*time.Second)
+		if err != nil || next.SerialNumber == first.SerialNumber {
+			t.Errorf("40 s before its end it was not tried again within 10 s: %v", err)
+		}
+	})
+}
+
 // TestIdle: what nobody asks for is not renewed for ever.
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -101,6 +101,7 @@ func (d *downstream) respond(h *wire.Head, text []byte) error {
 	if drop>>wire.Trailer&1 == 0 && !promises(h, text) {
 		drop |= 1 << wire.Trailer
 	}
+	d.close = d.close || d.client.spent(d.exchange.begun.Add(d.first))
 	out, err := d.appendResponse(d.out[:0], h, text, drop)
 	if err != nil {
 		return err

@@ -92,7 +92,8 @@ func (d *downstream) wait(conf *Listener, first bool) bool {
 	if l.ends() {
 		return false
 	}
-	d.patience(time.Now(), idle)
+	now := time.Now()
+	d.patience(now, d.client.idleTime(idle, now))
 	if d.arrive() != nil || !d.client.state.CompareAndSwap(waiting, busy) {
 		return false
 	}

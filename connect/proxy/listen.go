@@ -50,6 +50,7 @@ type client struct {
 
 	caller connect.Caller // when known
 	peer   connect.ID
+	until  time.Time // its requests are taken; zero for ever
 	known  atomic.Bool
 	state  atomic.Uint32
 	cutBy  atomic.Bool

@@ -33,6 +33,9 @@ func serveHTTP2(c *client, early []byte) {
 	if !c.share(n) {
 		n.Drain()
 	}
+	if !c.until.IsZero() {
+		defer time.AfterFunc(time.Until(c.until), n.Drain).Stop()
+	}
 	n.Run()
 }
 

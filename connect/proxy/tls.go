@@ -51,6 +51,10 @@ func modern(c *tls.Config) *tls.Config {
 // handshake has the caller prove its identity.
 func (c *client) handshake() error {
 	p := c.listening.proxy
+	own, err := ownLeaf(c.listening.config.Load().Certs) // the one that is shown, or the one before
+	if err != nil {
+		return err
+	}
 	conn := tls.Server(&cork{Conn: c.raw}, c.listening.tlsConfig())
 	if err := p.shake(context.Background(), conn); err != nil {
 		return err
@@ -70,7 +74,9 @@ func (c *client) handshake() error {
 	if id.TrustDomain != trust.Domain && c.caller.Peer == "" {
 		return errors.New("the caller's cluster is believed no more: " + id.String())
 	}
-	c.lines = c.clientCert(conn.ConnectionState().PeerCertificates[0])
+	peer := conn.ConnectionState().PeerCertificates[0]
+	c.until = outlives(own, peer, time.Now())
+	c.lines = c.clientCert(peer)
 	return nil
 }
 
@@ -87,17 +93,20 @@ func (c *client) clientCert(leaf *x509.Certificate) []byte {
 
 // ownID is the identity that is shown.
 func ownID(certs Certs) (connect.ID, error) {
-	own, err := certs.Certificate()
+	leaf, err := ownLeaf(certs)
 	if err != nil {
 		return connect.ID{}, err
 	}
-	leaf := own.Leaf
-	if leaf == nil {
-		if leaf, err = x509.ParseCertificate(own.Certificate[0]); err != nil {
-			return connect.ID{}, err
-		}
-	}
 	return connect.IDOf(leaf)
+}
+
+// ownLeaf is the certificate that is shown.
+func ownLeaf(certs Certs) (*x509.Certificate, error) {
+	own, err := certs.Certificate()
+	if err != nil || own.Leaf != nil {
+		return own.Leaf, err
+	}
+	return x509.ParseCertificate(own.Certificate[0])
 }
 
 func (l *listening) tlsConfig() *tls.Config {

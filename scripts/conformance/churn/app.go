@@ -19,8 +19,10 @@ const (
 
 // app is an instance of api.
 type app struct {
+	name        string
 	id, version string
 	sidecar     int
+	proofs      *proofs
 	addr        string
 	server      *http.Server
 	gone        chan struct{}
@@ -46,7 +48,7 @@ func (a *app) start() error {
 		}
 		w.Write(body)
 	})
-	a.server, a.gone = &http.Server{Handler: mux}, make(chan struct{})
+	a.server, a.gone = &http.Server{Handler: a.proofs.witness(mux)}, make(chan struct{})
 	go func() { // ends with the server
 		defer close(a.gone)
 		a.server.Serve(l)
@@ -56,7 +58,7 @@ func (a *app) start() error {
 
 // stop lets requests end that are under way, as a well-behaved application does.
 func (a *app) stop(ctx context.Context) error {
-	if a.server == nil {
+	if a == nil || a.server == nil {
 		return nil
 	}
 	err := a.server.Shutdown(ctx)
@@ -66,7 +68,7 @@ func (a *app) stop(ctx context.Context) error {
 
 func (a *app) registration() map[string]any {
 	return map[string]any{
-		"ID": a.id, "Name": "api", "Port": port(a.addr), "Meta": map[string]string{"v": a.version}, "Connect": sidecar(a.sidecar, nil),
+		"ID": a.id, "Name": a.name, "Port": port(a.addr), "Meta": map[string]string{"v": a.version}, "Connect": sidecar(a.sidecar, nil),
 	}
 }
 

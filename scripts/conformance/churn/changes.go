@@ -18,7 +18,9 @@ type changes struct {
 	*mesh
 	size
 	changed, joined, restarted int
+	turned                     int             // rotations
 	leaves                     map[string]bool // serial numbers of web's certificates
+	soaked                     []*process
 }
 
 var subsets = map[string]any{"v1": map[string]any{"Filter": "Service.Meta.v == 1"}, "v2": map[string]any{"Filter": "Service.Meta.v == 2"}}
@@ -46,76 +48,69 @@ func (c *changes) run(ctx context.Context) error {
 	if err := c.restartAgent(ctx); err != nil {
 		return err
 	}
+	if err := c.soak(ctx); err != nil {
+		return fmt.Errorf("soak: %w", err)
+	}
 	return c.serversAway(ctx)
 }
 
-// entries changes how requests are routed, balanced and allowed, in ways that none may notice.
+// entries changes config entries and intentions, one after the other.
 func (c *changes) entries(ctx context.Context) error {
-	router := func(header string) map[string]any {
-		return map[string]any{"Kind": "service-router", "Name": "api", "Routes": []any{map[string]any{
-			"Match":       map[string]any{"HTTP": map[string]any{"PathPrefix": "/stream"}},
-			"Destination": map[string]any{"Service": "api", "RequestHeaders": map[string]any{"Set": map[string]string{"X-Change": header}}},
-		}}}
-	}
-	splitter := func(n int) map[string]any {
-		return map[string]any{"Kind": "service-splitter", "Name": "api", "Splits": []any{
-			map[string]any{"Weight": n, "ServiceSubset": "v1"}, map[string]any{"Weight": 100 - n, "ServiceSubset": "v2"},
-		}}
-	}
-	resolver := func(policy string) map[string]any {
-		return map[string]any{"Kind": "service-resolver", "Name": "api", "Subsets": subsets, "LoadBalancer": map[string]any{"Policy": policy}}
-	}
-	policies := []string{"random", "round_robin", "least_request", "maglev", "ring_hash"}
 	for c.changed < c.size.changes && ctx.Err() == nil {
-		n := c.changed
-		var e map[string]any
-		switch n % 7 {
-		case 0:
-			e = router(fmt.Sprint(n))
-		case 1:
-			e = splitter(10 + n%80)
-		case 2:
-			e = resolver(policies[n/7%len(policies)])
-		case 3:
-			e = allow("api", n%2 == 0)
-		case 4:
-			e = allow("echo", false)
-		case 5:
-			e = map[string]any{"Kind": "service-defaults", "Name": "api", "Protocol": "http", "LocalRequestTimeoutMs": 60000 + n, "MaxInboundConnections": 1000 + n}
-		case 6:
-			if _, err := c.ask(ctx, "DELETE", c.server, "/v1/config/service-splitter/api", nil); err != nil {
-				return err
-			}
+		if err := c.entry(ctx); err != nil {
+			return err
 		}
-		if e != nil {
-			if err := c.put(ctx, c.server, "/v1/config", e); err != nil {
-				return err
-			}
-		}
-		c.changed++
 		pause(ctx, 50*time.Millisecond)
 	}
 	return ctx.Err()
 }
 
-// rotate has another root sign, again and again, and waits each time until the certificate of web is one of its.
+var policies = []string{"random", "round_robin", "least_request", "maglev", "ring_hash"}
+
+// entry changes how requests are routed, balanced or allowed, in a way that none may notice.
+func (c *changes) entry(ctx context.Context) error {
+	n := c.changed
+	c.changed++
+	var e map[string]any
+	switch n % 7 {
+	case 0:
+		e = map[string]any{"Kind": "service-router", "Name": "api", "Routes": []any{map[string]any{
+			"Match":       map[string]any{"HTTP": map[string]any{"PathPrefix": "/stream"}},
+			"Destination": map[string]any{"Service": "api", "RequestHeaders": map[string]any{"Set": map[string]string{"X-Change": fmt.Sprint(n)}}},
+		}}}
+	case 1:
+		e = map[string]any{"Kind": "service-splitter", "Name": "api", "Splits": []any{
+			map[string]any{"Weight": 10 + n%80, "ServiceSubset": "v1"}, map[string]any{"Weight": 90 - n%80, "ServiceSubset": "v2"},
+		}}
+	case 2:
+		e = map[string]any{"Kind": "service-resolver", "Name": "api", "Subsets": subsets, "LoadBalancer": map[string]any{"Policy": policies[n/7%len(policies)]}}
+	case 3:
+		e = allow("api", n%2 == 0)
+	case 4:
+		e = allow("echo", false)
+	case 5:
+		e = map[string]any{"Kind": "service-defaults", "Name": "api", "Protocol": "http", "LocalRequestTimeoutMs": 60000 + n, "MaxInboundConnections": 1000 + n}
+	case 6:
+		_, err := c.ask(ctx, "DELETE", c.server, "/v1/config/service-splitter/api", nil)
+		return err
+	}
+	return c.put(ctx, c.server, "/v1/config", e)
+}
+
+// authority has the CA sign with a key of so many bits, another root if it is another key, and for as long as is wanted.
+func (m *mesh) authority(ctx context.Context, bits int) error {
+	return m.put(ctx, m.server, "/v1/connect/ca/configuration", map[string]any{"Provider": "consul", "Config": map[string]any{
+		"PrivateKeyType": "ec", "PrivateKeyBits": bits, "LeafCertTTL": m.proofs.ttl.String(),
+	}})
+}
+
+// rotate has another root sign, again and again.
 func (c *changes) rotate(ctx context.Context) error {
 	if err := c.leaf(ctx); err != nil {
 		return err
 	}
 	for n := range c.rotations {
-		bits := []int{384, 256}[n%2]
-		ca := map[string]any{"Provider": "consul", "Config": map[string]any{"PrivateKeyType": "ec", "PrivateKeyBits": bits}}
-		if err := c.put(ctx, c.server, "/v1/connect/ca/configuration", ca); err != nil {
-			return err
-		}
-		before := len(c.leaves)
-		if err := until(ctx, fmt.Sprintf("another certificate after rotation %d", n+1), func() error {
-			if err := c.leaf(ctx); err != nil || len(c.leaves) > before {
-				return err
-			}
-			return errors.New("still the same")
-		}); err != nil {
+		if err := c.rotation(ctx); err != nil {
 			return err
 		}
 		if n%10 == 9 {
@@ -123,6 +118,21 @@ func (c *changes) rotate(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// rotation has another root sign, and waits until the certificate of web is one of its.
+func (c *changes) rotation(ctx context.Context) error {
+	if err := c.authority(ctx, []int{384, 256}[c.turned%2]); err != nil {
+		return err
+	}
+	c.turned++
+	before := len(c.leaves)
+	return until(ctx, fmt.Sprintf("another certificate after rotation %d", c.turned), func() error {
+		if err := c.leaf(ctx); err != nil || len(c.leaves) > before {
+			return err
+		}
+		return errors.New("still the same")
+	})
 }
 
 // leaf notes the certificate that web has.
@@ -135,31 +145,39 @@ func (c *changes) leaf(ctx context.Context) error {
 	return err
 }
 
-// roll restarts one instance after the other, as a deployment does: it is taken out, ends what it does, and comes back.
+// roll restarts one instance after the other.
 func (c *changes) roll(ctx context.Context) error {
 	for range c.restarts {
 		for _, a := range c.apps {
-			if err := c.put(ctx, c.client, "/v1/agent/service/deregister/"+a.id, nil); err != nil {
+			if err := c.restart(ctx, a); err != nil {
 				return err
 			}
-			if err := c.listed(ctx, "api", a.id, false); err != nil {
-				return err
-			}
-			pause(ctx, 3*time.Second) // what a deployment waits before it ends a process
-			if err := a.stop(ctx); err != nil {
-				return fmt.Errorf("stop %s: %w", a.id, err)
-			}
-			if err := errors.Join(a.start(), c.put(ctx, c.client, "/v1/agent/service/register", a.registration())); err != nil {
-				return err
-			}
-			if err := c.listed(ctx, "api", a.id, true); err != nil {
-				return err
-			}
-			c.joined++
 			pause(ctx, 500*time.Millisecond)
 		}
 	}
 	return ctx.Err()
+}
+
+// restart restarts an instance as a deployment does: it is taken out, ends what it does, and comes back.
+func (c *changes) restart(ctx context.Context, a *app) error {
+	if err := c.put(ctx, c.client, "/v1/agent/service/deregister/"+a.id, nil); err != nil {
+		return err
+	}
+	if err := c.listed(ctx, a.name, a.id, false); err != nil {
+		return err
+	}
+	pause(ctx, 3*time.Second) // what a deployment waits before it ends a process
+	if err := a.stop(ctx); err != nil {
+		return fmt.Errorf("stop %s: %w", a.id, err)
+	}
+	if err := errors.Join(a.start(), c.put(ctx, c.client, "/v1/agent/service/register", a.registration())); err != nil {
+		return err
+	}
+	if err := c.listed(ctx, a.name, a.id, true); err != nil {
+		return err
+	}
+	c.joined++
+	return nil
 }
 
 // restartAgent restarts the node's agent, half of the times without notice.

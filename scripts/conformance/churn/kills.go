@@ -120,8 +120,8 @@ func (v *victims) inService(ctx context.Context, port int, wanted bool) error {
 // and one by which a sidecar finds that its application is gone.
 func (v *victims) clients() []*kind {
 	return []*kind{
-		{what: "HTTP/1.1", clients: 8, beat: 10 * time.Millisecond, serve: requests(v.page, stays), mayLose: 1},
-		{what: "HTTP/2", clients: 8, beat: 10 * time.Millisecond, serve: requests(v.page, http2), mayLose: 1},
+		{what: "HTTP/1.1", clients: 8, beat: 10 * time.Millisecond, serve: requests("http://"+v.page, stays), mayLose: 1},
+		{what: "HTTP/2", clients: 8, beat: 10 * time.Millisecond, serve: requests("http://"+v.page, http2), mayLose: 1},
 		{what: "TCP", clients: 6, beat: 10 * time.Millisecond, serve: talks(v.line), mayLose: 2},
 		{what: "TCP, new connections", clients: 4, beat: 20 * time.Millisecond, serve: calls(v.line), mayLose: 2},
 	}
@@ -197,7 +197,7 @@ func (v *victims) die(ctx context.Context, l *load, d *deaths, one *victim) erro
 
 // refusals is how often a sidecar of the node could not connect, to another or to its application: nothing else is gone.
 func (v *victims) refusals(ctx context.Context) (n int, err error) {
-	err = v.metric(ctx, "curia_proxy_connect_failures_total", func(value int) { n += value })
+	err = v.metric(ctx, v.metrics+"/metrics", "curia_proxy_connect_failures_total", func(value int) { n += value })
 	return n, err
 }
 

@@ -70,21 +70,23 @@ type load struct {
 // everything is clients of all kinds, who use both applications through the sidecar of web.
 func (m *mesh) everything() []*kind {
 	return []*kind{
-		{what: "HTTP/1.1, connections that stay", clients: 8, beat: 10 * time.Millisecond, serve: requests(m.api, stays)},
-		{what: "HTTP/1.1, a connection for each request", clients: 4, beat: 20 * time.Millisecond, serve: requests(m.api, once)},
-		{what: "HTTP/1.1, at their time, whatever is under way", clients: 1, beat: 20 * time.Millisecond, serve: arrivals(m.api, stays)},
-		{what: "HTTP/2", clients: 8, beat: 10 * time.Millisecond, serve: requests(m.api, http2)},
-		{what: "streams of HTTP/1.1", clients: 4, beat: time.Millisecond, serve: streams(m.api, stays)},
-		{what: "streams of HTTP/2", clients: 4, beat: time.Millisecond, serve: streams(m.api, http2)},
+		{what: "HTTP/1.1, connections that stay", clients: 8, beat: 10 * time.Millisecond, serve: requests("http://"+m.api, stays)},
+		{what: "HTTP/1.1, a connection for each request", clients: 4, beat: 20 * time.Millisecond, serve: requests("http://"+m.api, once)},
+		{what: "HTTP/1.1, at their time, whatever is under way", clients: 1, beat: 20 * time.Millisecond, serve: arrivals("http://"+m.api, stays)},
+		{what: "HTTP/2", clients: 8, beat: 10 * time.Millisecond, serve: requests("http://"+m.api, http2)},
+		{what: "streams of HTTP/1.1", clients: 4, beat: time.Millisecond, serve: streams("http://"+m.api, stays)},
+		{what: "streams of HTTP/2", clients: 4, beat: time.Millisecond, serve: streams("http://"+m.api, http2)},
+		{what: "HTTP/1.1 to a sidecar itself", clients: 2, beat: 10 * time.Millisecond, serve: requests("https://"+m.still, m.proofs.plainly)},
+		{what: "HTTP/2 to a sidecar itself", clients: 2, beat: 10 * time.Millisecond, serve: requests("https://"+m.still, m.proofs.direct)},
 		{what: "TCP, connections that stay", clients: 4, beat: 20 * time.Millisecond, serve: talks(m.tcp)},
 		{what: "TCP, a connection for each exchange", clients: 2, beat: 20 * time.Millisecond, serve: calls(m.tcp)},
 	}
 }
 
 // The ways of a client of HTTP, which each have for themselves.
-func stays() *http.Transport { return &http.Transport{MaxIdleConnsPerHost: 8} }
-func once() *http.Transport  { return &http.Transport{DisableKeepAlives: true} }
-func http2() *http.Transport {
+func stays() http.RoundTripper { return &http.Transport{MaxIdleConnsPerHost: 8} }
+func once() http.RoundTripper  { return &http.Transport{DisableKeepAlives: true} }
+func http2() http.RoundTripper {
 	p := new(http.Protocols)
 	p.SetUnencryptedHTTP2(true)
 	return &http.Transport{Protocols: p}
@@ -130,32 +132,32 @@ func (l *load) total() (n int64) {
 var posted = bytes.Repeat([]byte("curia "), 100)
 
 // requests makes one request after the other.
-func requests(addr string, way func() *http.Transport) func(*client, context.Context, func()) {
+func requests(url string, way func() http.RoundTripper) func(*client, context.Context, func()) {
 	return func(c *client, ctx context.Context, next func()) {
-		t := way()
-		defer t.CloseIdleConnections()
+		by := &http.Client{Transport: way(), Timeout: patience}
+		defer by.CloseIdleConnections()
 		for ; ctx.Err() == nil; next() {
-			c.count(post(&http.Client{Transport: t, Timeout: patience}, addr))
+			c.count(post(by, url))
 		}
 	}
 }
 
 // arrivals makes requests at their time, as many callers do who know nothing of one another.
-func arrivals(addr string, way func() *http.Transport) func(*client, context.Context, func()) {
+func arrivals(url string, way func() http.RoundTripper) func(*client, context.Context, func()) {
 	return func(c *client, ctx context.Context, next func()) {
-		t := way()
-		defer t.CloseIdleConnections()
+		by := &http.Client{Transport: way(), Timeout: patience}
+		defer by.CloseIdleConnections()
 		var all sync.WaitGroup
 		defer all.Wait()
 		for ; ctx.Err() == nil; next() {
-			all.Go(func() { c.count(post(&http.Client{Transport: t, Timeout: patience}, addr)) })
+			all.Go(func() { c.count(post(by, url)) })
 		}
 	}
 }
 
 // post makes a request that may not be made twice.
-func post(by *http.Client, addr string) error {
-	w, err := by.Post("http://"+addr+"/", "text/plain", bytes.NewReader(posted))
+func post(by *http.Client, url string) error {
+	w, err := by.Post(url+"/", "text/plain", bytes.NewReader(posted))
 	if err != nil {
 		return err
 	}
@@ -168,19 +170,19 @@ func post(by *http.Client, addr string) error {
 }
 
 // streams reads streams, which have to be whole.
-func streams(addr string, way func() *http.Transport) func(*client, context.Context, func()) {
+func streams(url string, way func() http.RoundTripper) func(*client, context.Context, func()) {
 	return func(c *client, ctx context.Context, next func()) {
-		t := way()
-		defer t.CloseIdleConnections()
+		by := &http.Client{Transport: way()}
+		defer by.CloseIdleConnections()
 		for ; ctx.Err() == nil; next() {
-			c.count(read(&http.Client{Transport: t}, addr))
+			c.count(read(by, url))
 		}
 	}
 }
 
 // read reads a stream.
-func read(by *http.Client, addr string) error {
-	w, err := by.Get("http://" + addr + "/stream")
+func read(by *http.Client, url string) error {
+	w, err := by.Get(url + "/stream")
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -30,11 +31,13 @@ type size struct {
 	denials   int  // of both applications, when nobody else uses them
 	kills     int  // of each victim
 	stops     bool // victims are stopped too
+	soak      time.Duration
+	leaf      time.Duration // life of a certificate
 }
 
 var sizes = map[bool]size{
-	false: {changes: 60, rotations: 4, restarts: 1, agents: 1, away: 5 * time.Second, requests: 5000, denials: 10, kills: 2},
-	true:  {changes: 1000, rotations: 100, restarts: 25, agents: 5, away: 10 * time.Minute, requests: 200000, denials: 100, kills: 20, stops: true},
+	false: {changes: 60, rotations: 4, restarts: 1, agents: 1, away: 5 * time.Second, requests: 5000, denials: 10, kills: 2, leaf: time.Hour},
+	true:  {changes: 1000, rotations: 100, restarts: 25, agents: 5, away: 20 * time.Minute, requests: 200000, denials: 100, kills: 20, stops: true, soak: 30 * time.Minute, leaf: time.Hour},
 }
 
 func progress(format string, a ...any) {
@@ -54,14 +57,23 @@ func main() {
 		os.Exit(1)
 	}
 	only := flag.String("only", "", "one part: changes, denials or deaths")
+	leaf := flag.Duration("leaf", 0, "life of leaf certificates; the servers are away for a third of it. 0 for an hour")
+	minutes := flag.Int("minutes", -1, "how long the mesh soaks; -1 for what belongs to the size")
 	flag.Parse()
 	known := *only == "" || slices.ContainsFunc(parts, func(p part) bool { return p.name == *only })
 	if *curia == "" || *dir == "" || flag.NArg() > 0 || !known {
 		fmt.Fprintln(os.Stderr, "churn: use scripts/churn")
 		os.Exit(2)
 	}
+	s := sizes[*long]
+	if *leaf > 0 {
+		s.leaf, s.away = *leaf, *leaf/3
+	}
+	if *minutes >= 0 {
+		s.soak = time.Duration(*minutes) * time.Minute
+	}
 	r := results{command: *command, start: time.Now()}
-	if err := r.run(ctx, *curia, *dir, *only, sizes[*long]); err != nil {
+	if err := r.run(ctx, *curia, *dir, *only, s); err != nil {
 		fmt.Fprintln(os.Stderr, "churn:", err)
 		os.Exit(1)
 	}
@@ -100,7 +112,7 @@ var parts = []part{{"changes", (*results).changes}, {"denials", (*results).denia
 
 // run starts the mesh and goes through the parts, or through one of them.
 func (r *results) run(ctx context.Context, curia, dir, only string, s size) (err error) {
-	m, err := newMesh(ctx, curia, dir)
+	m, err := newMesh(ctx, curia, dir, s.leaf)
 	if err != nil {
 		return fmt.Errorf("start the mesh: %w", err)
 	}
@@ -118,13 +130,20 @@ func (r *results) run(ctx context.Context, curia, dir, only string, s size) (err
 
 // changes changes everything under load (P1).
 func (r *results) changes(ctx context.Context, m *mesh, s size) error {
+	follow, enough := context.WithCancel(ctx)
+	var following sync.WaitGroup
+	defer following.Wait()
+	defer enough()
+	following.Go(func() { m.proofs.follow(follow, m) })
+	begun := time.Now()
 	l := startLoad(m.everything())
 	defer l.end()
 	c := &changes{mesh: m, size: s}
 	if err := c.run(ctx); err != nil {
 		return err
 	}
-	for l.total() < int64(s.requests) && ctx.Err() == nil {
+	lived := s.leaf + s.leaf/4
+	for (l.total() < int64(s.requests) || s.leaf < time.Hour && time.Since(begun) < lived) && ctx.Err() == nil {
 		pause(ctx, 100*time.Millisecond)
 	}
 	l.end()
@@ -137,6 +156,10 @@ func (r *results) changes(ctx context.Context, m *mesh, s size) error {
 	r.check(c.joined >= s.restarts*instances, "instances that left, and joined again", fmt.Sprint("≥ ", s.restarts*instances), "%d", c.joined)
 	r.check(c.restarted >= s.agents, "restarts of the node's agent", fmt.Sprint("≥ ", s.agents), "%d", c.restarted)
 	r.check(true, "without any server", short(s.away), "%s", short(s.away))
+	m.proofs.report(r)
+	for _, p := range c.soaked {
+		r.soaked(p, s.soak)
+	}
 	return ctx.Err()
 }
 

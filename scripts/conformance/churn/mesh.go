@@ -35,6 +35,9 @@ type mesh struct {
 	apps           []*app
 	echo           net.Listener
 	dying          []*victim
+	proofs         *proofs
+	stays          *app
+	still          string // the sidecar of an instance that stays as it is
 	api, tcp       string // where the sidecar of web takes what is for api and for echo
 	page, line     string // and for the services of victims
 	metrics        string // where the proxy of the node tells what it counts
@@ -64,12 +67,12 @@ func ports(n int) ([]int, error) {
 	return all, nil
 }
 
-func newMesh(ctx context.Context, curia, dir string) (m *mesh, err error) {
-	p, err := ports(8 + 5 + instances + 3)
+func newMesh(ctx context.Context, curia, dir string, ttl time.Duration) (m *mesh, err error) {
+	p, err := ports(8 + 5 + instances + 4)
 	if err != nil {
 		return nil, err
 	}
-	m = &mesh{curia: curia, dir: dir, http: &http.Client{Timeout: 30 * time.Second}}
+	m = &mesh{curia: curia, dir: dir, http: &http.Client{Timeout: 30 * time.Second}, proofs: newProofs(ttl)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.close())
@@ -93,18 +96,26 @@ func newMesh(ctx context.Context, curia, dir string) (m *mesh, err error) {
 		*to = fmt.Sprintf("127.0.0.1:%d", p[8+i])
 	}
 	sidecars := p[13:]
+	if err := m.authority(ctx, 256); err != nil {
+		return m, err
+	}
 	for _, e := range []map[string]any{
 		{"Kind": "proxy-defaults", "Name": "global", "Config": map[string]any{"envoy_prometheus_bind_addr": m.metrics}},
 		{"Kind": "service-defaults", "Name": "api", "Protocol": "http"}, {"Kind": "service-resolver", "Name": "api", "Subsets": subsets},
-		allow("api", false), allow("echo", false),
+		{"Kind": "service-defaults", "Name": "still", "Protocol": "http"},
+		allow("api", false), allow("echo", false), allow("still", false),
 	} {
 		if err := m.put(ctx, m.server, "/v1/config", e); err != nil {
 			return m, err
 		}
 	}
+	still := &app{name: "still", id: "still", sidecar: sidecars[instances+3], proofs: m.proofs}
+	m.still = fmt.Sprintf("127.0.0.1:%d", still.sidecar)
+	m.stays = still
 	for i := range instances {
-		a := &app{id: fmt.Sprint("api-", i+1), version: fmt.Sprint(1 + i%2), sidecar: sidecars[i]}
-		m.apps = append(m.apps, a)
+		m.apps = append(m.apps, &app{name: "api", id: fmt.Sprint("api-", i+1), version: fmt.Sprint(1 + i%2), sidecar: sidecars[i], proofs: m.proofs})
+	}
+	for _, a := range append([]*app{still}, m.apps...) {
 		if err := errors.Join(a.start(), m.put(ctx, m.client, "/v1/agent/service/register", a.registration())); err != nil {
 			return m, err
 		}
@@ -126,8 +137,8 @@ func newMesh(ctx context.Context, curia, dir string) (m *mesh, err error) {
 	}); err != nil {
 		return m, err
 	}
-	for _, a := range m.apps {
-		if err := m.listed(ctx, "api", a.id, true); err != nil {
+	for _, a := range append([]*app{m.stays}, m.apps...) {
+		if err := m.listed(ctx, a.name, a.id, true); err != nil {
 			return m, err
 		}
 	}
@@ -199,7 +210,7 @@ func (m *mesh) close() error {
 	for _, v := range m.dying {
 		v.kill()
 	}
-	for _, a := range m.apps {
+	for _, a := range append([]*app{m.stays}, m.apps...) {
 		a.stop(ctx)
 	}
 	if m.echo != nil {
@@ -290,9 +301,9 @@ func (m *mesh) listed(ctx context.Context, service, id string, wanted bool) erro
 	})
 }
 
-// metric tells each value of a metric of the node's proxy.
-func (m *mesh) metric(ctx context.Context, name string, tell func(int)) error {
-	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+m.metrics+"/metrics", nil)
+// metric tells each value of a metric that is told at an address.
+func (m *mesh) metric(ctx context.Context, at, name string, tell func(int)) error {
+	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+at, nil)
 	if err != nil {
 		return err
 	}
