@@ -114,7 +114,7 @@ func (x *exchange) abandon(next verdict, err error) {
 	if next == afresh {
 		return
 	}
-	out := balance.LocalError
+	out := x.broke(err)
 	switch {
 	case errors.Is(err, errUnwanted):
 		out = x.answer
@@ -264,6 +264,15 @@ func (x *exchange) reach(t *Target, hash uint64, again bool) error {
 func missed(err error) balance.Outcome {
 	if turnedAway(err) {
 		return balance.Refused
+	}
+	return balance.LocalError
+}
+
+// broke is how an endpoint is judged whose connection broke during an attempt. A sidecar keeps its connections for as long as it is
+// there; an application may end one that it kept just as a request comes.
+func (x *exchange) broke(err error) balance.Outcome {
+	if x.to.Certs != nil {
+		return missed(err)
 	}
 	return balance.LocalError
 }

@@ -241,6 +241,7 @@ func (x *exchange) broken(d near, err error) {
 		return
 	}
 	var malformed *wire.Error
+	out := balance.LocalError
 	status, reason := http.StatusBadGateway, "the connection broke before there was a response"
 	switch {
 	case errors.Is(err, errLate):
@@ -258,8 +259,9 @@ func (x *exchange) broken(d near, err error) {
 		reason, x.flag = "the response is malformed: "+malformed.Reason, flagResponse
 	default:
 		x.flag = flagReset
+		out = x.broke(err)
 	}
-	x.done(balance.LocalError)
+	x.done(out)
 	x.reject(d, status, x.flag, "endpoint of "+x.to.Name+": "+reason, "")
 }
 
