@@ -135,6 +135,9 @@ func (r *results) run(ctx context.Context, curia, dir, only string, s size) (err
 	return nil
 }
 
+// waitedFor is the longest life of a certificate whose end is waited for.
+const waitedFor = 10 * time.Minute
+
 // changes changes everything under load (P1).
 func (r *results) changes(ctx context.Context, m *mesh, s size) error {
 	follow, enough := context.WithCancel(ctx)
@@ -152,8 +155,11 @@ func (r *results) changes(ctx context.Context, m *mesh, s size) error {
 	if err := c.run(ctx); err != nil {
 		return err
 	}
-	lived := s.leaf + s.leaf/4
-	for (l.total() < int64(s.requests) || s.leaf < time.Hour && time.Since(begun) < lived) && ctx.Err() == nil {
+	lived := time.Duration(0)
+	if s.leaf <= waitedFor {
+		lived = s.leaf + s.leaf/4
+	}
+	for (l.total() < int64(s.requests) || time.Since(begun) < lived) && ctx.Err() == nil {
 		pause(ctx, 100*time.Millisecond)
 	}
 	l.end()
