@@ -16,6 +16,9 @@ import (
 // ejectedBy is the goal of P2: no request goes to an instance that has died for so long.
 const ejectedBy = time.Second
 
+// ejects is how many failures in a row take an instance out of service.
+const ejects = 5
+
 // watched is for how long after a death it is looked whether requests still go to who has died.
 const watched = 3 * time.Second
 
@@ -37,6 +40,7 @@ type deaths struct {
 	failed  map[*kind]int64 // of one client after one death, at most
 	total   int64
 	ejected time.Duration // until the last request went to who had died, at most
+	late    int           // attempts to reach one after twice the time that is the goal, at most
 }
 
 // bearable reports whether no client lost more than it may.
@@ -167,18 +171,22 @@ func (v *victims) die(ctx context.Context, l *load, d *deaths, one *victim) erro
 	if err := one.kill(); err != nil {
 		return err
 	}
+	late := 0
 	for time.Since(at) < watched && ctx.Err() == nil {
 		n, err := v.refusals(ctx)
 		if err != nil {
 			return err
 		}
 		if n != tried {
-			tried, last = n, time.Since(at)
+			if last = time.Since(at); last > 2*ejectedBy {
+				late += n - tried
+			}
+			tried = n
 		}
 		pause(ctx, 10*time.Millisecond)
 	}
 	d.n++
-	d.ejected = max(d.ejected, last)
+	d.ejected, d.late = max(d.ejected, last), max(d.late, late)
 	lost := int64(0)
 	for _, k := range l.kinds {
 		for _, c := range k.all {
@@ -242,7 +250,7 @@ func (v *victims) stop(ctx context.Context) (all []*deaths, err error) {
 func (r *results) killed(d *deaths) {
 	r.check(d.bearable(), fmt.Sprintf("P2 failed requests of one client each time %s, %d times", d.what, d.n), "≤ 1 for a connection", "%s at most; %d in all", d.by(), d.total)
 	r.figure(d.ejected <= ejectedBy, fmt.Sprintf("P2 requests still go to it, %s", d.what), fmt.Sprint("≤ ", ejectedBy), "%s at most", short(d.ejected))
-	r.failed = r.failed || d.ejected > watched*9/10 // they go on and on
+	r.check(d.late <= ejects, fmt.Sprintf("P2 of which after %s, %s", 2*ejectedBy, d.what), fmt.Sprint("≤ ", ejects), "%d at most", d.late)
 }
 
 // stopped reports what was seen of one that was stopped: it has not died, so these are figures.
