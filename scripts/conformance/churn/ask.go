@@ -99,8 +99,8 @@ func (m *mesh) listed(ctx context.Context, service, id string, wanted bool) erro
 	})
 }
 
-// metric tells each value of a metric that is told at an address.
-func (m *mesh) metric(ctx context.Context, at, name string, tell func(int)) error {
+// metric tells each value of a metric that is told at an address, with its labels.
+func (m *mesh) metric(ctx context.Context, at, name string, tell func(string, int)) error {
 	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+at, nil)
 	if err != nil {
 		return err
@@ -119,11 +119,12 @@ func (m *mesh) metric(ctx context.Context, at, name string, tell func(int)) erro
 		if rest, ok := strings.CutPrefix(text, name); !ok || rest[0] != '{' && rest[0] != ' ' {
 			continue
 		}
-		n, err := strconv.Atoi(text[strings.LastIndexByte(text, ' ')+1:])
+		end := strings.LastIndexByte(text, ' ')
+		n, err := strconv.Atoi(text[end+1:])
 		if err != nil {
 			return fmt.Errorf("metric %q: %w", text, err)
 		}
-		tell(n)
+		tell(text[len(name):end], n)
 	}
 	return lines.Err()
 }

@@ -96,7 +96,7 @@ func (c *changes) soak(ctx context.Context) error {
 // goroutines counts those of a process that tells its metrics at an address.
 func (m *mesh) goroutines(at string) func(context.Context) (int, error) {
 	return func(ctx context.Context) (n int, err error) {
-		if err = m.metric(ctx, at, "go_goroutines", func(value int) { n = value }); err == nil && n == 0 {
+		if err = m.metric(ctx, at, "go_goroutines", func(_ string, value int) { n = value }); err == nil && n == 0 {
 			err = fmt.Errorf("no go_goroutines at %s", at)
 		}
 		return n, err
