@@ -103,8 +103,11 @@ func ownID(certs Certs) (connect.ID, error) {
 // ownLeaf is the certificate that is shown.
 func ownLeaf(certs Certs) (*x509.Certificate, error) {
 	own, err := certs.Certificate()
-	if err != nil || own.Leaf != nil {
-		return own.Leaf, err
+	if err != nil {
+		return nil, err
+	}
+	if own.Leaf != nil {
+		return own.Leaf, nil
 	}
 	return x509.ParseCertificate(own.Certificate[0])
 }
