@@ -109,6 +109,8 @@ var probes = map[string][]probe{
 	"DELETE /v1/query/{id}":                                   {{path: "/v1/query/{query2}"}},
 	"GET /v1/query/{id}/execute":                              {{path: "/v1/query/find/execute"}},
 	"GET /v1/query/{id}/explain":                              {{path: "/v1/query/find/explain"}},
+	"GET /v1/internal/query-plan/{id}":                        {{path: "/v1/internal/query-plan/find"}},
+	"GET /v1/internal/query-instances/{id}":                   {{path: "/v1/internal/query-instances/find"}},
 	"GET /v1/internal/peer-trust/{service...}":                {{path: "/v1/internal/peer-trust/web"}},
 	"GET /v1/internal/peer-servers/{gateway...}":              {{path: "/v1/internal/peer-servers/web"}},
 	"GET /v1/peerings":                                        {{path: "/v1/peerings"}},
