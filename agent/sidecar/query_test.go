@@ -63,8 +63,11 @@ func TestQueriesFailOver(t *testing.T) {
 				dc.Put(t, "/v1/agent/service/register", gatewayAt([]int{here.Server, there.Server}[i]))
 			}
 			two.Put(t, "/v1/agent/service/register", selected(meshed("api", app(t, "far"), there.SerfLAN, nil), "v1"))
-			old := strings.Replace(meshed("api", app(t, "old"), there.SerfWAN, nil), `"ID":"api"`, `"ID":"old"`, 1)
-			two.Put(t, "/v1/agent/service/register", strings.ReplaceAll(old, `"AliasService":"api"`, `"AliasService":"old"`))
+			if mode == "none" { // gateways know names, and not what a query selects
+				old := strings.Replace(meshed("api", app(t, "old"), there.SerfWAN, nil), `"ID":"api"`, `"ID":"old"`, 1)
+				two.Put(t, "/v1/agent/service/register", strings.ReplaceAll(old, `"AliasService":"api"`, `"AliasService":"old"`))
+				opened(t, two.Client, "old-sidecar-proxy/inbound")
+			}
 			one.Put(t, "/v1/agent/service/register", selected(meshed("api", app(t, "near"), here.SerfLAN, nil), "v1"))
 			id := prepared(t, one, "", `{"Name": "spare", "Service": {"Service": "API", "Tags": ["v1"], "Failover": {"NearestN": 1}}}`)
 			one.Put(t, "/v1/agent/service/register", querying(t, "spare", web.SerfLAN, web.DNS))
@@ -73,9 +76,9 @@ func TestQueriesFailOver(t *testing.T) {
 				opened(t, dc.Client, "api-sidecar-proxy/inbound")
 				opened(t, dc.Client, "mesh-gateway/gateway")
 			}
-			opened(t, two.Client, "old-sidecar-proxy/inbound")
 			opened(t, one.Client, "web-sidecar-proxy/spare")
 			targets(t, one.Client, "web-sidecar-proxy/spare", 2)
+			inUse(t, one.Client, fmt.Sprint("127.0.0.1:", there.SerfLAN), fmt.Sprint("127.0.0.1:", here.SerfLAN))
 			within(t, patience, url, "near /")
 
 			sick(t, one, "api")
@@ -89,7 +92,7 @@ func TestQueriesFailOver(t *testing.T) {
 			well(t, one, "api")
 			within(t, failover, url, "near /")
 
-			if mode == "none" { // gateways know names, and not what a query selects
+			if mode == "none" {
 				prepared(t, one, id, `{"Name": "spare", "Service": {"Service": "api", "Tags": ["!v1"], "Failover": {"Datacenters": ["dc1", "dc2"]}}}`)
 				within(t, failover, url, "old /")
 			}
@@ -103,8 +106,7 @@ func TestQueriesFailOver(t *testing.T) {
 // A prepared query fails over to peers, by its own targets and by a sameness group, and comes home.
 func TestQueriesFailOverToPeers(t *testing.T) {
 	north, south := peered(t)
-	exported(t, north, south)
-	here := testkit.FreePorts(t)
+	there, here := exported(t, north, south), testkit.FreePorts(t)
 	south.Put(t, "/v1/agent/service/register", meshed("api", app(t, "south"), here.SerfLAN, nil))
 	south.Put(t, "/v1/config", `{"Kind": "sameness-group", "Name": "all", "Members": [{"Partition": "default"}, {"Peer": "north"}]}`).Want(t, http.StatusOK)
 	id := prepared(t, south, "", `{"Name": "spare", "Service": {"Service": "api", "Failover": {"Targets": [{"Peer": "north"}]}}}`)
@@ -117,6 +119,7 @@ func TestQueriesFailOverToPeers(t *testing.T) {
 			prepared(t, south, id, query)
 		}
 		targets(t, south.Client, "web-sidecar-proxy/spare", 2)
+		inUse(t, south.Client, fmt.Sprint("127.0.0.1:", there.SerfLAN))
 		within(t, patience, url, "south /")
 		sick(t, south, "api")
 		within(t, failover, url, "north /")
