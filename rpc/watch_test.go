@@ -42,12 +42,13 @@ func TestWatch(t *testing.T) {
 	for name, secured := range map[string]bool{"plain": false, "tls": true} {
 		t.Run(name, func(t *testing.T) {
 			network := &lossy{}
-			asked, answers := make(chan bool, 8), make(chan bool)
+			asked, answers, ended := make(chan bool, 8), make(chan bool), make(chan bool, 8)
 			so := rpc.ServerOptions{Encode: encodeError, Handler: func(ctx context.Context, p rpc.Peer, call *rpc.Call) (rpc.Answer, error) {
 				asked <- true
 				select {
 				case <-answers:
 				case <-ctx.Done():
+					ended <- true
 				}
 				return answerEcho(ctx, p, call)
 			}}
@@ -84,6 +85,7 @@ func TestWatch(t *testing.T) {
 			if err := <-lost; !errors.As(err, new(*rpc.LinkError)) {
 				t.Fatalf("the call that was lost: %v", err)
 			}
+			<-ended // else it might take the answer to the next one
 			next := call()
 			answers <- true
 			must(t, <-next)
