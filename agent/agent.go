@@ -70,7 +70,8 @@ type Agent struct {
 	pools     *pools
 	passage   *server.Passage // to servers of other datacenters; nil where they are reached directly
 	backend   backend
-	nodes     atomic.Pointer[state.Store] // what a server knows of the nodes, for its gossip
+	nodes     atomic.Pointer[state.Store]   // what a server knows of the nodes, for its gossip
+	judge     atomic.Pointer[server.Server] // of who may be in the WAN pool
 	cache     *watch.Cache
 	plans     *watch.Plans
 	external  *external.Monitor

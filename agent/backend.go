@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -72,6 +73,7 @@ func (a *Agent) openBackend(cfg *config.Config) error {
 	h.bound(cfg)
 	a.backend = h
 	a.nodes.Store(s.Store())
+	a.judge.Store(s)
 	return nil
 }
 
@@ -118,6 +120,9 @@ func (h *hosted) stats(cfg *config.Config) map[string]map[string]string {
 	}
 	if primary := h.Primary(); primary != cfg.Datacenter {
 		own["primary_datacenter"] = primary
+	}
+	if twice := h.TwiceNamed(); len(twice) > 0 {
+		own["two_clusters_with_one_name"] = strings.Join(twice, ", ")
 	}
 	if copies, behind := h.KeyCopies(); copies > 0 {
 		own["kv_replication"] = fmt.Sprintf("%d copies of other datacenters' keys, %d not as there", copies, behind)

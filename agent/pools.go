@@ -50,6 +50,7 @@ func (a *Agent) openPools(cfg *config.Config, opened *rollback) error {
 	if err != nil {
 		return err
 	}
+	wan.Avoid = a.avoidWAN
 	if a.passage = a.newPassage(cfg); a.passage != nil {
 		wan.Beyond = a.passage
 	}
@@ -108,6 +109,14 @@ func (a *Agent) poolConfig(cfg *config.Config, kind gossip.Kind) (gossip.Config,
 		}
 	}
 	return out, nil
+}
+
+// avoidWAN is gossip.Config.Avoid of the WAN pool: nobody is refused before the server can judge.
+func (a *Agent) avoidWAN(m gossip.Member) error {
+	if s := a.judge.Load(); s != nil {
+		return s.AvoidWAN(m)
+	}
+	return nil
 }
 
 // reapAfter is how long a failed member is remembered: the usual time, or the shortest that reap_after has for its
@@ -231,6 +240,10 @@ func (a *Agent) handleEvents(ctx context.Context) error {
 				wan = nil
 				continue
 			}
+			if e.Kind == gossip.Conflict {
+				a.tellConflict("two servers have one name in the WAN pool: give one of them another node_name, or another datacenter", e)
+				continue
+			}
 			a.log.Debug("WAN pool changed", "event", e.Kind, "node", e.Member.Name)
 			a.backend.observeWAN()
 		}
@@ -251,13 +264,16 @@ func (a *Agent) handleEvent(e gossip.Event) {
 			a.log.Info("user event received", "event", got.Name, "id", got.ID)
 		}
 	case gossip.Conflict:
-		a.log.Error("two members have one name: give one of them another node_name", "node", e.Member.Name,
-			"address", e.Member.AddrPort(), "other", e.Rival)
+		a.tellConflict("two members have one name: give one of them another node_name", e)
 	default:
 		a.log.Debug("LAN pool changed", "event", e.Kind, "node", e.Member.Name)
 		a.backend.observe(e)
 		a.pools.flood.kick(e)
 	}
+}
+
+func (a *Agent) tellConflict(msg string, e gossip.Event) {
+	a.log.Error(msg, "node", e.Member.Name, "address", e.Member.AddrPort(), "other", e.Rival)
 }
 
 // retryJoin joins the configured addresses, again and again until one answers.

@@ -26,12 +26,14 @@ import (
 	"github.com/curia-mesh/curia/server/endpoint"
 )
 
-// WAN is the pool of the servers of all datacenters. Its methods do not block.
+// WAN is the pool of the servers of all datacenters. Its methods do not block, but where they say so.
 type WAN interface {
 	Members() []gossip.Member
 	// Coordinate is this server's own, and CoordinateOf that of the member of a name, as far as it is known.
 	Coordinate() *gossip.Coordinate
 	CoordinateOf(name string) (*gossip.Coordinate, bool)
+	// TellCluster tells the others the gossip.ClusterTag of this server's cluster. It may take some seconds.
+	TellCluster(tag string) error
 }
 
 // datacenters are the ways to the others, as the WAN pool knows them. All methods may be called from any goroutine.
@@ -46,6 +48,8 @@ type datacenters struct {
 	connect func(ctx context.Context, key string) (net.Conn, error) // makes a connection of its own
 	dial    time.Duration                                           // how long that may take
 
+	cluster func() string // the gossip.ClusterTag of the own one; nil while the server is opened
+
 	began  time.Time
 	fell   chan struct{}    // one of them cannot be reached any more
 	doubts chan *datacenter // somebody waits there for longer than is usual
@@ -53,6 +57,7 @@ type datacenters struct {
 	mu     sync.Mutex
 	others map[string]*datacenter
 	at     map[string]string // the datacenters of servers by their addresses
+	twice  namesake          // of the own name
 }
 
 // datacenter is the way to one.
@@ -64,6 +69,7 @@ type datacenter struct {
 
 	down  atomic.Pointer[outage]
 	up    atomic.Pointer[presence]
+	twice namesake     // datacenters.mu is held
 	heard atomic.Int64 // when something was answered last, as time since datacenters.began
 	looks atomic.Bool  // somebody is finding out whether it answers
 }
@@ -129,14 +135,17 @@ func (d *datacenters) observe() {
 	members := d.wan.Members()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	known := map[string]bool{}
+	known := map[string][]gossip.Server{}
 	clear(d.at)
 	for _, m := range members {
 		s, ok := m.Server()
-		if !ok || s.Datacenter == d.own || s.Datacenter == "" || s.Status == gossip.StatusLeft {
+		if !ok || s.Datacenter == "" || s.Status == gossip.StatusLeft {
 			continue
 		}
-		known[s.Datacenter] = true
+		known[s.Datacenter] = append(known[s.Datacenter], s)
+		if s.Datacenter == d.own {
+			continue
+		}
 		d.at[s.Addr.String()] = s.Datacenter
 		if d.others[s.Datacenter] == nil {
 			d.log.Info("another datacenter is known", "datacenter", s.Datacenter, "by", s.Name)
@@ -144,12 +153,31 @@ func (d *datacenters) observe() {
 		}
 	}
 	for name, other := range d.others {
-		other.router.SetMembers(members)
-		if !known[name] {
+		servers := known[name]
+		other.twice.tell(d.log, twiceAbroad, name, servers, other.twice.keep(servers))
+		other.router.SetMembers(slices.DeleteFunc(slices.Clone(members), func(m gossip.Member) bool {
+			s, _ := m.Server()
+			return s.Datacenter == name && !other.twice.asked(s)
+		}))
+		if len(servers) == 0 {
 			d.log.Info("a datacenter is gone: its last server has left", "datacenter", name)
 			delete(d.others, name)
 		}
 	}
+	d.lookHome(known[d.own])
+}
+
+// lookHome says when another cluster is called by the name of the own datacenter. The lock is held.
+func (d *datacenters) lookHome(servers []gossip.Server) {
+	if d.cluster == nil {
+		return
+	}
+	if d.twice.known = d.cluster(); d.twice.known == "" {
+		return
+	}
+	d.twice.tell(d.log, twiceHere, d.own, servers, slices.DeleteFunc(gossip.Clusters(servers), func(c gossip.Cluster) bool {
+		return gossip.SameCluster(c.Tag, d.twice.known)
+	}))
 }
 
 func (d *datacenters) open(name string) *datacenter {
@@ -233,9 +261,36 @@ func (d *datacenter) begin() error {
 		return catalog.Errorf(catalog.NoPath, "No path to datacenter %q: since %s none of its servers can be reached: %w", d.name, out.since.UTC().Format(time.RFC3339), out.err)
 	}
 	if len(d.router.Servers()) == 0 {
-		return catalog.Errorf(catalog.NoPath, "No path to datacenter %q: none of its servers is alive, as gossip knows it", d.name)
+		return catalog.Errorf(catalog.NoPath, "No path to datacenter %q: none of its servers is alive, as gossip knows it%s", d.name, d.strange())
 	}
 	return nil
+}
+
+// strange says that there is another cluster which is not asked, where there is one.
+func (d *datacenter) strange() string {
+	d.all.mu.Lock()
+	defer d.all.mu.Unlock()
+	if d.twice.told == "" {
+		return ""
+	}
+	return "; the servers of another cluster with the same name are not asked, as this server's log says"
+}
+
+// twiceNamed are the names that several clusters are called by.
+func (d *datacenters) twiceNamed() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var names []string
+	if d.twice.told != "" {
+		names = append(names, d.own)
+	}
+	for name, other := range d.others {
+		if other.twice.told != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // names are those of the others, in no order.

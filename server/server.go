@@ -149,6 +149,7 @@ type Server struct {
 	roster     *roster
 	founder    *founder
 	doctor     *doctor
+	strangers  *strangers
 	succession *succession
 	abroad     *datacenters
 	peers      *meeting
@@ -239,6 +240,8 @@ func Open(cfg Config) (*Server, error) {
 	}
 	s.succession = newSuccession(cfg, s.raft, s.founder)
 	s.doctor = &doctor{id: raft.ServerID(cfg.NodeID), roster: s.roster, raft: s.raft, founder: s.founder, leaders: &s.host.leaders, log: cfg.Log}
+	s.strangers = newStrangers(&s.cfg, s.roster, s.raft.servers)
+	s.abroad.cluster = func() string { return gossip.ClusterTag(s.strangers.cluster()) }
 	s.host.join(s)
 	return s, nil
 }
@@ -289,6 +292,9 @@ func (s *Server) ObserveWAN() { s.abroad.observe() }
 // Datacenters is how many are known, this one among them.
 func (s *Server) Datacenters() int { return 1 + len(s.abroad.names()) }
 
+// TwiceNamed are the datacenters by whose name several clusters are called in the WAN pool.
+func (s *Server) TwiceNamed() []string { return s.abroad.twiceNamed() }
+
 // Run serves until ctx ends, and returns when everything it started has ended. A leader hands over
 // first.
 func (s *Server) Run(ctx context.Context) error {
@@ -314,6 +320,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.succession.run(inner) })
 	group.Go(func() error { return s.hangUp(inner) })
 	group.Go(func() error { return s.abroad.run(inner) })
+	group.Go(func() error { return s.tellCluster(inner) })
 	group.Go(func() error {
 		err := s.raft.watchdog(inner)
 		if err != nil {

@@ -152,11 +152,29 @@ func TestServersFloodIntoTheWAN(t *testing.T) {
 	far.Spawn(t)
 	c := testkit.NewCluster(t, 3, testkit.Settings{"datacenter": "dc1"})
 	c[0].Configure(t, testkit.Settings{"retry_join_wan": []string{fmt.Sprintf("127.0.0.1:%d", far.SerfWAN)}})
-	for _, p := range c.Spawn(t) {
+	all := c.Spawn(t)
+	for _, p := range all {
 		knows(t, p, "dc2")
 		if r := p.Get(t, "/v1/catalog/nodes?dc=dc2"); !strings.Contains(r.Body, "b1") {
 			t.Error(r.Body)
 		}
+	}
+	// A new one may hear of its own datacenter by the WAN first, and is no stranger.
+	fresh := c[0].Join(t, "fresh", testkit.Settings{"datacenter": "dc1", "server": true, "bootstrap_expect": nil, "retry_join_wan": []string{fmt.Sprintf("127.0.0.1:%d", far.SerfWAN)}}).Spawn(t)
+	knows(t, fresh, "dc2")
+	for _, p := range append(all, fresh) {
+		flooded(t, p, "fresh.dc1")
+		if log := p.Log.String(); strings.Contains(log, "a server is not taken into the WAN pool") {
+			t.Error(log)
+		}
+	}
+}
+
+// flooded waits until an agent has a member in its WAN pool.
+func flooded(t *testing.T, p *testkit.Process, name string) {
+	t.Helper()
+	if line := "agent.wan: serf: EventMemberJoin: " + name; !strings.Contains(p.Log.String(), line) {
+		p.Log.Wait(t, line)
 	}
 }
 

@@ -68,6 +68,9 @@ type Config struct {
 	// Admit may refuse a member with an error, for example one of another datacenter; in a join the whole join fails
 	// with it. It is called with the library's locks held: it must be quick and must not call the Pool.
 	Admit func(Member) error
+	// Avoid may refuse a member for this node alone, with an error: others are taken from those who know him. Only a
+	// join in which all are refused fails, or one of his address. It is called as Admit.
+	Avoid func(Member) error
 	// ReapAfter may give a failed or left member a life of its own instead of the given one.
 	// It is called with the library's locks held, as Admit. (advertise_reconnect_timeout)
 	ReapAfter func(Member, time.Duration) time.Duration

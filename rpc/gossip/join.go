@@ -37,6 +37,10 @@ func (p *Pool) Join(ctx context.Context, addrs []string) (int, error) {
 				errs = append(errs, joinError(err))
 				continue
 			}
+			if err := p.roster.avoids(target[strings.Index(target, "/")+1:]); err != nil {
+				errs = append(errs, err) // only those were taken whom it knows
+				continue
+			}
 			joined++
 		}
 	}

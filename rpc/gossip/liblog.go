@@ -48,7 +48,8 @@ func (l *libraryLog) Write(line []byte) (int, error) {
 		bytes.HasPrefix(line, []byte("[ERR] memberlist: failed to receive: no installed keys")) {
 		l.undecryptable.Add(1)
 	}
-	if l.out == io.Discard || bytes.Contains(line, []byte("Shutdown without a Leave")) { // which is how a restart looks
+	if l.out == io.Discard || bytes.Contains(line, []byte("Shutdown without a Leave")) || // which is how a restart looks
+		bytes.Contains(line, []byte(avoidedLine)) {
 		return len(line), nil
 	}
 	held, pass := l.admit(kind, time.Now())

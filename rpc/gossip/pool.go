@@ -249,6 +249,13 @@ func (p *Pool) SetTags(tags map[string]string) error {
 	return nil
 }
 
+// TellCluster tells the others the ClusterTag of this server's cluster. It waits as SetTags does.
+func (p *Pool) TellCluster(tag string) error {
+	tags := maps.Clone(p.LocalMember().Tags)
+	tags[tagCluster] = tag
+	return p.SetTags(tags)
+}
+
 // UserEvent sends a small message to all nodes, this one included. It is best effort. See UserEvent, the type.
 func (p *Pool) UserEvent(name string, payload []byte, coalesce bool) error {
 	if err := p.ended(); err != nil {

@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -15,6 +16,7 @@ type roster struct {
 	mu      sync.Mutex
 	members map[string]told
 	rivals  map[rival]time.Time // when a conflict was last told
+	avoided map[netip.AddrPort]error
 }
 
 // told is what was told of a member last, without its name. There is one for each member on each node: it is small.
@@ -118,6 +120,8 @@ type gate struct{ p *Pool }
 
 // NotifyMerge refuses with an error. memberlist's locks are held.
 func (g gate) NotifyMerge(members []*serf.Member) error {
+	var avoided error
+	taken := false
 	for _, sm := range members {
 		m := fromSerf(sm)
 		if m.Status == StatusLeft || (m.Name == g.p.cfg.Name && m.AddrPort() == g.p.self) {
@@ -131,12 +135,60 @@ func (g gate) NotifyMerge(members []*serf.Member) error {
 				return fmt.Errorf("member %s at %s: %w", m.Name, m.AddrPort(), err)
 			}
 		}
+		if err := g.avoid(m); err != nil {
+			avoided = cmp.Or(avoided, err)
+			continue
+		}
+		taken = true
 		// Of many at once some may be dead entries with an old address, which is no conflict.
 		if len(members) == 1 {
 			g.conflict(m)
 		}
 	}
-	return nil
+	if taken {
+		return nil // the library asks about each by itself yet
+	}
+	return avoided
+}
+
+// avoidedLine is in all lines of the library about a member that Config.Avoid refuses, who is told of there.
+const avoidedLine = "is not taken into this pool: "
+
+func (g gate) avoid(m Member) error {
+	if g.p.cfg.Avoid == nil {
+		return nil
+	}
+	err := g.p.cfg.Avoid(m)
+	if err != nil {
+		err = fmt.Errorf("member %s at %s "+avoidedLine+"%w", m.Name, m.AddrPort(), err)
+	}
+	g.p.roster.avoid(m.AddrPort(), err)
+	return err
+}
+
+// avoid notes why the member at an address was refused last, nil that it was not.
+func (r *roster) avoid(addr netip.AddrPort, why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if why == nil {
+		delete(r.avoided, addr)
+		return
+	}
+	if r.avoided == nil || len(r.avoided) >= maxRivals {
+		r.avoided = map[netip.AddrPort]error{}
+	}
+	r.avoided[addr] = why
+}
+
+// avoids is why the member at an address is refused, nil when it is not.
+func (r *roster) avoids(addr string) error {
+	at, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.avoided[at]
 }
 
 func (g gate) conflict(m Member) {

@@ -22,7 +22,9 @@ type Server struct {
 	ReadReplica bool
 	NonVoter    bool
 	Version     string // of its build, without the revision
-	Status      Status
+	// Cluster is the ClusterTag of its cluster; empty of one that is in none, and where it does not say.
+	Cluster string
+	Status  Status
 }
 
 // roleServer is the tag "role" of servers; client agents have "node".
@@ -48,6 +50,6 @@ func (m Member) Server() (Server, bool) {
 	return Server{
 		Name: strings.TrimSuffix(m.Name, "."+m.Tags["dc"]), ID: m.Tags["id"], Datacenter: m.Tags["dc"],
 		Addr: netip.AddrPortFrom(m.Addr, uint16(port)), Expect: expect, Bootstrap: bootstrap,
-		ReadReplica: replica, NonVoter: nonVoter || replica, Version: version, Status: m.Status,
+		ReadReplica: replica, NonVoter: nonVoter || replica, Version: version, Cluster: m.Tags[tagCluster], Status: m.Status,
 	}, true
 }
