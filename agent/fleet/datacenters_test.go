@@ -160,7 +160,10 @@ func TestServersFloodIntoTheWAN(t *testing.T) {
 		}
 	}
 	// A new one may hear of its own datacenter by the WAN first, and is no stranger.
-	fresh := c[0].Join(t, "fresh", testkit.Settings{"datacenter": "dc1", "server": true, "bootstrap_expect": nil, "retry_join_wan": []string{fmt.Sprintf("127.0.0.1:%d", far.SerfWAN)}}).Spawn(t)
+	fresh := testkit.New(t, testkit.Settings{
+		"node_name": "fresh", "datacenter": "dc1", "bootstrap_expect": nil, "retry_join": []string{fmt.Sprintf("127.0.0.1:%d", c[0].SerfLAN)},
+		"retry_join_wan": []string{fmt.Sprintf("127.0.0.1:%d", far.SerfWAN)},
+	}).Spawn(t)
 	knows(t, fresh, "dc2")
 	for _, p := range append(all, fresh) {
 		flooded(t, p, "fresh.dc1")
