@@ -15,8 +15,8 @@ type namesake struct {
 	told    string
 }
 
-// keep decides whose servers of a datacenter are asked: those of the cluster that was known first, as long as any of
-// them is known, be it as failed, and it was not alone when the others came. It returns the clusters that are not.
+// keep decides whose servers of a datacenter are asked: those of the cluster that was known first, also while all of
+// them have failed, if another one has come beside it. It returns the clusters that are not asked.
 func (n *namesake) keep(servers []gossip.Server) (strange []gossip.Cluster) {
 	all := gossip.Clusters(servers)
 	first := slices.IndexFunc(all, func(c gossip.Cluster) bool { return gossip.SameCluster(c.Tag, n.known) })
