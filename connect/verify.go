@@ -1,9 +1,13 @@
 package connect
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"slices"
+	"strconv"
+	"time"
 
 	"github.com/curia-mesh/curia/catalog"
 )
@@ -96,6 +100,9 @@ func (t *Trust) Verify(shown []*x509.Certificate, usage x509.ExtKeyUsage) (ID, e
 		return ID{}, catalog.Errorf(catalog.Denied, "peer: it shows the certificate of an authority as its own")
 	}
 	if _, err := leaf.Verify(x509.VerifyOptions{Roots: t.Roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
+		if late := t.outOfTime(shown); late != nil {
+			err = fmt.Errorf("%w: %w", err, late)
+		}
 		return ID{}, catalog.Errorf(catalog.Denied, "peer: %w", err)
 	}
 	id, err := IDOf(leaf)
@@ -106,6 +113,42 @@ func (t *Trust) Verify(shown []*x509.Certificate, usage x509.ExtKeyUsage) (ID, e
 		return ID{}, catalog.Errorf(catalog.Denied, "peer: %s is no identity of trust domain %s", id, t.Domain)
 	}
 	return id, nil
+}
+
+// OutOfTime is that a certificate does not count at the time that it is here.
+type OutOfTime struct {
+	Cert *x509.Certificate
+	Now  time.Time
+}
+
+// Error implements error: it says whose clock to look at.
+func (e *OutOfTime) Error() string {
+	what := "the certificate " + strconv.Quote(e.Cert.Subject.CommonName)
+	if id, err := IDOf(e.Cert); err == nil {
+		what = "the certificate of " + id.String()
+	}
+	now := e.Now.UTC().Format(time.RFC3339)
+	if e.Now.Before(e.Cert.NotBefore) {
+		return fmt.Sprintf("%s begins on %s, and by the clock here it is %s: set the clock right that is wrong, of this machine or of the servers that signed it", what, e.Cert.NotBefore.UTC().Format(time.RFC3339), now)
+	}
+	return fmt.Sprintf("%s has ended on %s, and by the clock here it is %s: set the clock right that is wrong, of this machine or of the servers that signed it; where both are right, the log of who shows it says why it was not renewed",
+		what, e.Cert.NotAfter.UTC().Format(time.RFC3339), now)
+}
+
+// outOfTime is the first of the certificates shown, or of the roots that they lead to, that does not count now; nil where all do.
+func (t *Trust) outOfTime(shown []*x509.Certificate) error {
+	now, chain := time.Now(), shown
+	for _, root := range t.Certs {
+		if slices.ContainsFunc(shown, func(c *x509.Certificate) bool { return bytes.Equal(c.RawIssuer, root.RawSubject) }) {
+			chain = append(chain[:len(chain):len(chain)], root)
+		}
+	}
+	for _, c := range chain {
+		if now.Before(c.NotBefore) || now.After(c.NotAfter) {
+			return &OutOfTime{Cert: c, Now: now}
+		}
+	}
+	return nil
 }
 
 // Source gives a side of a connection what it shows and what it believes, as both are at the moment.

@@ -59,7 +59,7 @@ func (c *clientConn) run() {
 	c.pending = nil
 	c.mu.Unlock()
 	for _, p := range lost {
-		p.fail(newLinkError(c.decode, c.addr, c.err != errBye || p.stream != nil, c.err))
+		p.fail(newLinkError(c.decode, c.addr, c.err != errBye || p.stream != nil, clockHint(c.err))) // of TLS 1.3 the far side's alert comes after the handshake
 	}
 }
 

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -59,7 +60,7 @@ type Dialer struct {
 	Plain func() bool
 	// Timeout bounds a dial with its handshake; default 5 s.
 	Timeout time.Duration
-	// Connect makes the bare connection; default is net.Dialer's DialContext.
+	// Connect makes the bare connection; default is net.Dialer's DialContext. Its errors name addr, as those do.
 	Connect func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Through, which may be nil, is the gateways that lead to addr: it is reached through one of them, with TLS.
 	Through Gateways
@@ -93,10 +94,10 @@ func (d *Dialer) connect(ctx context.Context, addr string) (net.Conn, error) {
 		connect = new(net.Dialer).DialContext
 	}
 	conn, err := connect(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", addr, because(ctx, err))
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return nil, fmt.Errorf("dial %s: %w", addr, cause)
 	}
-	return conn, nil
+	return conn, err
 }
 
 // because prefers the reason why ctx ended to what that did to err.
@@ -114,6 +115,23 @@ func hint(err error, protocol Protocol) error {
 	}
 	if garbled := new(tls.RecordHeaderError); errors.As(err, garbled) {
 		return fmt.Errorf("%w: TLS seems to be off there", err)
+	}
+	return clockHint(err)
+}
+
+// expired is the alert for a certificate that does not count at the time that it is (RFC 8446 section 6.2); crypto/tls sends it for
+// one that is yet to begin too.
+const expired = "expired certificate"
+
+// clockHint says which side has to do what where a certificate of TLS has ended or not begun.
+func clockHint(err error) error {
+	var shown *tls.CertificateVerificationError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &shown) && errors.As(shown.Err, &invalid) && invalid.Reason == x509.Expired:
+		return fmt.Errorf("%w: set the clock right that is wrong, of this machine or of the one that the certificate was made on; where both are right, renew the certificate of the server there", err)
+	case strings.HasSuffix(alertOf(err), expired):
+		return fmt.Errorf("%w: by the clock there the certificate of this agent has ended or not begun: set the clock right that is wrong, of that machine or of the one that the certificate was made on; where both are right, renew the certificate of this agent", err)
 	}
 	return err
 }

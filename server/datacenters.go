@@ -39,7 +39,8 @@ type WAN interface {
 // datacenters are the ways to the others, as the WAN pool knows them. All methods may be called from any goroutine.
 type datacenters struct {
 	own  string
-	wan  WAN // nil where there is no such pool
+	rule string // primary_datacenter
+	wan  WAN    // nil where there is no such pool
 	pool *rpc.Pool
 	ways rpc.PoolOptions // of the pool
 	log  *slog.Logger
@@ -90,7 +91,7 @@ const (
 
 func newDatacenters(cfg *Config) *datacenters {
 	d := &datacenters{
-		own: cfg.Datacenter, wan: cfg.WAN, log: cfg.Log, began: time.Now(), fell: make(chan struct{}, 1),
+		own: cfg.Datacenter, rule: cfg.Primary, wan: cfg.WAN, log: cfg.Log, began: time.Now(), fell: make(chan struct{}, 1),
 		doubts: make(chan *datacenter, 16), others: map[string]*datacenter{}, at: map[string]string{},
 		key: func(s gossip.Server) string { return s.Addr.String() },
 	}
@@ -202,7 +203,11 @@ func (d *datacenters) remote(name string) (*datacenter, error) {
 		known = append(known, name)
 	}
 	slices.Sort(known)
-	return nil, catalog.Errorf(catalog.NoPath, "No path to datacenter %q: this server knows only %q", name, known)
+	err := catalog.Errorf(catalog.NoPath, "No path to datacenter %q: this server knows only %q", name, known)
+	if name == d.rule {
+		err = catalog.Errorf(catalog.NoPath, "%w: it is the primary_datacenter of %s: set that right on its servers, or their retry_join_wan (primary_gateways where gateways lead there) to where %s is reached", err, d.own, name)
+	}
+	return nil, err
 }
 
 // Call implements rpc.Caller. It asks each server of the datacenter once. While none can be reached that is said at once.

@@ -176,7 +176,7 @@ func (d *datacenter) knock(ctx context.Context, addr string) error {
 	defer cancel()
 	conn, err := d.all.connect(ctx, addr)
 	if err != nil {
-		return fmt.Errorf("dial %s: %w", addr, err)
+		return err
 	}
 	return conn.Close()
 }

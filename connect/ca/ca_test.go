@@ -216,6 +216,50 @@ func TestExpired(t *testing.T) {
 	})
 }
 
+// TestClocks: what the clock of one side lets count and that of the other does not is refused with both times, and with which clocks to
+// set.
+func TestClocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		provider := open(t, params(t, map[string]any{"LeafCertTTL": "2h"}))
+		leaf := issue(t, provider, web)
+		signer, err := connect.ParseKey(provider.Secrets()["PrivateKey"].Reveal())
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, err := connect.ParseCertificate(provider.Root())
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := func(by time.Duration, want ...string) {
+			t.Helper()
+			c := *leaf.chain[0]
+			c.NotBefore, c.NotAfter = c.NotBefore.Add(by), c.NotAfter.Add(by)
+			der, err := x509.CreateCertificate(rand.Reader, &c, root, c.PublicKey, signer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown, err := x509.ParseCertificate(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = leaf.trust.Verify([]*x509.Certificate{shown}, x509.ExtKeyUsageServerAuth)
+			late := (*connect.OutOfTime)(nil)
+			if errors.As(err, &late) != (len(want) > 0) {
+				t.Errorf("%v: %v", by, err)
+			}
+			for _, text := range want {
+				if !strings.Contains(err.Error(), text) {
+					t.Errorf("%v: %v, want %q", by, err, text)
+				}
+			}
+		}
+		f(0)
+		f(-time.Hour)
+		f(time.Hour, web.String(), "begins on 2000-01-01T00:59:00Z, and by the clock here it is 2000-01-01T00:00:00Z", "of this machine or of the servers that signed it")
+		f(-3*time.Hour, web.String(), "has ended on 1999-12-31T23:00:00Z", "of this machine or of the servers that signed it")
+	})
+}
+
 // TestCrossSign: who knows only the old root believes what the new one has signed, if it comes with the
 // certificate by which the old one vouches for it.
 func TestCrossSign(t *testing.T) {

@@ -58,3 +58,8 @@ var (
 	ReplicaRows  = rpc.Method[ReplicaQuery, catalog.ReplicaRows]{Name: "Replica.Rows", From: rpc.FromFederation}
 	ReplicaApply = rpc.Method[ReplicaWrite, ReplicaWritten]{Name: "Replica.Apply", From: rpc.FromServers}
 )
+
+// EachOther is that two datacenters each take the other for the primary one, though neither was promoted.
+func EachOther(a, b string) error {
+	return catalog.Errorf(catalog.Conflict, "datacenters %s and %s each have the other as primary_datacenter, so neither is primary: set it to the same one of the two on the servers of both", a, b)
+}

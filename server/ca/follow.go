@@ -33,7 +33,7 @@ func (c *Custody) follow(ctx context.Context) error {
 	}
 	active := theirs.Active()
 	if active == nil {
-		return catalog.Errorf(catalog.Unavailable, "the primary datacenter %s has no root yet: its leader makes one soon, or its log says why it cannot", c.cfg.Primary())
+		return catalog.Errorf(catalog.Unavailable, "the primary datacenter %s has no root yet: its leader makes one soon, or its log says why it cannot; if it has a primary itself, set primary_datacenter to that on the servers of %s", c.cfg.Primary(), c.cfg.Datacenter)
 	}
 	clusterID := strings.TrimSuffix(theirs.TrustDomain, connect.TrustDomain(""))
 	tx := c.store.Read()
@@ -167,10 +167,12 @@ func (c *Custody) Await(ctx context.Context) {
 // SignIntermediate signs for another datacenter, which signs its leaves with that. It is the primary's to do. Over the
 // limits of requests the error has code limited.
 func (c *Custody) SignIntermediate(ctx context.Context, req *api.IntermediateRequest) (*string, error) {
-	if c.cfg.follows() {
+	switch {
+	case c.cfg.follows() && c.cfg.Primary() == req.Datacenter && state.Primacy(c.store.Read(), nil) == nil:
+		return nil, api.EachOther(c.cfg.Datacenter, req.Datacenter)
+	case c.cfg.follows():
 		return nil, catalog.Errorf(catalog.Conflict, "datacenter %s is no primary: it signs with an intermediate of %s: set primary_datacenter to that on the servers of %s", c.cfg.Datacenter, c.cfg.Primary(), req.Datacenter)
-	}
-	if req.Datacenter == c.cfg.Datacenter {
+	case req.Datacenter == c.cfg.Datacenter:
 		return nil, catalog.Errorf(catalog.Conflict, "a request for an intermediate from a datacenter that is called %s as this one: give one of them another name", req.Datacenter)
 	}
 	csr, id, err := connect.ParseCSR(req.CSR)

@@ -2,6 +2,7 @@ package ca_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"strings"
 	"testing"
@@ -15,10 +16,11 @@ import (
 	"github.com/curia-mesh/curia/server/api"
 )
 
-// link leads to a primary datacenter.
+// link leads to a primary datacenter, whose clock may be ahead.
 type link struct {
-	to  *leader
-	cut bool
+	to    *leader
+	cut   bool
+	ahead time.Duration
 }
 
 func (l *link) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
@@ -27,7 +29,26 @@ func (l *link) Call(ctx context.Context, call *rpc.Call) (rpc.Answer, error) {
 	}
 	here := *call
 	here.Header.Datacenter = ""
-	return l.to.Registry.Call(ctx, &here)
+	answer, err := l.to.Registry.Call(ctx, &here)
+	if signed, ok := answer.Value().(*string); ok && err == nil && l.ahead != 0 && call.Method == api.CASignIntermediate.Name {
+		answer.Body = rpc.NewBody(l.to.signedAt(*signed, l.ahead), nil)
+	}
+	return answer, err
+}
+
+// signedAt is a certificate as the root would have signed it by a clock that is ahead.
+func (l *leader) signedAt(text string, ahead time.Duration) *string {
+	cert, _ := connect.ParseCertificate(text)
+	list, _ := state.Roots(l.store.Read(), nil)
+	root, _ := connect.ParseCertificate(list[0].RootCert)
+	key, _ := connect.ParseKey(state.CAKeys(l.store.Read(), nil).Secrets["PrivateKey"].Reveal())
+	cert.NotBefore, cert.NotAfter = cert.NotBefore.Add(ahead), cert.NotAfter.Add(ahead)
+	der, err := x509.CreateCertificate(rand.Reader, cert, root, cert.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	text = connect.EncodeCertificate(der)
+	return &text
 }
 
 // pair is a primary datacenter with its root, and a secondary one that has not asked it yet.
@@ -140,6 +161,39 @@ func TestFollowerCutOff(t *testing.T) {
 	})
 }
 
+// TestFollowerClocks: what a primary has signed whose clock is ahead, or far behind, is not taken up, and the error says which clocks
+// to set; what there is goes on signing. It is healed with the clocks.
+func TestFollowerClocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two := pair(t, map[string]any{"intermediate_cert_ttl": "100h"}, map[string]any{"leaf_cert_ttl": "2h"})
+		refused := func(ahead time.Duration, want string) {
+			t.Helper()
+			two.abroad.ahead = ahead
+			if err := two.Maintain(t.Context()); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "set the clocks of this datacenter or of the primary's servers right") {
+				t.Errorf("%v: %v, want %q", ahead, err, want)
+			}
+		}
+		refused(time.Hour, "it begins on 2000-01-01T00:59:00Z, which here is to come")
+		refused(-101*time.Hour, "it has ended on 1999-12-31T23:00:00Z")
+		if state.CAKeys(two.store.Read(), nil) != nil {
+			t.Error("it was taken up")
+		}
+		two.abroad.ahead = -time.Hour // which is no hindrance
+		two.maintain(t)
+		first := two.intermediate(t)
+		time.Sleep(50 * time.Hour)
+		refused(time.Hour, "which here is to come")
+		if chain, err := two.chain(t); err != nil || one.trusts(t, chain) != nil || two.intermediate(t) != first {
+			t.Errorf("it does not go on: %v", err)
+		}
+		two.abroad.ahead = 0
+		two.maintain(t)
+		if chain, err := two.chain(t); err != nil || one.trusts(t, chain) != nil || two.intermediate(t) == first {
+			t.Errorf("healed: %v", err)
+		}
+	})
+}
+
 // TestFollowerRotation: when the primary has another root the secondary is signed anew, and what it signed before stays
 // good in both until it ends.
 func TestFollowerRotation(t *testing.T) {
@@ -219,6 +273,7 @@ func TestFollowerRefuses(t *testing.T) {
 			_, err := at.SignIntermediate(t.Context(), &api.IntermediateRequest{CSR: csr, Datacenter: from})
 			return err
 		}
+		f(ask(two, csr, "dc1"), "datacenters dc2 and dc1 each have the other as primary_datacenter")
 		f(ask(two, csr, "dc3"), "set primary_datacenter to that on the servers of dc3")
 		f(ask(one, csr, "dc1"), "give one of them another name")
 		f(ask(anew, csr, "dc2"), "an intermediate is for the trust domain")

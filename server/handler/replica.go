@@ -73,6 +73,8 @@ func replicaNeeds(q *api.ReplicaQuery) []acl.Need {
 func checkReplica(d Deps, q *api.ReplicaQuery) error {
 	promoted := state.Primacy(d.Store.Read(), nil)
 	switch primary := d.primary(); {
+	case primary == q.From && promoted == nil && primary != d.Datacenter:
+		return api.EachOther(d.Datacenter, q.From)
 	case primary != d.Datacenter && (promoted == nil || promoted.Datacenter != q.From): // that one is about to take over, or has
 		return catalog.Errorf(catalog.Conflict, "datacenter %s is no primary: it copies from %s: set primary_datacenter to that on the servers of %s", d.Datacenter, primary, q.From)
 	case q.From == d.Datacenter:

@@ -43,10 +43,7 @@ func (l *Loss) Error() string {
 		if len(keys) == 0 {
 			return
 		}
-		fmt.Fprintf(&b, "; %s: %s", what, strings.Join(keys[:min(len(keys), lossShown)], ", "))
-		if more := len(keys) - lossShown; more > 0 {
-			fmt.Fprintf(&b, " and %d more", more)
-		}
+		fmt.Fprintf(&b, "; %s: %s", what, named(keys))
 	}
 	list("deleted, as the primary lacks it", l.Drop)
 	list("replaced, as the primary has it in another form", l.Over)
@@ -57,6 +54,15 @@ func (l *Loss) Error() string {
 	}
 	fmt.Fprintf(&b, ". Write to %s what is to stay, or give it up here with: curia operator federation accept", l.Primary)
 	return b.String()
+}
+
+// named lists keys, as many as can be read.
+func named(keys []string) string {
+	text := strings.Join(keys[:min(len(keys), lossShown)], ", ")
+	if more := len(keys) - lossShown; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // Refusal returns why nothing is copied yet, nil when all is.

@@ -276,13 +276,11 @@ func (r *Replica) round(ctx context.Context, l *loop, from *uint64) error {
 	if err != nil {
 		return err
 	}
-	if index < *from {
-		r.cfg.Log.Warn("the primary datacenter is older than it was: was a snapshot restored there? Its state counts", "kind", l.kind, "primary", r.cfg.Primary(), "index", index, "was", *from)
-	}
 	if !rules(state.Ruler(r.store.Read(), nil), r.cfg.Primary(), theirs.ClusterID) {
 		r.lookAnew()
 		return ctx.Err()
 	}
+	r.tellLost(l.kind, theirs.Keys, index, *from)
 	for tries := 1; ; tries++ {
 		refused, err := r.match(ctx, l.kind, theirs.Keys, l.step)
 		if err != nil {
@@ -305,6 +303,21 @@ func (r *Replica) round(ctx context.Context, l *loop, from *uint64) error {
 	}
 	*from, l.at.Index, l.at.Rows = index, index, len(theirs.Keys)
 	return nil
+}
+
+// tellLost names what the next copy takes away that nobody may have deleted: the primary is at an index before the one that was
+// copied, or this is the first copy of this leader.
+func (r *Replica) tellLost(kind catalog.ReplicaKind, there []catalog.ReplicaKey, index, from uint64) {
+	here, _ := state.ReplicaKeys(r.store.Read(), nil, kind)
+	c := diff(kind, here, there)
+	switch {
+	case index < from:
+		r.cfg.Log.Warn("the primary datacenter is older than it was: was a snapshot restored there? Its state counts here too; write there again what is wanted of what goes here",
+			"kind", kind, "primary", r.cfg.Primary(), "index", index, "was", from, "deleted", named(c.drop), "replaced", named(c.over))
+	case from == 0 && len(c.drop) > 0:
+		r.cfg.Log.Warn("the primary datacenter has no more what was copied from it, so it goes here: was it deleted there while nothing was copied, or a snapshot restored? Write there again what is wanted of it",
+			"kind", kind, "primary", r.cfg.Primary(), "deleted", named(c.drop))
+	}
 }
 
 func notStored(refused []string) error {

@@ -337,8 +337,8 @@ func TestJoinRefuses(t *testing.T) {
 			t.Fatalf("%+v %v", lost, err)
 		}
 		same(t, one, two, 5*time.Second)
-		if r.Refusal() != nil {
-			t.Error("it still refuses")
+		if r.Refusal() != nil || two.log.count("deleted=service-defaults/old") != 1 {
+			t.Errorf("it still refuses, or does not name what went: %v", r.Refusal())
 		}
 	})
 	synctest.Test(t, func(t *testing.T) { // what is the same in both is in nobody's way
@@ -370,8 +370,8 @@ func TestPrimaryRestored(t *testing.T) {
 		restored.entry(t, "web", "http")
 		w.set(func(w *way) { w.to = restored })
 		same(t, restored, two, time.Minute)
-		if two.log.count("was a snapshot restored there") == 0 {
-			t.Error("nobody is told")
+		if two.log.count("deleted=service-defaults/late") != 1 || two.log.count("was a snapshot restored there") == 0 {
+			t.Errorf("nobody is told what is lost: %s", two.log.text.String())
 		}
 
 		anew := newPlace(t, "dc1", 5)
@@ -526,7 +526,7 @@ func TestWrongSide(t *testing.T) {
 				t.Errorf("%v, want %q", err, says)
 			}
 		}
-		f("dc2", true, catalog.ReplicaEntries, "dc2", "dc1 is no primary: it copies from dc2: set primary_datacenter to that on the servers of dc2")
+		f("dc2", true, catalog.ReplicaEntries, "dc2", "datacenters dc1 and dc2 each have the other as primary_datacenter, so neither is primary: set it to the same one of the two on the servers of both")
 		f("dc2", true, catalog.ReplicaEntries, "dc3", "dc1 is no primary: it copies from dc2: set primary_datacenter to that on the servers of dc3")
 		f("dc1", true, catalog.ReplicaEntries, "dc1", "another datacenter calls itself dc1 as this one: give one of them another name")
 		f("dc1", false, catalog.ReplicaTokens, "dc2", "datacenter dc1 checks no tokens, and dc2 wants to copy its ACLs: set acl.enabled on the servers of both, or of none")
