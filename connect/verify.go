@@ -129,9 +129,9 @@ func (e *OutOfTime) Error() string {
 	}
 	now := e.Now.UTC().Format(time.RFC3339)
 	if e.Now.Before(e.Cert.NotBefore) {
-		return fmt.Sprintf("%s begins on %s, and by the clock here it is %s: set the clock right that is wrong, of this machine or of the servers that signed it", what, e.Cert.NotBefore.UTC().Format(time.RFC3339), now)
+		return fmt.Sprintf("%s begins on %s, and by the clock of whoever checks it, it is %s: set the clock right that is wrong, of the machine that checks it or of the servers that signed it", what, e.Cert.NotBefore.UTC().Format(time.RFC3339), now)
 	}
-	return fmt.Sprintf("%s has ended on %s, and by the clock here it is %s: set the clock right that is wrong, of this machine or of the servers that signed it; where both are right, the log of who shows it says why it was not renewed",
+	return fmt.Sprintf("%s has ended on %s, and by the clock of whoever checks it, it is %s: set the clock right that is wrong, of the machine that checks it or of the servers that signed it; where both are right, the log of who shows it says why it was not renewed",
 		what, e.Cert.NotAfter.UTC().Format(time.RFC3339), now)
 }
 

@@ -380,6 +380,36 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
+// TestClocks: where the clock of one machine is so wrong that a certificate does not count, the error says which clocks to set, whichever
+// side refuses; an address where nobody listens is named once.
+func TestClocks(t *testing.T) {
+	ca := newAuthority(t)
+	wrong := func() time.Time { return time.Now().Add(3 * time.Hour) }
+	call := func(server, client func() time.Time) error {
+		s, c := ca.config("server"), ca.config("client")
+		s.Time, c.Time = server, client
+		l, _ := serve(t, rpc.ServerOptions{Handler: answerEcho}, rpc.ListenerOptions{TLS: func() (*tls.Config, error) { return s, nil }})
+		p := pool(t, rpc.PoolOptions{Dialer: rpc.Dialer{TLS: func(string) (*tls.Config, error) { return c, nil }}})
+		_, err := p.To(l.Addr().String()).Call(t.Context(), &rpc.Call{Method: echo.Name, Body: &request{}})
+		return err
+	}
+	f := func(err error, want string) {
+		t.Helper()
+		if err == nil || strings.Count(err.Error(), want) != 1 || strings.Count(err.Error(), "set the clock right that is wrong") != 1 {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	f(call(nil, wrong), "of the machine that connects or of the one that the certificate was made on")
+	f(call(wrong, nil), "by the clock there the certificate that is shown to it has ended or not begun")
+	if err := call(nil, nil); err != nil {
+		t.Error(err)
+	}
+	d := rpc.Dialer{}
+	if _, err := d.Dial(t.Context(), "127.0.0.1:1", rpc.ProtocolRPC); err == nil || strings.Count(err.Error(), "127.0.0.1:1") != 1 {
+		t.Error(err)
+	}
+}
+
 // TestNewRoots replaces the server's configuration: who the old roots vouched for is a stranger, its session
 // ticket too.
 func TestNewRoots(t *testing.T) {

@@ -129,9 +129,9 @@ func clockHint(err error) error {
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, &shown) && errors.As(shown.Err, &invalid) && invalid.Reason == x509.Expired:
-		return fmt.Errorf("%w: set the clock right that is wrong, of this machine or of the one that the certificate was made on; where both are right, renew the certificate of the server there", err)
+		return fmt.Errorf("%w: set the clock right that is wrong, of the machine that connects or of the one that the certificate was made on; where both are right, renew the certificate of the server there", err)
 	case strings.HasSuffix(alertOf(err), expired):
-		return fmt.Errorf("%w: by the clock there the certificate of this agent has ended or not begun: set the clock right that is wrong, of that machine or of the one that the certificate was made on; where both are right, renew the certificate of this agent", err)
+		return fmt.Errorf("%w: by the clock there the certificate that is shown to it has ended or not begun: set the clock right that is wrong, of that machine or of the one that the certificate was made on; where both are right, renew that certificate", err)
 	}
 	return err
 }

@@ -266,7 +266,7 @@ func TestPeeringAtAnyServer(t *testing.T) {
 	row, _ := state.Peering(south.Store().Read(), nil, "north")
 	theirs, _ := state.Peering(to.Store().Read(), nil, "south")
 	id := connect.ID{Kind: connect.KindServer, TrustDomain: theirs.TrustDomain(), Datacenter: "south"}
-	stream, err := intruder(t, certificate(t, id)).To(to.Meeting()).Open(t.Context(), &rpc.Call{Method: api.PeerStream.Name, Body: &api.PeeringOpen{PeerID: row.PeerID, Stream: row.Secrets.Stream.Reveal()}})
+	stream, err := intruder(t, certificate(t, id, time.Time{})).To(to.Meeting()).Open(t.Context(), &rpc.Call{Method: api.PeerStream.Name, Body: &api.PeeringOpen{PeerID: row.PeerID, Stream: row.Secrets.Stream.Reveal()}})
 	if err == nil {
 		_, err = stream.Read(make([]byte, 1))
 		stream.Close()
@@ -297,14 +297,14 @@ func intruder(t *testing.T, as *tls.Certificate) *rpc.Pool {
 	return pool
 }
 
-// certificate makes one that a cluster's CA has not signed.
-func certificate(t *testing.T, id connect.ID) *tls.Certificate {
+// certificate makes one that a cluster's CA has not signed, which begins at a time.
+func certificate(t *testing.T, id connect.ID, from time.Time) *tls.Certificate {
 	t.Helper()
 	key, err := connect.GenerateKey(connect.KeySpec{Type: "ec", Bits: 256})
 	if err != nil {
 		t.Fatal(err)
 	}
-	self := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), URIs: []*url.URL{id.URL()}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	self := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: from, NotAfter: time.Now().Add(2 * time.Hour), URIs: []*url.URL{id.URL()}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
 	der, err := x509.CreateCertificate(rand.Reader, self, self, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -321,7 +321,7 @@ func TestPeeringIntruders(t *testing.T) {
 	row, _ := state.Peering(south.Store().Read(), nil, "north")
 	theirs, _ := state.Peering(north.Store().Read(), nil, "south")
 	id := connect.ID{Kind: connect.KindServer, TrustDomain: strings.TrimPrefix(theirs.PeerServerName, "server.south.peering."), Datacenter: "south"}
-	pool := intruder(t, certificate(t, id))
+	pool := intruder(t, certificate(t, id, time.Time{}))
 	to := pool.To(north.Meeting())
 	denied := func(call *rpc.Call, want string) {
 		t.Helper()
@@ -354,4 +354,73 @@ func TestPeeringIntruders(t *testing.T) {
 	if s := theirs.Secrets; s.Accepted != catalog.HashPeeringSecret(secret) || s.Establishment != "" || s.Stream != (catalog.Secret{}) {
 		t.Errorf("kept %+v", s)
 	}
+}
+
+// TestPeeringClocks: where the clocks of two clusters differ by so much that a certificate does not count yet, both say so, and which
+// clocks to set, and the token is as good as before.
+func TestPeeringClocks(t *testing.T) {
+	north := peering(t, "north")
+	made := token(t, north, "south")
+	id := connect.ID{Kind: connect.KindServer, TrustDomain: "11111111-2222-3333-4444-555555555555.consul", Datacenter: "south"}
+	early := certificate(t, id, time.Now().Add(time.Hour))
+	root := connect.EncodeCertificate(early.Certificate[0])
+	clocks := func(err error, who string) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), who) || !strings.Contains(err.Error(), "the certificate of "+id.String()+" begins on ") ||
+			!strings.Contains(err.Error(), "of the machine that checks it or of the servers that signed it") {
+			t.Errorf("%v, want %q", err, who)
+		}
+	}
+	_, _, err := api.PeerExchange.Call(t.Context(), intruder(t, early).To(north.Meeting()), rpc.Header{}, &api.PeeringExchange{
+		PeerID: made.PeerID, Establishment: made.EstablishmentSecret, Stream: rand.Text(), ServerName: catalog.PeerServerName(id.Datacenter, id.TrustDomain), Roots: []string{root},
+	})
+	clocks(err, "x509: certificate has expired or is not yet valid")
+
+	port, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{*early}, NextProtos: []string{string(rpc.ProtocolPeer)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer port.Close()
+	go func() { // ends with port
+		for conn, err := port.Accept(); err == nil; conn, err = port.Accept() {
+			_ = conn.(*tls.Conn).Handshake() // the other side says what is wrong
+			conn.Close()
+		}
+	}()
+	clocks(establish(t, north, "late", &catalog.PeeringToken{
+		PeerID: "99999999-2222-3333-4444-555555555555", CA: []string{root}, ServerName: catalog.PeerServerName(id.Datacenter, id.TrustDomain),
+		ManualServerAddresses: []string{port.Addr().String()}, EstablishmentSecret: rand.Text(),
+	}), "the servers of datacenter south cannot prove who they are at this time; the token can still be used then")
+
+	south := peering(t, "south")
+	if err := establish(t, south, "north", made); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPeeringLeftOver: a leader that ended while it used a token has left a peering that is being established. It is healed by another
+// token, and can be deleted.
+func TestPeeringLeftOver(t *testing.T) {
+	north, south := peering(t, "north"), peering(t, "south")
+	leave := func(name, id string) {
+		t.Helper()
+		row := catalog.Peering{ID: id, Name: name, State: catalog.PeeringEstablishing, Exchange: &catalog.PeerServers{ServerName: token(t, north, "south").ServerName, Addresses: []string{"127.0.0.1:1"}}}
+		if done, _, err := api.PeeringStore.Call(t.Context(), south.Caller(), rpc.Header{}, &api.PeeringPut{Peering: row}); err != nil || !*done {
+			t.Fatal(done, err)
+		}
+	}
+	leave("north", "11111111-2222-3333-4444-555555555555")
+	if err := establish(t, south, "north", token(t, north, "south")); err != nil {
+		t.Fatal(err)
+	}
+	inState(t, south, "north", catalog.PeeringActive)
+	inState(t, north, "south", catalog.PeeringActive)
+	if row, _ := state.Peering(south.Store().Read(), nil, "north"); row.Exchange != nil {
+		t.Errorf("gateways go on to lead to %v", row.Exchange)
+	}
+	leave("other", "21111111-2222-3333-4444-555555555555")
+	if _, _, err := api.PeeringDelete.Call(t.Context(), south.Caller(), rpc.Header{}, &api.Named{Name: "other"}); err != nil {
+		t.Fatal(err)
+	}
+	inState(t, south, "other", "")
 }

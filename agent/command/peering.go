@@ -122,6 +122,9 @@ func (c *call) showPeering(p *catalog.Peering) {
 	line("Imported Services", strconv.Itoa(len(stream.ImportedServices)))
 	line("Exported Services", strconv.Itoa(len(stream.ExportedServices)))
 	c.say("")
+	if stream.Error != "" {
+		line("Error", stream.Error)
+	}
 	line("Last Heartbeat", moment(stream.LastHeartbeat))
 	line("Last Send", moment(stream.LastSend))
 	line("Last Receive", moment(stream.LastReceive))

@@ -255,8 +255,8 @@ func TestClocks(t *testing.T) {
 		}
 		f(0)
 		f(-time.Hour)
-		f(time.Hour, web.String(), "begins on 2000-01-01T00:59:00Z, and by the clock here it is 2000-01-01T00:00:00Z", "of this machine or of the servers that signed it")
-		f(-3*time.Hour, web.String(), "has ended on 1999-12-31T23:00:00Z", "of this machine or of the servers that signed it")
+		f(time.Hour, web.String(), "begins on 2000-01-01T00:59:00Z, and by the clock of whoever checks it, it is 2000-01-01T00:00:00Z", "of the machine that checks it or of the servers that signed it")
+		f(-3*time.Hour, web.String(), "has ended on 1999-12-31T23:00:00Z", "of the machine that checks it or of the servers that signed it")
 	})
 }
 

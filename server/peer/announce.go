@@ -19,26 +19,26 @@ func (p *Peers) announce(ctx context.Context, req *api.PeeringWrite, token *cata
 		return func() {}, nil
 	}
 	to := &catalog.PeerServers{ServerName: token.ServerName, Addresses: reachable(token)}
-	id := ""
-	err = p.begin(ctx, req.Name, func(row *catalog.Peering) error {
-		if err := replaceable(row, token.PeerID); err != nil {
+	row := catalog.Peering{Name: req.Name}
+	err = p.begin(ctx, req.Name, func(next *catalog.Peering) error {
+		if err := replaceable(next, token.PeerID); err != nil {
 			return err
 		}
-		if row.State == "" {
-			row.State, row.Meta = catalog.PeeringEstablishing, req.Meta
+		if next.State == "" {
+			next.State, next.Meta = catalog.PeeringEstablishing, req.Meta
 		}
-		row.Exchange, id = to, row.ID
+		next.Exchange, row.ID = to, next.ID
 		return nil
 	})
-	return func() { p.withdraw(context.WithoutCancel(ctx), id, to) }, err
+	return func() { p.withdraw(context.WithoutCancel(ctx), &row, to) }, err
 }
 
 // withdraw forgets where a token leads that could not be used, and the peering that was to come of it.
-func (p *Peers) withdraw(ctx context.Context, id string, to *catalog.PeerServers) {
+func (p *Peers) withdraw(ctx context.Context, of *catalog.Peering, to *catalog.PeerServers) {
 	ctx, cancel := context.WithTimeout(ctx, withdrawTimeout)
 	defer cancel()
 	at := time.Now().UTC()
-	err := p.change(ctx, id, func(row *catalog.Peering) error {
+	err := p.change(ctx, of.ID, func(row *catalog.Peering) error {
 		if !row.Exchange.Same(to) {
 			return nil // somebody else is at it
 		}
@@ -48,12 +48,12 @@ func (p *Peers) withdraw(ctx context.Context, id string, to *catalog.PeerServers
 		return nil
 	})
 	if err != nil && catalog.CodeOf(err) != catalog.NotFound {
-		p.cfg.Log.Warn("a peering that did not come about is left over: delete it", "peering", id, "err", err)
+		p.logOf(of).Warn("a peering that did not come about is left over: delete it", "err", err)
 		return
 	}
 	for ctx.Err() == nil { // so that who tries again at once finds nothing in the way
 		gone, w := p.cfg.Store.Abandoned(), &state.Watch{}
-		if row := state.PeeringByID(p.cfg.Store.Read(), w, id); row == nil || row.State != catalog.PeeringDeleting {
+		if row := state.PeeringByID(p.cfg.Store.Read(), w, of.ID); row == nil || row.State != catalog.PeeringDeleting {
 			return
 		}
 		_ = w.Wait(ctx, gone) // ctx is asked above

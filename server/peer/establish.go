@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
@@ -115,7 +116,7 @@ func replaceable(row *catalog.Peering, peerID string) error {
 }
 
 // exchange shows the token to one of the servers after the other, until one has said yes or no. It may be done twice with
-// the same secrets.
+// the same secrets. Its errors do not hold those of the connections, which would be taken for ones to the own leader.
 func (p *Peers) exchange(ctx context.Context, now *shown, to connect.ID, token *catalog.PeeringToken, asked *api.PeeringExchange) error {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
@@ -124,9 +125,11 @@ func (p *Peers) exchange(ctx context.Context, now *shown, to connect.ID, token *
 		return err
 	}
 	defer reach.Close()
+	var failed error
 	for {
-		var failed error
-		strangers := 0
+		before := failed
+		failed = nil
+		strangers, late := 0, 0
 		for _, way := range reach.ways {
 			_, _, err := api.PeerExchange.Call(ctx, way, rpc.Header{}, asked)
 			switch code := catalog.CodeOf(err); {
@@ -135,15 +138,26 @@ func (p *Peers) exchange(ctx context.Context, now *shown, to connect.ID, token *
 			case final(code):
 				return catalog.Errorf(catalog.Invalid, "the cluster of datacenter %s refuses the token: %w", to.Datacenter, err)
 			}
-			if failed = errors.Join(failed, err); errors.Is(err, errStranger) {
+			failed = errors.Join(failed, err)
+			switch wrong := (*connect.OutOfTime)(nil); {
+			case errors.Is(err, errStranger):
 				strangers++
+			case errors.As(err, &wrong):
+				late++
 			}
 		}
 		if strangers == len(reach.ways) {
-			return catalog.Errorf(catalog.Invalid, "the token and the servers that it names do not belong together: the token was changed, or the CA of datacenter %s was; make another there: %w", to.Datacenter, failed)
+			return catalog.Errorf(catalog.Invalid, "the token and the servers that it names do not belong together: the token was changed, or the CA of datacenter %s was; make another there: %v", to.Datacenter, failed)
+		}
+		if late == len(reach.ways) {
+			return catalog.Errorf(catalog.Unavailable, "the servers of datacenter %s cannot prove who they are at this time; the token can still be used then: %v", to.Datacenter, failed)
+		}
+		if ctx.Err() != nil && before != nil {
+			failed = before // what was cut short says less
 		}
 		if !pause.For(ctx, exchangeRetry) {
-			return catalog.Errorf(catalog.Unavailable, "no leader of the cluster of datacenter %s could be asked within %v; the token can still be used: %w", to.Datacenter, exchangeTimeout, failed)
+			return catalog.Errorf(catalog.Unavailable, "no leader of the cluster of datacenter %s could be asked within %v at %s, which the token names; the token can still be used, once it is reached there: %v",
+				to.Datacenter, exchangeTimeout, strings.Join(reachable(token), ", "), failed)
 		}
 	}
 }
@@ -181,12 +195,13 @@ func (p *Peers) accept(ctx context.Context, from rpc.Peer, req *api.PeeringExcha
 	if err := isServer(trust, id, from.Shown, x509.ExtKeyUsageClientAuth); err != nil {
 		return err
 	}
-	if row := state.PeeringByID(p.cfg.Store.Read(), nil, req.PeerID); row == nil {
+	row := state.PeeringByID(p.cfg.Store.Read(), nil, req.PeerID)
+	if row == nil {
 		return catalog.Errorf(catalog.NotFound, "the peering of the token was deleted: make another token in datacenter %s with peering generate-token", p.cfg.Datacenter)
 	}
 	err = p.change(ctx, req.PeerID, func(row *catalog.Peering) error { return p.spend(row, id, req) })
 	if err == nil {
-		p.cfg.Log.Info("a cluster has used the token of a peering", "peering", req.PeerID, "datacenter", id.Datacenter, "peer", from.Addr)
+		p.logOf(row).Info("a cluster has used the token of a peering", "datacenter", id.Datacenter, "peer", from.Addr)
 	}
 	return err
 }

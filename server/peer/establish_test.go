@@ -1,13 +1,20 @@
 package peer
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/connect"
+	"github.com/curia-mesh/curia/rpc"
 	"github.com/curia-mesh/curia/server/api"
 )
 
@@ -61,4 +68,68 @@ func TestServerNames(t *testing.T) {
 			t.Errorf("%q is %v", bad, got)
 		}
 	}
+}
+
+// TestNobodyAnswers: where no server of the other cluster is reached the error names all addresses that were tried, and what came of each.
+func TestNobodyAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Config{Datacenter: "south", Store: state.New(), Connect: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			if addr == "10.0.0.1:8503" {
+				return nil, fmt.Errorf("dial %s: connection refused", addr)
+			}
+			<-ctx.Done() // nothing comes back
+			return nil, ctx.Err()
+		}})
+		to := connect.ID{Kind: connect.KindServer, TrustDomain: "11111111-2222-3333-4444-555555555555.consul", Datacenter: "north"}
+		began := time.Now()
+		err := p.exchange(t.Context(), &shown{}, to, &catalog.PeeringToken{ServerAddresses: []string{"10.0.0.1:8503", "10.0.0.2:8503"}}, &api.PeeringExchange{})
+		for _, want := range []string{"within 10s at 10.0.0.1:8503, 10.0.0.2:8503, which the token names; the token can still be used", "10.0.0.1:8503: connection refused", "dial 10.0.0.2:8503: no connection within 4s"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+		}
+		if errors.As(err, new(*rpc.LinkError)) {
+			t.Error("it would be taken for a connection to the own leader, and all of it repeated")
+		}
+		if took := time.Since(began); took != exchangeTimeout {
+			t.Errorf("after %v", took)
+		}
+	})
+}
+
+// TestLeftOver: that the use of a token broke off is told once it would have ended long ago, by name and id, and not of one that nobody
+// has used.
+func TestLeftOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, log := state.New(), &strings.Builder{}
+		tx := store.Write(1)
+		for id, s := range map[string]catalog.PeeringState{"1": catalog.PeeringEstablishing, "2": catalog.PeeringPending} {
+			row := &catalog.Peering{ID: id, Name: "p" + id, State: s}
+			if s == catalog.PeeringPending {
+				row.Secrets = &catalog.PeeringSecrets{Establishment: "x"}
+			}
+			state.PutPeering(tx, row, 0)
+		}
+		tx.Commit()
+		p := New(Config{Store: store, Log: slog.New(slog.NewTextHandler(log, nil))})
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { // ends with ctx
+			defer close(done)
+			p.Lead(ctx)
+		}()
+		time.Sleep(exchangeTimeout + withdrawTimeout)
+		if p.Stream("1").Error != "" {
+			t.Error("it is told while the token may be in use")
+		}
+		time.Sleep(missing)
+		if got := p.Stream("1").Error; !strings.Contains(got, "establish the peering again, with another token if that one was used, or delete it") || p.Stream("2").Error != "" {
+			t.Errorf("%q and %q", got, p.Stream("2").Error)
+		}
+		stop()
+		<-done
+		if text := log.String(); strings.Count(text, "peering=p1 id=1") != 1 {
+			t.Error(text)
+		}
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -22,7 +23,8 @@ const (
 	redialMax = 30 * time.Second
 	// farewell bounds the time in which the other cluster is told that the peering was deleted.
 	farewell = 3 * time.Second
-	// missing is how long a leader that has just begun waits for the other cluster to come before it says that it does not.
+	// missing is how long a leader that has just begun waits for the other cluster to come, and for a token to be used here, before
+	// it says that it does not happen: for longer than exchangeTimeout.
 	missing = 30 * time.Second
 	// tidyRetry is the pause after which what could not be removed is tried again.
 	tidyRetry = time.Second
@@ -32,6 +34,7 @@ const (
 type line struct {
 	peers  *Peers
 	id     string
+	log    *slog.Logger // names the peering
 	status status
 
 	mu      sync.Mutex
@@ -42,7 +45,7 @@ type line struct {
 }
 
 func newLine(p *Peers, row *catalog.Peering) *line {
-	return &line{peers: p, id: row.ID, changed: make(chan struct{}, 1)}
+	return &line{peers: p, id: row.ID, log: p.logOf(row), changed: make(chan struct{}, 1)}
 }
 
 // Why a stream ends that nothing was wrong with.
@@ -216,11 +219,19 @@ func (l *line) connected() bool {
 // lost notes why there is no stream. A peering that was active is failing, and one that was to become so.
 func (l *line) lost(ctx context.Context, err error) {
 	if l.status.fail(err) {
-		l.peers.cfg.Log.Warn("there is no connection with a peer; it is tried again", "peering", l.id, "err", err)
+		l.log.Warn("there is no connection with a peer; it is tried again", "err", err)
 	}
 	l.mark(ctx, catalog.PeeringFailing, func(row *catalog.Peering) bool {
 		return row.State == catalog.PeeringActive || row.State == catalog.PeeringEstablishing
 	})
+}
+
+// abandoned notes that nobody uses the token any more for which the peering was made: whoever did would have ended long ago.
+func (l *line) abandoned() {
+	err := catalog.Errorf(catalog.Unavailable, "the use of the token broke off here, as the server that led ended: establish the peering again, with another token if that one was used, or delete it")
+	if l.status.fail(err) {
+		l.log.Warn("a peering was not established", "err", err)
+	}
 }
 
 // mark gives the peering another state if it may have it.
@@ -232,13 +243,13 @@ func (l *line) mark(ctx context.Context, to catalog.PeeringState, may func(*cata
 		return nil
 	})
 	if err != nil && ctx.Err() == nil && catalog.CodeOf(err) != catalog.NotFound {
-		l.peers.cfg.Log.Warn("the state of a peering could not be stored", "peering", l.id, "state", to, "err", err)
+		l.log.Warn("the state of a peering could not be stored", "state", to, "err", err)
 	}
 }
 
 // end takes the peering for terminated: the other cluster has said so.
 func (l *line) end(ctx context.Context, why error) {
-	l.peers.cfg.Log.Warn("a peering was ended by the other cluster: delete it here, or establish it anew", "peering", l.id, "err", why)
+	l.log.Warn("a peering was ended by the other cluster: delete it here, or establish it anew", "err", why)
 	l.status.fail(why)
 	l.mark(ctx, catalog.PeeringTerminated, func(row *catalog.Peering) bool { return row.State != catalog.PeeringDeleting })
 }
@@ -264,7 +275,10 @@ func (l *line) await(ctx context.Context, row *catalog.Peering, w *state.Watch, 
 		case <-l.changed:
 			late.Reset(missing)
 		case <-late.C:
-			if row.State == catalog.PeeringActive && !l.connected() {
+			switch {
+			case row.State == catalog.PeeringEstablishing && row.Secrets == nil:
+				l.abandoned()
+			case row.State == catalog.PeeringActive && !l.connected():
 				l.lost(ctx, catalog.Errorf(catalog.Unavailable, "the other cluster, which dials, has not come since"))
 			}
 		}
@@ -282,7 +296,7 @@ func (l *line) clear(ctx context.Context) bool {
 	}
 	_, _, err := api.PeeringTake.Call(ctx, l.peers.cfg.Write, rpc.Header{}, &api.PeeringImport{ID: l.id, Whole: true})
 	if err != nil && ctx.Err() == nil {
-		l.peers.cfg.Log.Warn("what a peer exported could not be removed; it is tried again", "peering", l.id, "err", err)
+		l.log.Warn("what a peer exported could not be removed; it is tried again", "err", err)
 		pause.For(ctx, tidyRetry)
 	}
 	return err == nil
@@ -292,7 +306,7 @@ func (l *line) clear(ctx context.Context) bool {
 func (l *line) remove(ctx context.Context, row *catalog.Peering) {
 	l.bid(ctx, row)
 	if _, _, err := api.PeeringRemove.Call(ctx, l.peers.cfg.Write, rpc.Header{}, &api.Named{Name: l.id}); err != nil && ctx.Err() == nil {
-		l.peers.cfg.Log.Warn("a peering that was deleted could not be removed; it is tried again", "peering", l.id, "err", err)
+		l.log.Warn("a peering that was deleted could not be removed; it is tried again", "err", err)
 		pause.For(ctx, tidyRetry)
 	}
 }
@@ -334,7 +348,7 @@ func (l *line) bid(ctx context.Context, row *catalog.Peering) {
 			return
 		}
 	}
-	l.peers.cfg.Log.Warn("the other cluster of a peering that was deleted could not be told: delete it there too", "peering", row.Name)
+	l.log.Warn("the other cluster of a peering that was deleted could not be told: delete it there too")
 }
 
 func (l *line) leave(ctx, ended context.Context, row *catalog.Peering, way api.Opener) bool {

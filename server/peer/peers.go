@@ -135,6 +135,11 @@ func (p *Peers) line(id string) *line {
 	return p.lines[id]
 }
 
+// logOf is a log that names a peering.
+func (p *Peers) logOf(row *catalog.Peering) *slog.Logger {
+	return p.cfg.Log.With("peering", row.Name, "id", row.ID)
+}
+
 // Stream is what the leader knows of the connection with a peer; of other servers it is empty.
 func (p *Peers) Stream(id string) catalog.PeeringStream {
 	if l := p.line(id); l != nil {
