@@ -27,7 +27,7 @@ func (p *pools) joinPrimary(ctx context.Context, cfg *config.Config, log *slog.L
 		return nil
 	}
 	log = log.With("primary", cfg.PrimaryDatacenter)
-	return until(ctx, log, "no gateway leads to the primary datacenter", cfg.PrimaryGatewaysInterval, func(int) (done bool, err error) {
+	return until(ctx, log, "no gateway of primary_gateways leads to the primary datacenter: name those of that datacenter", cfg.PrimaryGatewaysInterval, func(int) (done bool, err error) {
 		err = p.wan.JoinBeyond("*." + cfg.PrimaryDatacenter)
 		if err == nil {
 			log.Info("joined the WAN pool through mesh gateways")

@@ -280,15 +280,28 @@ func (a *Agent) tellConflict(msg string, e gossip.Event) {
 func (p *pools) retryJoin(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return joinUntil(ctx, p.lan, log, "LAN", cfg.RetryJoin, cfg.RetryInterval, cfg.RetryMax)
+		return joinUntil(ctx, p.lan, log, "LAN", cfg.RetryJoin, cfg.RetryInterval, cfg.RetryMax, func() error { return nil })
 	})
 	if p.wan != nil {
 		group.Go(func() error {
-			return joinUntil(ctx, p.wan, log, "WAN", cfg.RetryJoinWAN, cfg.RetryIntervalWAN, cfg.RetryMaxWAN)
+			return joinUntil(ctx, p.wan, log, "WAN", cfg.RetryJoinWAN, cfg.RetryIntervalWAN, cfg.RetryMaxWAN, func() error { return p.alone(cfg) })
 		})
 		group.Go(func() error { return p.joinPrimary(ctx, cfg, log) })
 	}
 	return group.Wait()
+}
+
+// alone says that a secondary datacenter's servers know nobody but themselves, whatever answered.
+func (p *pools) alone(cfg *config.Config) error {
+	if cfg.PrimaryDatacenter == cfg.Datacenter {
+		return nil
+	}
+	for _, m := range p.wan.Members() {
+		if s, ok := m.Server(); ok && s.Datacenter != cfg.Datacenter {
+			return nil
+		}
+	}
+	return fmt.Errorf("retry_join_wan leads to servers of %s alone, this datacenter, and primary_datacenter is %s: name servers of that in retry_join_wan here", cfg.Datacenter, cfg.PrimaryDatacenter)
 }
 
 // withoutProviders are the addresses that can be joined.
@@ -300,16 +313,19 @@ func withoutProviders(addresses []string, kind string, log *slog.Logger) []strin
 	return named
 }
 
-func joinUntil(ctx context.Context, p *gossip.Pool, log *slog.Logger, kind string, addresses []string, interval time.Duration, limit int) error {
+// joinUntil joins a pool until an address has answered, and short is nil: it says what else is lacking then.
+func joinUntil(ctx context.Context, p *gossip.Pool, log *slog.Logger, kind string, addresses []string, interval time.Duration, limit int, short func() error) error {
 	if addresses = withoutProviders(addresses, kind, log); len(addresses) == 0 {
 		return nil
 	}
-	return until(ctx, log, "no address of the "+kind+" pool answers", interval, func(try int) (done bool, err error) {
+	return until(ctx, log, "no address of the "+kind+" pool answers and leads on", interval, func(try int) (done bool, err error) {
 		n, err := p.Join(ctx, addresses)
 		switch {
-		case err == nil:
+		case err == nil && short() == nil:
 			log.Info("joined the "+kind+" pool", "answered", n)
 			return true, nil
+		case err == nil:
+			return false, short()
 		case limit > 0 && try >= limit:
 			return true, fmt.Errorf("joining the %s pool failed %d times: %w", kind, try, err)
 		}

@@ -116,6 +116,37 @@ func TestSecondaryOfSecondary(t *testing.T) {
 	}
 }
 
+// TestPrimaryNowhere: a secondary datacenter that joins itself, and whose primary is nowhere, says which settings lead nowhere, and is
+// healed when the primary comes.
+func TestPrimaryNowhere(t *testing.T) {
+	place := testkit.New(t, testkit.Settings{"node_name": "b1", "datacenter": "dc2", "primary_datacenter": "dc9", "retry_interval_wan": "1s"})
+	own := []string{fmt.Sprintf("127.0.0.1:%d", place.SerfWAN)}
+	place.Configure(t, testkit.Settings{"retry_join_wan": own})
+	two := place.Spawn(t)
+	two.Log.Wait(t, "it is the primary_datacenter of dc2: set that right on its servers, or their retry_join_wan")
+	if !strings.Contains(two.Log.String(), "retry_join_wan leads to servers of dc2 alone, this datacenter, and primary_datacenter is dc9: name servers of that in retry_join_wan here") {
+		t.Error(two.Log.Tail())
+	}
+	testkit.New(t, testkit.Settings{"node_name": "z1", "datacenter": "dc9", "retry_join_wan": own}).Spawn(t)
+	ruled(t, two)
+}
+
+// TestPrimariesOfEachOther: two datacenters that each have the other for the primary both say so, and one setting heals both.
+func TestPrimariesOfEachOther(t *testing.T) {
+	first := testkit.New(t, testkit.Settings{"node_name": "a1", "datacenter": "dc1", "primary_datacenter": "dc2"})
+	one := first.Spawn(t)
+	two := testkit.New(t, testkit.Settings{
+		"node_name": "b1", "datacenter": "dc2", "primary_datacenter": "dc1", "retry_join_wan": []string{fmt.Sprintf("127.0.0.1:%d", first.SerfWAN)},
+	}).Spawn(t)
+	for _, p := range []*testkit.Process{one, two} {
+		p.Log.Wait(t, "each have the other as primary_datacenter, so neither is primary: set it to the same one of the two on the servers of both")
+	}
+	one.Kill(t)
+	first.Configure(t, testkit.Settings{"primary_datacenter": "dc1"})
+	first.Spawn(t)
+	ruled(t, two)
+}
+
 // waitFor asks until an answer is as it should be. Each question waits for a change after the one before, so nothing here
 // is a matter of time.
 func waitFor(t *testing.T, p *testkit.Process, path string, token string, good func(testkit.Reply) bool) testkit.Reply {
