@@ -136,7 +136,7 @@ func (d *datacenters) observe() {
 	members := d.wan.Members()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	known := map[string][]gossip.Server{}
+	known, alive := map[string][]gossip.Server{}, map[string]bool{}
 	clear(d.at)
 	for _, m := range members {
 		s, ok := m.Server()
@@ -144,6 +144,7 @@ func (d *datacenters) observe() {
 			continue
 		}
 		known[s.Datacenter] = append(known[s.Datacenter], s)
+		alive[s.ID] = alive[s.ID] || s.Status == gossip.StatusAlive
 		if s.Datacenter == d.own {
 			continue
 		}
@@ -155,7 +156,10 @@ func (d *datacenters) observe() {
 	}
 	for name, other := range d.others {
 		servers := known[name]
-		other.twice.tell(d.log, twiceAbroad, name, servers, other.twice.keep(servers))
+		here := slices.DeleteFunc(slices.Clone(servers), func(s gossip.Server) bool {
+			return s.Status == gossip.StatusFailed && alive[s.ID] // it has got another name, or its datacenter has
+		})
+		other.twice.tell(d.log, twiceAbroad, name, here, other.twice.keep(here))
 		other.router.SetMembers(slices.DeleteFunc(slices.Clone(members), func(m gossip.Member) bool {
 			s, _ := m.Server()
 			return s.Datacenter == name && !other.twice.asked(s)

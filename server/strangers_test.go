@@ -136,3 +136,57 @@ func TestFirstOfOneNameIsAsked(t *testing.T) {
 	// Servers of an older version do not say anything.
 	f("a1 old older", "", a1, wanMember("old", "O", alive), wanMember("older", "P", alive))
 }
+
+// wanOf is a WAN pool of these members.
+type wanOf struct {
+	WAN
+	members []gossip.Member
+}
+
+func (w *wanOf) Members() []gossip.Member { return w.members }
+
+// When the first of two clusters gets another name its former entries, which have failed, do not keep the second from being
+// asked, and both are known.
+func TestFirstOfOneNameIsRenamed(t *testing.T) {
+	var log strings.Builder
+	wan := &wanOf{}
+	d := newDatacenters(&Config{Datacenter: "dc2", WAN: wan, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	f := func(datacenter, want string) {
+		t.Helper()
+		d.observe()
+		other, err := d.remote(datacenter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, s := range other.router.Servers() {
+			names = append(names, s.Name)
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("in %s %q are asked, want %q", datacenter, got, want)
+		}
+	}
+	z, a := wanMember("z", "Z", gossip.StatusAlive, "Z"), wanMember("a", "A", gossip.StatusAlive, "A")
+	wan.members = []gossip.Member{z}
+	f("dc1", "z")
+	wan.members = []gossip.Member{a, z}
+	f("dc1", "z")
+	if names := d.twiceNamed(); len(names) != 1 || names[0] != "dc1" || !strings.Contains(log.String(), "two clusters") {
+		t.Errorf("%q\n%s", names, &log)
+	}
+	z.Status = gossip.StatusFailed
+	wan.members = []gossip.Member{a, z}
+	f("dc1", "")
+	other, _ := d.remote("dc1")
+	if err := other.begin(); err == nil || !strings.Contains(err.Error(), "another cluster with the same name") {
+		t.Error(err)
+	}
+	renamed := wanMember("z", "Z", gossip.StatusAlive, "Z")
+	renamed.Name, renamed.Tags["dc"] = "z.dc3", "dc3"
+	wan.members = []gossip.Member{a, z, renamed}
+	f("dc1", "a")
+	f("dc3", "z")
+	if names := d.twiceNamed(); len(names) != 0 {
+		t.Error(names)
+	}
+}
