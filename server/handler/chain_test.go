@@ -14,8 +14,7 @@ import (
 // put stores an entry as it is, or removes it when body is empty.
 func (s *server) put(t testing.TB, kind catalog.EntryKind, name, body string) {
 	t.Helper()
-	s.index++
-	tx := s.store.Write(s.index)
+	tx := s.store.Write(s.index.Add(1))
 	defer tx.Commit()
 	if body == "" {
 		state.EntryDelete(tx, kind, name)
@@ -43,15 +42,14 @@ func TestChainDepends(t *testing.T) {
 		return a
 	}
 	now := ask()
-	s.index++
-	tx := s.store.Write(s.index)
+	tx := s.store.Write(s.index.Add(1))
 	state.SetCA(tx, &catalog.CAConfig{ClusterID: "1111"}, nil, nil)
 	tx.Commit()
 	if !now.Stale() {
 		t.Error("nobody is told of the trust domain")
 	}
 	now = ask()
-	if sni := now.Value().(*api.ChainReply).Chain.Targets["web.default.default.dc1"].SNI; sni != "web.default.dc1.internal.1111.consul" || now.Meta.Index != s.index {
+	if sni := now.Value().(*api.ChainReply).Chain.Targets["web.default.default.dc1"].SNI; sni != "web.default.dc1.internal.1111.consul" || now.Meta.Index != s.index.Load() {
 		t.Errorf("SNI is %s at %d", sni, now.Meta.Index)
 	}
 	f := func(kind catalog.EntryKind, name, body string, wakes bool) {
@@ -61,8 +59,8 @@ func TestChainDepends(t *testing.T) {
 			t.Errorf("%s/%s %s: the answer before is not overtaken", kind, name, body)
 		}
 		next := ask()
-		if wakes && next.Meta.Index != s.index || !wakes && next.Meta.Index != now.Meta.Index {
-			t.Errorf("%s/%s %s: the index went from %d to %d, the write was at %d", kind, name, body, now.Meta.Index, next.Meta.Index, s.index)
+		if wakes && next.Meta.Index != s.index.Load() || !wakes && next.Meta.Index != now.Meta.Index {
+			t.Errorf("%s/%s %s: the index went from %d to %d, the write was at %d", kind, name, body, now.Meta.Index, next.Meta.Index, s.index.Load())
 		}
 		now = next
 	}

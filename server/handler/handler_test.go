@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,7 +25,7 @@ import (
 type server struct {
 	*endpoint.Registry
 	store *state.Store
-	index uint64
+	index atomic.Uint64
 	// allowed are the needs that a call may have, as "service:write web"; nil is all.
 	allowed  []string
 	proposed [][]byte // all log entries
@@ -32,7 +33,8 @@ type server struct {
 }
 
 func newServer(store *state.Store) *server {
-	s := &server{store: store, index: 1}
+	s := &server{store: store}
+	s.index.Store(1)
 	s.Registry = endpoint.New(s, store)
 	handler.Register(s.Registry, handler.Deps{Datacenter: "dc1", Store: store, Sessions: noTimers{}, ACL: handler.ACL{
 		Enabled: true, Logins: gate{}, Reset: func() uint64 { return s.reset }, Bootstrapped: func(uint64) { s.reset = 0 },
@@ -46,9 +48,8 @@ func (noTimers) Start(*catalog.Session) <-chan struct{} { return nil }
 func (noTimers) Stop(string)                            {}
 
 func (s *server) Propose(_ context.Context, entry []byte) (any, error) {
-	s.index++
 	s.proposed = append(s.proposed, entry)
-	tx := s.store.Write(s.index)
+	tx := s.store.Write(s.index.Add(1))
 	reply, err := s.Apply(tx, entry)
 	if err != nil {
 		tx.Abort()
@@ -68,7 +69,7 @@ func (s *server) Remote(string) (rpc.Caller, error)                        { ret
 func (s *server) Confirm(context.Context) error                            { return nil }
 func (s *server) Contact() (time.Duration, bool)                           { return 0, true }
 func (s *server) CaughtUp() bool                                           { return true }
-func (s *server) Applied() uint64                                          { return s.index }
+func (s *server) Applied() uint64                                          { return s.index.Load() }
 
 func (s *server) Authorize(context.Context, string) (acl.Authorizer, error) { return s, nil }
 
@@ -194,7 +195,7 @@ func TestAnswers(t *testing.T) {
 		}
 		ask := func() map[string]answer {
 			fresh := newServer(s.store)
-			fresh.index = s.index
+			fresh.index.Store(s.index.Load())
 			found := map[string]answer{}
 			for name, call := range all {
 				a, err := fresh.Call(context.Background(), call)

@@ -12,8 +12,7 @@ import (
 )
 
 func (s *server) entries(entries ...catalog.ConfigEntry) {
-	s.index++
-	tx := s.store.Write(s.index)
+	tx := s.store.Write(s.index.Add(1))
 	for _, e := range entries {
 		e.Normalize()
 		state.EntrySet(tx, e)

@@ -53,8 +53,7 @@ func TestPeerServers(t *testing.T) {
 	named("")
 	through(true)
 	named("server.west.peering.w.consul [west.example:443]\n") // the mesh has no CA yet
-	s.index++
-	tx := s.store.Write(s.index)
+	tx := s.store.Write(s.index.Add(1))
 	state.SetCA(tx, &catalog.CAConfig{ClusterID: "T"}, nil, []*catalog.Root{{ID: "r"}})
 	tx.Commit()
 	own := "server.dc1.peering.t.consul [10.0.0.1:8503 10.0.0.3:8503]\n"
