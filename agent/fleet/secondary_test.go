@@ -123,10 +123,8 @@ func TestPrimaryNowhere(t *testing.T) {
 	own := []string{fmt.Sprintf("127.0.0.1:%d", place.SerfWAN)}
 	place.Configure(t, testkit.Settings{"retry_join_wan": own})
 	two := place.Spawn(t)
-	two.Log.Wait(t, "it is the primary_datacenter of dc2: set that right on its servers, or their retry_join_wan")
-	if !strings.Contains(two.Log.String(), "retry_join_wan leads to servers of dc2 alone, this datacenter, and primary_datacenter is dc9: name servers of that in retry_join_wan here") {
-		t.Error(two.Log.Tail())
-	}
+	told(t, two.Log, "it is the primary_datacenter of dc2: set that right on its servers, or their retry_join_wan")
+	told(t, two.Log, "retry_join_wan leads to servers of dc2 alone, this datacenter, and primary_datacenter is dc9: name servers of that in retry_join_wan here")
 	testkit.New(t, testkit.Settings{"node_name": "z1", "datacenter": "dc9", "retry_join_wan": own}).Spawn(t)
 	ruled(t, two)
 }
@@ -139,7 +137,7 @@ func TestPrimariesOfEachOther(t *testing.T) {
 		"node_name": "b1", "datacenter": "dc2", "primary_datacenter": "dc1", "retry_join_wan": []string{fmt.Sprintf("127.0.0.1:%d", first.SerfWAN)},
 	}).Spawn(t)
 	for _, p := range []*testkit.Process{one, two} {
-		p.Log.Wait(t, "each have the other as primary_datacenter, so neither is primary: set it to the same one of the two on the servers of both")
+		told(t, p.Log, "each have the other as primary_datacenter, so neither is primary: set it to the same one of the two on the servers of both")
 	}
 	one.Kill(t)
 	first.Configure(t, testkit.Settings{"primary_datacenter": "dc1"})
