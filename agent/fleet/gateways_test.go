@@ -137,7 +137,7 @@ func TestGatewayOfStrangers(t *testing.T) {
 		t.Errorf("the gateway is not named: %s", two.Log.Tail())
 	}
 	three := walled(t, ours, "dc3", "c1", fmt.Sprint("127.0.0.1:", gates.HTTP)).Start(t) // where nobody listens
-	said(t, three, "no gateway leads to the primary datacenter")
+	said(t, three, "no gateway of primary_gateways leads to the primary datacenter")
 	if text := three.Log.String(); !strings.Contains(text, "connection refused") || !strings.Contains(text, fmt.Sprint("127.0.0.1:", gates.HTTP)) {
 		t.Error(three.Log.Tail())
 	}
