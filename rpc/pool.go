@@ -105,22 +105,18 @@ func (p *Pool) Drop(addr string) {
 // with the calls under way on them: for who knows by another way that the server answers. TCP sends again what was lost, but
 // ever more rarely, so a connection that a bad network hit several times may be of no use for long after it is a good one.
 func (p *Pool) Watch(addr string) (shed func()) {
-	heard := map[*line]uint32{}
+	heard := map[*clientConn]uint32{}
 	p.mu.Lock()
 	for _, l := range slices.Concat(p.lines[lineKey{addr, p.o.Protocol}], p.lines[lineKey{addr, p.o.Bulk}]) {
-		select {
-		case <-l.ready:
-			if l.conn != nil {
-				heard[l] = l.conn.frames.Load()
-			}
-		default:
+		if conn := l.made(); conn != nil {
+			heard[conn] = conn.frames.Load()
 		}
 	}
 	p.mu.Unlock()
 	return func() {
-		for l, n := range heard {
-			if l.conn.frames.Load() == n {
-				l.conn.kill(errStuck)
+		for conn, n := range heard {
+			if conn.frames.Load() == n {
+				conn.kill(errStuck)
 			}
 		}
 	}
@@ -133,13 +129,19 @@ func (p *Pool) Recheck(believed func(shown []*x509.Certificate) error) int {
 
 func hangUp(lines []*line) {
 	for _, l := range lines {
-		select {
-		case <-l.ready:
-			if l.conn != nil {
-				l.conn.kill(errClosed)
-			}
-		default: // still dialing; whoever dials sees that the line is out of the table
+		if conn := l.made(); conn != nil { // whoever dials still sees that the line is out of the table
+			conn.kill(errClosed)
 		}
+	}
+}
+
+// made is a line's connection; nil while it is being made, and when it could not be.
+func (l *line) made() *clientConn {
+	select {
+	case <-l.ready:
+		return l.conn
+	default:
+		return nil
 	}
 }
 
