@@ -37,6 +37,7 @@ var may = map[string][]string{
 	"rpc/share":                  {"rpc"},
 	"rpc/durable":                {},
 	"rpc/socket":                 {},
+	"rpc/cores":                  {},
 	"rpc/tend":                   {},
 	"rpc/pause":                  {},
 	"rpc/gossip":                 {"rpc/durable", "rpc/pause"},

@@ -29,6 +29,7 @@ import (
 	"github.com/curia-mesh/curia/agent/trust"
 	"github.com/curia-mesh/curia/agent/watch"
 	"github.com/curia-mesh/curia/catalog/state"
+	"github.com/curia-mesh/curia/rpc/cores"
 	"github.com/curia-mesh/curia/server"
 )
 
@@ -51,6 +52,8 @@ type Options struct {
 	Dump <-chan struct{}
 	// Program is this program, which is to run the sidecars in a process of their own; empty runs them in this one.
 	Program string
+	// Alone is whether nothing but this agent runs in the process.
+	Alone bool
 }
 
 // Agent is a running node. Its parts are made by Open and run by Run.
@@ -62,6 +65,7 @@ type Agent struct {
 	id     string
 	config *current
 
+	cores     *cores.Governor // of this process; may be nil
 	telemetry *telemetry.Telemetry
 	sockets   *sockets
 	peers     *trust.Peers  // how connections between agents are secured
@@ -102,7 +106,7 @@ func Open(ctx context.Context, opts Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{opts: opts, build: opts.Build, config: newCurrent(cfg), leave: make(chan struct{}), left: make(chan struct{}), unlock: func() {}}
+	a := &Agent{cores: governor(opts), opts: opts, build: opts.Build, config: newCurrent(cfg), leave: make(chan struct{}), left: make(chan struct{}), unlock: func() {}}
 	var opened rollback
 	defer opened.undo()
 	if err := a.openLogs(cfg, &opened); err != nil {

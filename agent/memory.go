@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+
+	"github.com/curia-mesh/curia/rpc/cores"
 )
 
 // A heap of live memory above bigHeap is collected when it has grown by half; a smaller one may double,
@@ -14,6 +16,14 @@ const (
 	smallPercent = 100
 	bigPercent   = 50
 )
+
+// governor is who sets on how many cores the agent runs, if it has the process for itself.
+func governor(o Options) *cores.Governor {
+	if !o.Alone {
+		return nil
+	}
+	return cores.New()
+}
 
 // paceCollector keeps a large catalog from taking twice its size. It leaves the pace alone when the
 // operator has set GOGC.

@@ -66,8 +66,8 @@ func (a *Agent) serverConfig(cfg *config.Config) server.Config {
 		Expect: cfg.BootstrapExpect, ReadReplica: cfg.ReadReplica, Bind: join(cfg.BindAddr, cfg.Ports.Server), Advertise: join(cfg.AdvertiseAddr, cfg.Ports.Server),
 		Members: a.pools.lan.Members, Fire: func(e *catalog.Event) error { return event.Fire(a.pools.lan, e) }, RaftMultiplier: cfg.Performance.RaftMultiplier,
 		HoldTimeout: cfg.Performance.RPCHoldTimeout, LeaderChanged: func() { a.local.Kick() },
-		Pace: snapshotPace(cfg),
-		Log:  logging.Named(a.log, "server"), RaftLog: logging.HCLog(logging.Named(a.log, "server.raft")),
+		Pace: snapshotPace(cfg), Cores: a.cores,
+		Log: logging.Named(a.log, "server"), RaftLog: logging.HCLog(logging.Named(a.log, "server.raft")),
 	}
 	if a.pools.wan != nil {
 		out.WAN = a.pools.wan

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/user"
 	"strconv"
@@ -184,10 +183,10 @@ const httpGrace = 2 * time.Second
 func (a *Agent) serveHTTP(ctx context.Context) error {
 	cfg := a.config.get()
 	group, ctx := errgroup.WithContext(ctx)
-	handler := a.api.Compressed()
+	handler := a.cores.Handler(a.api.Compressed())
 	for _, l := range a.sockets.http {
 		group.Go(func() error {
-			return httpapi.Serve(ctx, l, http.Handler(handler), cfg.HTTP.MaxHeaderBytes, httpGrace, logging.Named(a.log, "http"))
+			return httpapi.Serve(ctx, l, handler, cfg.HTTP.MaxHeaderBytes, httpGrace, logging.Named(a.log, "http"))
 		})
 	}
 	group.Go(func() error { <-ctx.Done(); return nil })

@@ -20,6 +20,7 @@ import (
 	"github.com/curia-mesh/curia/catalog"
 	"github.com/curia-mesh/curia/catalog/state"
 	"github.com/curia-mesh/curia/rpc"
+	"github.com/curia-mesh/curia/rpc/cores"
 	"github.com/curia-mesh/curia/rpc/gossip"
 	"github.com/curia-mesh/curia/server/api"
 	"github.com/curia-mesh/curia/server/ca"
@@ -106,6 +107,8 @@ type Config struct {
 	Peering string
 	// Security is how connections between agents are secured; nil is not at all.
 	Security Security
+	// Cores, which may be nil, counts the calls from the network.
+	Cores *cores.Governor
 	// Limits of the server's port.
 	ConnsPerClient   int
 	HandshakeTimeout time.Duration
@@ -420,6 +423,9 @@ func (s *Server) serve(ctx context.Context, peer rpc.Peer, call *rpc.Call) (rpc.
 	}
 	if err := s.limit(peer, call); err != nil {
 		return rpc.Answer{}, err
+	}
+	if !parks(call) {
+		defer s.cfg.Cores.End(s.cfg.Cores.Begin())
 	}
 	if call.Method == api.JoinRenew.Name {
 		ctx = context.WithValue(ctx, peerKey{}, peer)

@@ -38,7 +38,7 @@ func runAgent(f *flag.FlagSet) action {
 		defer close(done)
 		go obeySignals(c.Signals, reload, cancel, done) // ends with this function
 		a, err := agent.Open(ctx, agent.Options{
-			Args: flags.Args(), Build: agent.Build{Version: Version, Revision: revision, Date: date}, Out: c.Out, Reload: reload, Program: self,
+			Args: flags.Args(), Build: agent.Build{Version: Version, Revision: revision, Date: date}, Out: c.Out, Reload: reload, Program: self, Alone: true,
 		})
 		if err == nil {
 			err = a.Run(ctx)

@@ -1,0 +1,170 @@
+// Package cores has the Go runtime use one core while requests come one after the other, and all of them as soon as two meet.
+//
+// A request of a lone client wakes several goroutines in turn. With more than one core each of them may be given to
+// another, sleeping one, whose waking takes longer than what the goroutine does: a lone put to a server costs twice the CPU,
+// and takes longer. Clients that come together need all cores.
+package cores
+
+import (
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/metrics"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// enough requests in a row, none of which met another, make a lone client.
+	enough = 256
+	// meetingHold is for how long all cores are used at least once two requests met, and busyHold once the one core was not
+	// enough: so that the world, which stands still for tens of microseconds at each change, does not do so often.
+	meetingHold = time.Second
+	busyHold    = 10 * time.Second
+	// look is how often the one core is looked at. After busyLooks at which it had worked for nine tenths of the time since the
+	// one before, it is not enough; after restLooks without a request, there is nobody it is for.
+	look      = 10 * time.Millisecond
+	busyLooks = 5
+	restLooks = 10
+	// small is what may live on the heap, in bytes. The runtime changes the number of cores between two collections only, and
+	// those of a larger heap take long on one core.
+	small = 128 << 20
+)
+
+// Governor counts the requests that are under way and sets how many cores run Go code at once. It is for a process, and all
+// who serve requests in it. Its methods may be called from many goroutines; a nil Governor does nothing.
+type Governor struct {
+	set  func(one bool)       // changes the number of cores
+	used func() time.Duration // the CPU time of the process
+	heap func() uint64        // the bytes that live on the heap
+
+	met     atomic.Bool   // not long ago: nothing is counted
+	under   atomic.Int32  // requests under way
+	row     atomic.Uint32 // requests that ended since one met another
+	ruling  atomic.Bool
+	meeting chan struct{} // tells who rules
+}
+
+// New makes the governor of this process. It is nil where there is nothing to govern: on a machine of one core, where the
+// operator has set GOMAXPROCS, and where the system does not tell how much CPU time a process has used.
+func New() *Governor {
+	if os.Getenv("GOMAXPROCS") != "" || runtime.GOMAXPROCS(0) == 1 || used() == 0 {
+		return nil
+	}
+	return govern(set, used, live)
+}
+
+func govern(set func(one bool), used func() time.Duration, heap func() uint64) *Governor {
+	return &Governor{set: set, used: used, heap: heap, meeting: make(chan struct{}, 1)}
+}
+
+// set has Go code run on one core, or on as many as a new process would use.
+func set(one bool) {
+	if one {
+		runtime.GOMAXPROCS(1)
+	} else {
+		runtime.SetDefaultGOMAXPROCS()
+	}
+}
+
+// live is how many bytes outlived the last collection.
+func live() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// Handler counts the requests of a handler.
+func (g *Governor) Handler(next http.Handler) http.Handler {
+	if g == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer g.End(g.Begin())
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Begin is called when a request begins. What it returns goes to End when the request has ended.
+func (g *Governor) Begin() (counted bool) {
+	if g == nil || g.met.Load() {
+		return false
+	}
+	if g.under.Add(1) > 1 {
+		g.meet(meetingHold)
+		select {
+		case g.meeting <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+// End is called when a request ends.
+func (g *Governor) End(counted bool) {
+	if counted && g.under.Add(-1) == 0 && g.row.Add(1) >= enough && g.ruling.CompareAndSwap(false, true) {
+		go g.rule() // ends when there is no lone client any more
+	}
+}
+
+// meet has all cores used for a while, in which nothing is counted.
+func (g *Governor) meet(hold time.Duration) {
+	if !g.met.CompareAndSwap(false, true) {
+		return
+	}
+	time.AfterFunc(hold, func() {
+		g.row.Store(0)
+		g.met.Store(false)
+	})
+}
+
+// rule has one core used for as long as there is a lone client.
+func (g *Governor) rule() {
+	defer g.ruling.Store(false)
+	if g.heap() > small {
+		g.meet(busyHold)
+		return
+	}
+	select {
+	case <-g.meeting: // an old one
+	default:
+	}
+	if g.met.Load() {
+		return
+	}
+	g.set(true)
+	busy := g.watch()
+	g.set(false)
+	if busy {
+		g.meet(busyHold)
+	}
+	g.row.Store(0)
+}
+
+// watch returns when one core is used no longer, and reports whether that is because it was not enough.
+func (g *Governor) watch() (busy bool) {
+	ticks := time.NewTicker(look)
+	defer ticks.Stop()
+	at, worked, row := time.Now(), g.used(), g.row.Load()
+	for works, rests := 0, 0; works < busyLooks; {
+		select {
+		case <-g.meeting:
+			return false
+		case <-ticks.C:
+		}
+		now, more := time.Now(), g.used()
+		if works++; more-worked < now.Sub(at)*9/10 {
+			works = 0
+		}
+		at, worked = now, more
+		switch after := g.row.Load(); {
+		case after != row:
+			row, rests = after, 0
+		case rests == restLooks:
+			return false
+		default:
+			rests++
+		}
+	}
+	return true
+}

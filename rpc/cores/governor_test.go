@@ -1,0 +1,244 @@
+package cores
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// process is a pretended one.
+type process struct {
+	*Governor
+	one     atomic.Bool
+	changes atomic.Int32
+	share   atomic.Int64 // of one core that it works, in percent
+	live    atomic.Uint64
+}
+
+// start begins a process that does nothing, in a bubble.
+func start() *process {
+	begun, p := time.Now(), new(process)
+	p.Governor = govern(
+		func(one bool) { p.one.Store(one); p.changes.Add(1) },
+		func() time.Duration { return time.Since(begun) * time.Duration(p.share.Load()) / 100 },
+		p.live.Load,
+	)
+	return p
+}
+
+// lone makes so many requests, one after the other, and lets what they set off happen.
+func (p *process) lone(n int) {
+	for range n {
+		p.End(p.Begin())
+	}
+	synctest.Wait()
+}
+
+// want fails the test unless one core is used, or all are.
+func (p *process) want(t *testing.T, one bool, when string) {
+	t.Helper()
+	if p.one.Load() != one {
+		t.Fatalf("%s: one core is %v, not %v", when, !one, one)
+	}
+}
+
+func TestLone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := start()
+		p.lone(enough - 1)
+		p.want(t, false, "too few requests")
+		p.lone(1)
+		p.want(t, true, "enough requests")
+		for range 3 * restLooks {
+			time.Sleep(look)
+			p.lone(1)
+			p.want(t, true, "more of them")
+		}
+		time.Sleep(restLooks * look)
+		p.want(t, true, "a short rest")
+		time.Sleep(2 * look)
+		synctest.Wait()
+		p.want(t, false, "a long rest")
+		p.lone(enough)
+		p.want(t, true, "enough requests again")
+		time.Sleep((restLooks + 2) * look)
+	})
+}
+
+func TestMeeting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := start()
+		p.lone(enough)
+		p.want(t, true, "enough requests")
+		first, second := p.Begin(), p.Begin()
+		synctest.Wait()
+		p.want(t, false, "two that meet")
+		third := p.Begin()
+		p.End(third)
+		p.End(second)
+		p.End(first)
+		time.Sleep(meetingHold - 1)
+		p.lone(2 * enough)
+		p.want(t, false, "not long after they met")
+		time.Sleep(2)
+		p.lone(enough - 1)
+		p.want(t, false, "those who came before count")
+		p.lone(1)
+		p.want(t, true, "long after they met")
+		time.Sleep((restLooks + 2) * look)
+	})
+}
+
+func TestBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := start()
+		p.lone(enough)
+		p.share.Store(89)
+		time.Sleep(look) // in which the share jumps
+		for range 3 * busyLooks {
+			p.lone(1)
+			time.Sleep(look)
+		}
+		synctest.Wait()
+		p.want(t, true, "a core that is nearly busy")
+		p.share.Store(100)
+		for range busyLooks + 1 {
+			p.lone(1)
+			time.Sleep(look)
+		}
+		synctest.Wait()
+		p.want(t, false, "a busy core")
+		time.Sleep(busyHold - 3*look)
+		p.lone(2 * enough)
+		p.want(t, false, "not long after it was busy")
+		time.Sleep(3 * look)
+		p.share.Store(0)
+		p.lone(enough)
+		p.want(t, true, "long after it was busy")
+		time.Sleep((restLooks + 2) * look)
+	})
+}
+
+func TestBigHeap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := start()
+		p.live.Store(small + 1)
+		p.lone(2 * enough)
+		p.want(t, false, "a big heap")
+		p.live.Store(small)
+		p.lone(2 * enough)
+		p.want(t, false, "not long after the heap was big")
+		time.Sleep(busyHold + 1)
+		p.lone(enough)
+		p.want(t, true, "a small heap")
+		time.Sleep((restLooks + 2) * look)
+	})
+}
+
+// Whatever comes: who meets another has all cores, and the number of cores does not change often.
+func TestRandomRequests(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		steps := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) step {
+			return step{rapid.IntRange(0, 5).Draw(r, "kind"), rapid.IntRange(1, 2000).Draw(r, "n")}
+		}), 1, 60).Draw(r, "steps")
+		var wrong string
+		synctest.Test(t, func(*testing.T) { wrong = start().random(steps) })
+		if wrong != "" {
+			r.Fatal(wrong)
+		}
+	})
+}
+
+type step struct{ kind, n int }
+
+// random goes through the steps and returns what is wrong.
+func (p *process) random(steps []step) (wrong string) {
+	begun, under, counted := time.Now(), []bool(nil), 0
+	end := func() {
+		last := under[len(under)-1]
+		under = under[:len(under)-1]
+		p.End(last)
+		if last {
+			counted--
+		}
+	}
+	for _, s := range steps {
+		switch s.kind {
+		case 0:
+			if under = append(under, p.Begin()); under[len(under)-1] {
+				counted++
+			}
+		case 1:
+			if len(under) > 0 {
+				end()
+			}
+		case 2, 3:
+			p.lone(s.n)
+		case 4:
+			time.Sleep(time.Duration(s.n) * time.Millisecond)
+		case 5:
+			p.share.Store(int64(s.n / 10))
+		}
+		synctest.Wait()
+		if counted > 1 && p.one.Load() {
+			wrong = fmt.Sprintf("%d requests share one core", counted)
+		}
+	}
+	for len(under) > 0 {
+		end()
+	}
+	// A change to one core and back takes a rest, a meeting or looks at a busy core, all of which take longer than this.
+	if most := 2 + 2*int32(time.Since(begun)/(busyLooks*look)); p.changes.Load() > most {
+		wrong = fmt.Sprintf("%d changes in %v", p.changes.Load(), time.Since(begun))
+	}
+	p.share.Store(0)
+	time.Sleep(2 * busyHold)
+	synctest.Wait()
+	if p.one.Load() || p.under.Load() != 0 {
+		wrong = fmt.Sprintf("at rest: one core is %v, %d requests are under way", p.one.Load(), p.under.Load())
+	}
+	return wrong
+}
+
+func TestNobodyGoverns(t *testing.T) {
+	var g *Governor
+	g.End(g.Begin())
+	h := http.NewServeMux()
+	if g.Handler(h) != http.Handler(h) {
+		t.Error("a handler is wrapped for nothing")
+	}
+	t.Setenv("GOMAXPROCS", "2")
+	if New() != nil {
+		t.Error("what the operator has set is governed")
+	}
+}
+
+// A handler that panics has ended.
+func TestPanic(t *testing.T) {
+	p := start()
+	h := p.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	func() {
+		defer func() { recover() }()
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	}()
+	if n := p.under.Load(); n != 0 {
+		t.Errorf("%d requests are under way", n)
+	}
+}
+
+func BenchmarkRequest(b *testing.B) {
+	for name, g := range map[string]*Governor{"nobody": nil, "counted": govern(func(bool) {}, func() time.Duration { return 0 }, func() uint64 { return 0 })} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				g.End(g.Begin())
+			}
+		})
+	}
+}
