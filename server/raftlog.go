@@ -7,6 +7,7 @@ import (
 
 	metrics "github.com/hashicorp/go-metrics"
 
+	"github.com/curia-mesh/curia/rpc/cores"
 	"github.com/curia-mesh/curia/server/boltstore"
 	"github.com/curia-mesh/curia/server/raftstore"
 )
@@ -35,10 +36,10 @@ const (
 // openLog opens the log below dir in the backend that is wanted.
 func openLog(dir string, cfg Config) (raftstore.Log, error) {
 	wal := raftstore.Backend{Name: backendWAL, Open: func(dir string) (raftstore.Log, error) {
-		return raftstore.Open(dir, raftstore.Options{SegmentSize: cfg.LogStore.SegmentSize, Logger: cfg.Log, Observer: observe(backendWAL)})
+		return raftstore.Open(dir, raftstore.Options{SegmentSize: cfg.LogStore.SegmentSize, Logger: cfg.Log, Observer: observe(backendWAL, cfg.Cores)})
 	}}
 	bolt := raftstore.Backend{Name: backendBolt, Open: func(dir string) (raftstore.Log, error) {
-		return boltstore.Open(dir, boltstore.Options{NoFreelistSync: cfg.LogStore.NoFreelistSync, Logger: cfg.Log, Observer: observe(backendBolt)})
+		return boltstore.Open(dir, boltstore.Options{NoFreelistSync: cfg.LogStore.NoFreelistSync, Logger: cfg.Log, Observer: observe(backendBolt, cfg.Cores)})
 	}}
 	dir = filepath.Join(dir, "log")
 	if cfg.LogStore.Backend == backendBolt {
@@ -48,11 +49,12 @@ func openLog(dir string, cfg Config) (raftstore.Log, error) {
 }
 
 // observe measures each write to the log.
-func observe(backend string) raftstore.Observer {
+func observe(backend string, g *cores.Governor) raftstore.Observer {
 	times, bytes := []string{"raft", backend, "append"}, []string{"raft", backend, "bytes"}
 	return func(_, n int, took time.Duration) {
 		metrics.AddSample(times, float32(took.Microseconds())/1000)
 		metrics.IncrCounter(bytes, float32(n))
+		g.Wrote()
 	}
 }
 

@@ -38,11 +38,8 @@ func newEager(c net.Conn) *eager {
 
 // once tries, and does not wait for room.
 func (e *eager) once(fd uintptr) bool {
-	for {
-		if e.n, e.err = syscall.Write(int(fd), e.b); e.err != syscall.EINTR {
-			return true
-		}
-	}
+	e.n, e.err = sendNow(fd, e.b)
+	return true
 }
 
 // write returns how much was written, which may be nothing.

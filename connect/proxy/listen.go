@@ -179,7 +179,7 @@ func (l *listening) accept() {
 		switch {
 		case err == nil:
 			pause = 0
-			l.admit(raw)
+			l.admit(directly(raw))
 		case l.stopping.Load() || errors.Is(err, net.ErrClosed):
 			l.proxy.served.Done()
 			return

@@ -30,7 +30,7 @@ func newProbe(c net.Conn) *probe {
 	}
 	p := &probe{raw: raw}
 	p.look = func(fd uintptr) {
-		p.n, _, p.err = syscall.Recvfrom(int(fd), p.b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		p.n, p.err = recvNow(fd, p.b[:], syscall.MSG_PEEK)
 	}
 	return p
 }
@@ -44,7 +44,7 @@ func (p *probe) state() (quiet, ended bool) {
 		return false, true
 	}
 	switch {
-	case p.err == syscall.EAGAIN || p.err == syscall.EINTR:
+	case p.err == syscall.EAGAIN:
 		return true, false
 	case p.err != nil || p.n == 0:
 		return false, true
@@ -58,10 +58,7 @@ func (p *probe) await() (*buffer, int, error) {
 	if p.arrive == nil {
 		p.arrive = func(fd uintptr) bool {
 			b := idles.Get().(*buffer)
-			p.n, p.err = syscall.Read(int(fd), b.b)
-			for p.err == syscall.EINTR {
-				p.n, p.err = syscall.Read(int(fd), b.b)
-			}
+			p.n, p.err = recvNow(fd, b.b, 0)
 			if p.err == syscall.EAGAIN {
 				idles.Put(b)
 				return false

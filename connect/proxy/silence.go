@@ -131,10 +131,13 @@ func (h *host) call(ctx context.Context) (net.Conn, error) {
 	})
 	defer late.Stop()
 	conn, err := d.DialContext(ctx, h.key.Network, h.key.Address)
-	if err != nil && context.Cause(ctx) == errSilent {
+	switch {
+	case err == nil:
+		return directly(conn), nil
+	case context.Cause(ctx) == errSilent:
 		err = &silentError{h.key.Address, time.Since(begun)}
 	}
-	return conn, err
+	return nil, err
 }
 
 // unanswered draws conclusions from why a connection could not be made.

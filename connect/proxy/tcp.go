@@ -204,7 +204,7 @@ func (r *relay) way(to, from net.Conn, moved, other *atomic.Int64) bool {
 		var n int64
 		var err error
 		if plain {
-			n, err = to.(io.ReaderFrom).ReadFrom(&io.LimitedReader{R: from, N: step})
+			n, err = to.(io.ReaderFrom).ReadFrom(&io.LimitedReader{R: bare(from), N: step})
 			if n == 0 && err == nil {
 				err = io.EOF
 			}
@@ -234,8 +234,8 @@ func (r *relay) way(to, from net.Conn, moved, other *atomic.Int64) bool {
 
 // spliced reports whether the kernel can pass bytes on by itself: between sockets that nothing encrypts.
 func spliced(to, from net.Conn) bool {
-	_, a := to.(*net.TCPConn)
-	switch from.(type) {
+	_, a := bare(to).(*net.TCPConn)
+	switch bare(from).(type) {
 	case *net.TCPConn, *net.UnixConn:
 		return a
 	}

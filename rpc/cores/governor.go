@@ -102,7 +102,21 @@ func (g *Governor) Begin() (counted bool) {
 
 // End is called when a request ends.
 func (g *Governor) End(counted bool) {
-	if counted && g.under.Add(-1) == 0 && g.row.Add(1) >= enough && g.ruling.CompareAndSwap(false, true) {
+	if counted && g.under.Add(-1) == 0 {
+		g.one()
+	}
+}
+
+// Wrote is called after each write of others' that this server keeps too, which come one after the other however many ask.
+func (g *Governor) Wrote() {
+	if g != nil && !g.met.Load() {
+		g.one()
+	}
+}
+
+// one is one more that met no other.
+func (g *Governor) one() {
+	if g.row.Add(1) >= enough && g.ruling.CompareAndSwap(false, true) {
 		go g.rule() // ends when there is no lone client any more
 	}
 }

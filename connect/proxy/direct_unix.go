@@ -1,0 +1,120 @@
+//go:build unix
+
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// direct is a TCP connection that reads and writes by recvNow and sendNow.
+type direct struct {
+	*net.TCPConn
+	in, out half
+}
+
+// half is a direction of a direct connection.
+type half struct {
+	mu   sync.Mutex
+	raw  syscall.RawConn
+	call func(fd uintptr) bool
+	b    []byte
+	n    int
+	err  error
+}
+
+// directly is a connection that was just made, as it is to be used.
+func directly(c net.Conn) net.Conn {
+	t, ok := c.(*net.TCPConn)
+	if !ok {
+		return c
+	}
+	raw, err := t.SyscallConn()
+	if err != nil {
+		return c
+	}
+	d := &direct{TCPConn: t}
+	d.in.raw, d.in.call = raw, d.in.recv
+	d.out.raw, d.out.call = raw, d.out.send
+	return d
+}
+
+// recv takes what has come, and reports whether that was anything, or the end.
+func (h *half) recv(fd uintptr) bool {
+	h.n, h.err = recvNow(fd, h.b, 0)
+	return h.err != syscall.EAGAIN
+}
+
+// send sends what is taken, and reports whether that was all.
+func (h *half) send(fd uintptr) bool {
+	for h.n < len(h.b) {
+		n, err := sendNow(fd, h.b[h.n:])
+		if err != nil {
+			h.err = err
+			return err != syscall.EAGAIN
+		}
+		h.n += n
+	}
+	h.err = nil
+	return true
+}
+
+// Read implements net.Conn.
+func (d *direct) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	h := &d.in
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.b, h.n, h.err = b, 0, nil
+	err := h.raw.Read(h.call)
+	h.b = nil
+	switch {
+	case err != nil || h.err != nil:
+		return 0, d.failed("read", err, h.err)
+	case h.n == 0:
+		return 0, io.EOF
+	}
+	return h.n, nil
+}
+
+// Write implements net.Conn.
+func (d *direct) Write(b []byte) (int, error) {
+	h := &d.out
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.b, h.n, h.err = b, 0, nil
+	err := h.raw.Write(h.call)
+	h.b = nil
+	if err != nil || h.err != nil {
+		return h.n, d.failed("write", err, h.err)
+	}
+	return h.n, nil
+}
+
+// failed says why something failed as package net does: waited is why waiting for the socket did.
+func (d *direct) failed(what string, waited, called error) error {
+	if waited == nil {
+		return &net.OpError{Op: what, Net: "tcp", Source: d.LocalAddr(), Addr: d.RemoteAddr(), Err: os.NewSyscallError(what, called)}
+	}
+	if e := (*net.OpError)(nil); errors.As(waited, &e) {
+		e.Op = what
+	}
+	return waited
+}
+
+// NetConn is what is under it.
+func (d *direct) NetConn() net.Conn { return d.TCPConn }
+
+// bare is a connection between plain sockets as the kernel can pass it on.
+func bare(c net.Conn) net.Conn {
+	if d, ok := c.(*direct); ok {
+		return d.TCPConn
+	}
+	return c
+}
