@@ -227,11 +227,11 @@ func (x *exchange) reach(t *Target, hash uint64, again bool) error {
 		if n > 0 && !c.retryAfter(last) {
 			break
 		}
-		end, err := t.pick(hash, x.leg.alone(), again, x.failed...)
+		end, now, err := t.pick(hash, x.leg.alone(), again, x.failed...)
 		if err != nil {
 			return or(last, err)
 		}
-		x.end, x.since = end, time.Now()
+		x.end, x.since = end, now
 		if !again && slices.Contains(x.failed, end) {
 			x.done(balance.Canceled)
 			return fmt.Errorf("%s: %w", t.Name, errFailed)
@@ -279,11 +279,17 @@ func (x *exchange) broke(err error) balance.Outcome {
 
 // done tells the balancer how it went with an endpoint, once.
 func (x *exchange) done(out balance.Outcome) {
+	if x.end != nil {
+		x.doneAt(out, time.Now())
+	}
+}
+
+// doneAt is done with the time that it is.
+func (x *exchange) doneAt(out balance.Outcome, now time.Time) {
 	if x.end == nil {
 		return
 	}
 	c := x.to.cluster
-	now := time.Now()
 	took := now.Sub(x.since)
 	if x.first > 0 {
 		took = x.begun.Add(x.first).Sub(x.since)

@@ -148,23 +148,25 @@ func (t *Target) await(ctx context.Context) bool {
 }
 
 // pick returns an endpoint, which counts as busy until done. When there is none it waits for one, where no other target
-// stands in. Those to avoid come last, and before them, where last is set, those that are out of service.
-func (t *Target) pick(hash uint64, alone, last bool, avoid ...*balance.Endpoint) (*balance.Endpoint, error) {
-	c := t.cluster
-	e, err := c.pool.Pick(c.proxy.clock(), hash, avoid...)
+// stands in. Those to avoid come last, and before them, where last is set, those that are out of service. It also tells when
+// that was.
+func (t *Target) pick(hash uint64, alone, last bool, avoid ...*balance.Endpoint) (*balance.Endpoint, time.Time, error) {
+	c, now := t.cluster, time.Now()
+	e, err := c.pool.Pick(c.proxy.at(now), hash, avoid...)
 	if err != nil {
 		if !alone || !t.await(context.Background()) {
-			return nil, err
+			return nil, now, err
 		}
-		if e, err = c.pool.Pick(c.proxy.clock(), hash, avoid...); err != nil {
-			return nil, err
+		now = time.Now()
+		if e, err = c.pool.Pick(c.proxy.at(now), hash, avoid...); err != nil {
+			return nil, now, err
 		}
 	}
 	if last && slices.Contains(avoid, e) {
 		e = or(c.pool.Resting(avoid...), e)
 	}
 	e.Begin()
-	return e, nil
+	return e, now, nil
 }
 
 // done says how it went with an endpoint that was picked, and how long it took.

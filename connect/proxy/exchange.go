@@ -73,8 +73,8 @@ const (
 	flagCut       = "cut"
 )
 
-// run carries out the exchange for a request of d.
-func (x *exchange) run(d near, c *client, conf *Listener, head *wire.Head, text []byte) {
+// run carries out the exchange for a request of d, and returns when that was done.
+func (x *exchange) run(d near, c *client, conf *Listener, head *wire.Head, text []byte) time.Time {
 	x.client, x.near, x.conf, x.begun = c, d, conf, time.Now()
 	x.head, x.text = head, text
 	x.close = head.Close || c.listening.stopping.Load()
@@ -95,6 +95,7 @@ func (x *exchange) run(d near, c *client, conf *Listener, head *wire.Head, text 
 	}
 	x.account(d, conf, now.Sub(x.begun))
 	carried = true
+	return now
 }
 
 // abort gives back what the exchange has when carrying it out has panicked: others share it.
@@ -288,7 +289,7 @@ func (x *exchange) release(d near, now time.Time) {
 	if x.client.cutBy.Load() {
 		x.close = true
 	}
-	x.done(x.answer)
+	x.doneAt(x.answer, now)
 }
 
 // account counts the exchange, and tells the access log and the trace of it.

@@ -77,8 +77,8 @@ func (u *farStream) receive(x *exchange, headOnly bool, by time.Time) (*wire.Hea
 		}
 		return nil, nil, untouched(u.err)
 	}
+	now := x.since // it is hardly later
 	for look := firstLook; ; look = min(2*look, lastLook) {
-		now := time.Now()
 		until := now.Add(look)
 		if by.Before(until) {
 			until = by
@@ -90,9 +90,11 @@ func (u *farStream) receive(x *exchange, headOnly bool, by time.Time) (*wire.Hea
 			return u.parse(text, headOnly)
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return nil, nil, refusal(err)
-		case !time.Now().Before(by):
+		}
+		if now = time.Now(); !now.Before(by) {
 			return nil, nil, errLate
-		case !x.waited():
+		}
+		if !x.waited() {
 			return nil, nil, errAbandoned
 		}
 	}

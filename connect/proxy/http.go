@@ -17,9 +17,10 @@ type downstream struct {
 	reader
 	writer
 	probe *probe
-	idle  *buffer // of idles, where one is borrowed
-	*work         // borrowed for an exchange
-	goes  int64   // how the body of the response is framed
+	idle  *buffer   // of idles, where one is borrowed
+	*work           // borrowed for an exchange
+	goes  int64     // how the body of the response is framed
+	ended time.Time // when the exchange before was done with
 }
 
 // work is what an exchange needs and the time between two does not.
@@ -63,7 +64,7 @@ func (d *downstream) serve(first bool) bool {
 	}
 	conf = c.listening.config.Load()
 	d.begin(d.head.Length, or(conf.Part, defaultPart), or(conf.PartTime, defaultPartTime))
-	d.exchange.run(d, c, conf, &d.head, d.text)
+	d.ended = d.exchange.run(d, c, conf, &d.head, d.text)
 	if d.close {
 		d.linger()
 	}
@@ -92,7 +93,10 @@ func (d *downstream) wait(conf *Listener, first bool) bool {
 	if l.ends() {
 		return false
 	}
-	now := time.Now()
+	now := d.ended
+	if now.IsZero() {
+		now = time.Now()
+	}
 	d.patience(now, d.client.idleTime(idle, now))
 	if d.arrive() != nil || !d.client.state.CompareAndSwap(waiting, busy) {
 		return false

@@ -96,7 +96,7 @@ func (c *client) reach(t *Target, alone bool, hash uint64) (*balance.Endpoint, n
 		if n > 0 && !t.cluster.retryAfter(last) {
 			break
 		}
-		end, err := t.pick(hash, alone, true, failed[:n]...)
+		end, begun, err := t.pick(hash, alone, true, failed[:n]...)
 		if err != nil {
 			last = or(last, err)
 			break
@@ -105,7 +105,6 @@ func (c *client) reach(t *Target, alone bool, hash uint64) (*balance.Endpoint, n
 			t.cluster.done(end, 0, balance.Canceled)
 			break
 		}
-		begun := time.Now()
 		up, err := kept(end).dial(t, c, false)
 		if err == nil {
 			return end, up, nil

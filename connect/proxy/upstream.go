@@ -56,6 +56,7 @@ func (h *host) take(t *Target, now time.Time) far {
 		h.mu.Unlock()
 		if u.generation == h.generation() && now.Sub(u.since) < h.key.keepIdle && u.quiet() {
 			u.borrow()
+			u.writer.now = now
 			return u
 		}
 		u.shut()
@@ -225,9 +226,10 @@ const (
 
 // receive implements far.
 func (u *upstream) receive(x *exchange, headOnly bool, by time.Time) (*wire.Head, []byte, error) {
+	now := x.since // it is hardly later
 	for look := firstLook; ; look = min(2*look, lastLook) {
 		u.limit = by
-		u.patience(time.Now(), look)
+		u.patience(now, look)
 		text, err := u.reader.readHead(defaultHead)
 		u.begun = u.begun || u.r < u.w || err == nil
 		switch {
@@ -238,9 +240,11 @@ func (u *upstream) receive(x *exchange, headOnly bool, by time.Time) (*wire.Head
 			return &u.head, text, nil
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return nil, nil, err
-		case !time.Now().Before(by):
+		}
+		if now = time.Now(); !now.Before(by) {
 			return nil, nil, errLate
-		case !x.waited():
+		}
+		if !x.waited() {
 			return nil, nil, errAbandoned
 		}
 	}

@@ -14,6 +14,7 @@ type writer struct {
 	cork    *cork  // under it, with TLS
 	out     []byte // not written yet
 	writeBy time.Time
+	now     time.Time // where it is known, for the next part
 	part    int // bytes that the peer has to take
 	time    time.Duration
 	sent    int64
@@ -39,7 +40,11 @@ func (w *writer) flush() error {
 func (w *writer) pass(b []byte) error {
 	for len(b) > 0 {
 		n := min(len(b), w.part)
-		if by := time.Now().Add(w.time); w.writeBy.Before(by) {
+		if w.now.IsZero() {
+			w.now = time.Now()
+		}
+		by := w.now.Add(w.time)
+		if w.now = (time.Time{}); w.writeBy.Before(by) {
 			w.writeBy = by.Add(slack)
 			w.conn.SetWriteDeadline(w.writeBy)
 		}

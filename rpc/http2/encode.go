@@ -16,16 +16,13 @@ type Encoder struct {
 	buckets [256]uint32        // the newest entry of each hash, by its low bits: its sequence number and one
 	once    [256]uint64        // hashes that came lately
 	out     []byte
-	scratch []byte
-	hash    maphash.Hash
-	update  bool // the peer has to be told of the table's size
-	least   int  // that it was since
+	scratch []byte // a name and a value, one behind the other
+	update  bool   // the peer has to be told of the table's size
+	least   int    // that it was since
 }
 
 func newEncoder() *Encoder {
-	e := &Encoder{table: table{max: tableSize}}
-	e.hash.SetSeed(hashSeed)
-	return e
+	return &Encoder{table: table{max: tableSize}}
 }
 
 // limit has the table be no larger than the peer wants it.
@@ -52,31 +49,32 @@ func (e *Encoder) begin(out []byte) {
 
 // Field adds a field, whose name may have upper-case letters.
 func (e *Encoder) Field(name, value []byte) {
-	e.scratch = append(e.scratch[:0], name...)
-	for i, c := range e.scratch {
+	e.scratch = append(append(e.scratch[:0], name...), value...)
+	lower := e.scratch[:len(name)]
+	for i, c := range lower {
 		if 'A' <= c && c <= 'Z' {
-			e.scratch[i] = c | 0x20
+			lower[i] = c | 0x20
 		}
 	}
-	e.field(e.scratch, value)
+	e.field(len(name))
 }
 
 // Pair adds a field whose value is of two parts.
 func (e *Encoder) Pair(name, value, more []byte) {
 	e.scratch = append(append(append(e.scratch[:0], name...), value...), more...)
-	e.field(e.scratch[:len(name):len(name)], e.scratch[len(name):])
+	e.field(len(name))
 }
 
 // Text adds a field with a name in lower case.
 func (e *Encoder) Text(name, value string) {
 	e.scratch = append(append(e.scratch[:0], name...), value...)
-	e.field(e.scratch[:len(name):len(name)], e.scratch[len(name):])
+	e.field(len(name))
 }
 
 // Number adds a field with a number.
 func (e *Encoder) Number(name string, n int64) {
 	e.scratch = strconv.AppendInt(append(e.scratch[:0], name...), n, 10)
-	e.field(e.scratch[:len(name):len(name)], e.scratch[len(name):])
+	e.field(len(name))
 }
 
 // Lines adds fields that are written as lines of HTTP/1.1.
@@ -99,13 +97,14 @@ var (
 	colon = []byte(":")
 )
 
-// field adds a field with a name in lower case.
-func (e *Encoder) field(name, value []byte) {
-	e.hash.Reset()
-	e.hash.Write(name)
-	e.hash.WriteByte(0)
-	e.hash.Write(value)
-	h := e.hash.Sum64()
+// field adds the field in scratch, whose name is so long and in lower case.
+func (e *Encoder) field(size int) {
+	name, value := e.scratch[:size:size], e.scratch[size:]
+	if n := common(name, value); n > 0 {
+		e.out = append(e.out, 0x80|n)
+		return
+	}
+	h := maphash.Bytes(hashSeed, e.scratch) + uint64(size)
 	if place := e.find(h, name, value); place > 0 {
 		e.out = appendInt(e.out, 0x80, 7, uint32(len(static))+place)
 		return
@@ -136,6 +135,31 @@ func (e *Encoder) field(name, value []byte) {
 		e.out = append(appendInt(e.out, 0, 7, uint32(len(name))), name...)
 	}
 	e.out = append(appendInt(e.out, 0, 7, uint32(len(value))), value...)
+}
+
+// common is the place in the static table of what nearly every message has.
+func common(name, value []byte) byte {
+	switch string(name) {
+	case ":method":
+		switch string(value) {
+		case "GET":
+			return 2
+		case "POST":
+			return 3
+		}
+	case ":scheme":
+		switch string(value) {
+		case "http":
+			return 6
+		case "https":
+			return 7
+		}
+	case ":status":
+		if string(value) == "200" {
+			return 8
+		}
+	}
+	return 0
 }
 
 // find is the place of a field in the table, 0 for none.
