@@ -58,6 +58,9 @@ func TestDirect(t *testing.T) {
 		})
 	}
 	all.Wait()
+	if n := near.(*direct).in.eager; n > mostEager {
+		t.Errorf("the scheduler has not heard of %d reads in a row that did not wait", n)
+	}
 }
 
 // It fails as a connection of package net does.
