@@ -101,6 +101,7 @@ func (d Decision) String() string {
 // not allocate.
 type Policy struct {
 	rules    map[Caller]*rule // the one that counts for each caller that is named; Wildcard for the others
+	others   *rule            // for the others of this cluster
 	shadows  map[Caller]*rule // by folded caller: that refuses other spellings of one that is refused something
 	fallback Verdict
 	headers  []string
@@ -162,6 +163,7 @@ func NewPolicy(named, all *catalog.ServiceIntentions, defaultAllow bool, members
 			}
 		}
 	}
+	p.others = p.rules[Caller{Service: catalog.Wildcard}]
 	return p, nil
 }
 
@@ -278,7 +280,10 @@ func (p *Policy) shadow(who Caller, r *rule) {
 // rule is the one that counts for a caller: of those that name it and those for every service the one with
 // the highest precedence; nil when there is none.
 func (p *Policy) rule(who Caller) *rule {
-	named, any := p.rules[who], p.rules[Caller{catalog.Wildcard, who.Peer}]
+	named, any := p.rules[who], p.others
+	if who.Peer != "" {
+		any = p.rules[Caller{catalog.Wildcard, who.Peer}]
+	}
 	if named == nil {
 		named = p.shadows[who.folded()]
 	}

@@ -17,13 +17,13 @@ type shared struct {
 	*http2.Conn
 	client *client
 	mu     sync.Mutex
-	live   map[*nearStream]struct{} // exchanges under way
+	live   []*nearStream // exchanges under way
 }
 
 // serveHTTP2 serves a connection of HTTP/2, of which something was read already, to its end.
 func serveHTTP2(c *client, early []byte) {
 	conf := c.listening.config.Load()
-	n := &shared{client: c, live: map[*nearStream]struct{}{}}
+	n := &shared{client: c}
 	write, offer := writersOf(c.conn)
 	n.Conn = http2.New(c.conn, early, http2.Options{
 		Serve: n.serve, MaxStreams: maxStreams, MaxHead: or(conf.MaxHead, defaultHead), Patience: or(conf.PartTime, defaultPartTime),
@@ -46,6 +46,7 @@ const maxStreams = 1000
 type nearStream struct {
 	s    *http2.Stream
 	of   *shared
+	at   int // among those under way there; -1 before and after
 	head wire.Head
 	text []byte
 	exchange
@@ -74,7 +75,7 @@ func (n *shared) serve(s *http2.Stream) {
 		}
 	}()
 	d.s, d.of = s, n
-	d.started, d.rpc, d.rpcCode = false, false, -1
+	d.started, d.rpc, d.rpcCode, d.at = false, false, -1, -1
 	if d.read() {
 		n.join(d)
 		conf := n.client.listening.config.Load() // the one that is replaced from here on finds the request
@@ -92,13 +93,21 @@ func (n *shared) serve(s *http2.Stream) {
 func (n *shared) join(d *nearStream) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.live[d] = struct{}{}
+	d.at = len(n.live)
+	n.live = append(n.live, d)
 }
 
 func (n *shared) leave(d *nearStream) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.live, d)
+	if d.at < 0 {
+		return
+	}
+	end := len(n.live) - 1
+	last := n.live[end]
+	n.live[d.at], last.at = last, d.at
+	n.live[end] = nil
+	n.live, d.at = n.live[:end], -1
 }
 
 // read reads the head of the request.

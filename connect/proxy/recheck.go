@@ -44,7 +44,7 @@ func (c *client) recheck(conf *Listener) {
 func (n *shared) recheck(conf *Listener) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for d := range n.live {
+	for _, d := range n.live {
 		if !n.client.mayAsk(conf, d.text) {
 			n.client.listening.proxy.Log.Info("request cut: it is denied now", "listener", conf.Name, "from", n.client.caller.Service)
 			d.s.Reset(http2.Cancel)

@@ -15,7 +15,7 @@ type writer struct {
 	out     []byte // not written yet
 	writeBy time.Time
 	now     time.Time // where it is known, for the next part
-	part    int // bytes that the peer has to take
+	part    int       // bytes that the peer has to take
 	time    time.Duration
 	sent    int64
 }
