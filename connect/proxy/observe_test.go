@@ -291,16 +291,23 @@ func TestAccessLogProtocol(t *testing.T) {
 	h2 := &http.Transport{Protocols: new(http.Protocols)}
 	h2.Protocols.SetUnencryptedHTTP2(true)
 	defer h2.CloseIdleConnections()
-	r, err := (&http.Client{Transport: h2}).Get("http://" + addr + "/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Body.Close()
-	ask(t, addr, "GET / HTTP/1.0\r\n\r\n")
-	ask(t, addr, get)
-	for _, want := range []string{"HTTP/2", "HTTP/1.0", "HTTP/1.1"} {
-		if got := <-protocols; got != want {
-			t.Errorf("%s, want %s", got, want)
+	for _, want := range []struct {
+		protocol string
+		ask      func()
+	}{
+		{"HTTP/2", func() {
+			r, err := (&http.Client{Transport: h2}).Get("http://" + addr + "/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Body.Close()
+		}},
+		{"HTTP/1.0", func() { ask(t, addr, "GET / HTTP/1.0\r\n\r\n") }},
+		{"HTTP/1.1", func() { ask(t, addr, get) }},
+	} {
+		want.ask()
+		if got := <-protocols; got != want.protocol {
+			t.Errorf("%s, want %s", got, want.protocol)
 		}
 	}
 }
