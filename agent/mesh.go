@@ -90,6 +90,7 @@ func (a *Agent) openMesh(cfg *config.Config) error {
 			return err
 		}
 	}
+	a.cores.Retire() // what goes through sidecars is not counted
 	a.mesh.runner = sidecar.NewRunner(sidecar.RunnerOptions{Dir: dir, Drain: ownDrain, Log: log})
 	return nil
 }

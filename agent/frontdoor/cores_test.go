@@ -15,7 +15,7 @@ func TestCores(t *testing.T) {
 	if runtime.NumCPU() == 1 || os.Getenv("GOMAXPROCS") != "" {
 		t.Skip("there is one core, or GOMAXPROCS is set")
 	}
-	n := testkit.NewDev(t, testkit.Settings{})
+	n := testkit.New(t, nil)
 	a := n.Spawn(t)
 	cores := func() string {
 		var self struct {

@@ -95,7 +95,7 @@ func (a *aggregate) stddev() float64 {
 // shardCount is a power of two, so that a random shard is a mask away. More than eight buy nothing.
 func shardCount() int {
 	n := 1
-	for n < runtime.GOMAXPROCS(0) && n < 8 {
+	for n < runtime.NumCPU() && n < 8 { // GOMAXPROCS changes: see rpc/cores
 		n *= 2
 	}
 	return n

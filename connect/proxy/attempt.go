@@ -16,6 +16,7 @@ type try struct {
 	to      *Target
 	end     *balance.Endpoint // that is busy with it
 	since   time.Time
+	soon    time.Time           // since, where it is hardly later when the response is waited for
 	tries   int                 // that were begun
 	failed  []*balance.Endpoint // those that are not to be tried again
 	inside  *cluster            // in which it has a place
@@ -244,6 +245,9 @@ func (x *exchange) reach(t *Target, hash uint64, again bool) error {
 		host := kept(end)
 		if up := host.take(t, x.since); up != nil {
 			x.up = up
+			if x.whole && len(x.body) <= maxJoined && len(x.failed) == 0 {
+				x.soon = now
+			}
 			return nil
 		}
 		if x.up, err = host.connect(t, x.client); err == nil {
@@ -258,6 +262,15 @@ func (x *exchange) reach(t *Target, hash uint64, again bool) error {
 		}
 	}
 	return last
+}
+
+// soonAfter is what time it is: when the connection was taken, if nothing can have taken long since, and only once.
+func (x *exchange) soonAfter() time.Time {
+	now := x.soon
+	if x.soon = (time.Time{}); now.IsZero() {
+		return time.Now()
+	}
+	return now
 }
 
 // missed is how an endpoint is judged to which no connection could be made.

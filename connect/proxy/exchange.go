@@ -90,12 +90,14 @@ func (x *exchange) run(d near, c *client, conf *Listener, head *wire.Head, text 
 		x.release(d, now)
 	}
 	x.leave()
+	ended := now
 	if !d.over() && !x.close {
 		x.close = !d.drain()
+		ended = time.Now()
 	}
 	x.account(d, conf, now.Sub(x.begun))
 	carried = true
-	return now
+	return ended
 }
 
 // abort gives back what the exchange has when carrying it out has panicked: others share it.

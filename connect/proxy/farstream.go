@@ -77,7 +77,7 @@ func (u *farStream) receive(x *exchange, headOnly bool, by time.Time) (*wire.Hea
 		}
 		return nil, nil, untouched(u.err)
 	}
-	now := x.since // it is hardly later
+	now := x.soonAfter()
 	for look := firstLook; ; look = min(2*look, lastLook) {
 		until := now.Add(look)
 		if by.Before(until) {

@@ -226,7 +226,7 @@ const (
 
 // receive implements far.
 func (u *upstream) receive(x *exchange, headOnly bool, by time.Time) (*wire.Head, []byte, error) {
-	now := x.since // it is hardly later
+	now := x.soonAfter()
 	for look := firstLook; ; look = min(2*look, lastLook) {
 		u.limit = by
 		u.patience(now, look)

@@ -18,31 +18,47 @@ const (
 	// enough requests in a row, none of which met another, make a lone client.
 	enough = 256
 	// meetingHold is for how long all cores are used at least once two requests met, and busyHold once the one core was not
-	// enough: so that the world, which stands still for tens of microseconds at each change, does not do so often.
+	// enough, twice as long each time up to longestHold: so that the world, which stands still for tens of microseconds at each
+	// change, does not do so often, nor many who wait for a change share one core again and again.
 	meetingHold = time.Second
 	busyHold    = 10 * time.Second
+	longestHold = 32 * busyHold
 	// look is how often the one core is looked at. After busyLooks at which it had worked for nine tenths of the time since the
-	// one before, it is not enough; after restLooks without a request, there is nobody it is for.
-	look      = 10 * time.Millisecond
-	busyLooks = 5
-	restLooks = 10
+	// one before, or crowdLooks at which more than a crowd of goroutines waited for it, it is not enough; after restLooks without
+	// a request, there is nobody it is for. Every heapLooks the heap is looked at.
+	look       = 10 * time.Millisecond
+	busyLooks  = 5
+	crowdLooks = 2
+	crowd      = 8
+	restLooks  = 10
+	heapLooks  = 10
 	// small is what may live on the heap, in bytes. The runtime changes the number of cores between two collections only, and
-	// those of a larger heap take long on one core.
+	// those of a larger heap take long on one core: who meets another while there is one waits for its end.
 	small = 128 << 20
 )
 
 // Governor counts the requests that are under way and sets how many cores run Go code at once. It is for a process, and all
 // who serve requests in it. Its methods may be called from many goroutines; a nil Governor does nothing.
 type Governor struct {
-	set  func(one bool)       // changes the number of cores
-	used func() time.Duration // the CPU time of the process
-	heap func() uint64        // the bytes that live on the heap
+	runtime process
 
 	met     atomic.Bool   // not long ago: nothing is counted
 	under   atomic.Int32  // requests under way
 	row     atomic.Uint32 // requests that ended since one met another
 	ruling  atomic.Bool
 	meeting chan struct{} // tells who rules
+
+	retired atomic.Bool
+	busy    time.Time     // until then one core is not enough; of who rules
+	hold    time.Duration // for how long it was not the last time
+}
+
+// process is what is governed.
+type process interface {
+	set(one bool)        // changes the number of cores
+	used() time.Duration // the CPU time
+	heap() uint64        // the bytes that live on the heap
+	runnable() uint64    // the goroutines that wait for a core
 }
 
 // New makes the governor of this process. It is nil where there is nothing to govern: on a machine of one core, where the
@@ -51,15 +67,18 @@ func New() *Governor {
 	if os.Getenv("GOMAXPROCS") != "" || runtime.GOMAXPROCS(0) == 1 || used() == 0 {
 		return nil
 	}
-	return govern(set, used, live)
+	return govern(this{})
 }
 
-func govern(set func(one bool), used func() time.Duration, heap func() uint64) *Governor {
-	return &Governor{set: set, used: used, heap: heap, meeting: make(chan struct{}, 1)}
+func govern(p process) *Governor {
+	return &Governor{runtime: p, meeting: make(chan struct{}, 1), hold: busyHold / 2}
 }
 
-// set has Go code run on one core, or on as many as a new process would use.
-func set(one bool) {
+// this is this process.
+type this struct{}
+
+// set implements process: all cores are as many as a new process would use.
+func (this) set(one bool) {
 	if one {
 		runtime.GOMAXPROCS(1)
 	} else {
@@ -67,11 +86,30 @@ func set(one bool) {
 	}
 }
 
-// live is how many bytes outlived the last collection.
-func live() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+func (this) used() time.Duration { return used() }
+func (this) heap() uint64        { return read("/gc/heap/live:bytes") }
+func (this) runnable() uint64    { return read("/sched/goroutines/runnable:goroutines") }
+
+func read(name string) uint64 {
+	sample := []metrics.Sample{{Name: name}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
+}
+
+// Retire has all cores used from now on: there is work in this process that nobody counts.
+func (g *Governor) Retire() {
+	if g != nil {
+		g.retired.Store(true)
+		g.tell()
+	}
+}
+
+// tell tells who rules that one core is not enough any more.
+func (g *Governor) tell() {
+	select {
+	case g.meeting <- struct{}{}:
+	default:
+	}
 }
 
 // Handler counts the requests of a handler.
@@ -91,11 +129,8 @@ func (g *Governor) Begin() (counted bool) {
 		return false
 	}
 	if g.under.Add(1) > 1 {
-		g.meet(meetingHold)
-		select {
-		case g.meeting <- struct{}{}:
-		default:
-		}
+		g.meet()
+		g.tell()
 	}
 	return true
 }
@@ -109,7 +144,7 @@ func (g *Governor) End(counted bool) {
 
 // Wrote is called after each write of others' that this server keeps too, which come one after the other however many ask.
 func (g *Governor) Wrote() {
-	if g != nil && !g.met.Load() {
+	if g != nil && !g.met.Load() && g.under.Load() <= 1 {
 		g.one()
 	}
 }
@@ -122,11 +157,11 @@ func (g *Governor) one() {
 }
 
 // meet has all cores used for a while, in which nothing is counted.
-func (g *Governor) meet(hold time.Duration) {
+func (g *Governor) meet() {
 	if !g.met.CompareAndSwap(false, true) {
 		return
 	}
-	time.AfterFunc(hold, func() {
+	time.AfterFunc(meetingHold, func() {
 		g.row.Store(0)
 		g.met.Store(false)
 	})
@@ -135,40 +170,47 @@ func (g *Governor) meet(hold time.Duration) {
 // rule has one core used for as long as there is a lone client.
 func (g *Governor) rule() {
 	defer g.ruling.Store(false)
-	if g.heap() > small {
-		g.meet(busyHold)
-		return
-	}
+	defer g.row.Store(0)
 	select {
 	case <-g.meeting: // an old one
 	default:
 	}
-	if g.met.Load() {
+	if g.met.Load() || g.under.Load() > 1 || g.retired.Load() || time.Now().Before(g.busy) {
 		return
 	}
-	g.set(true)
-	busy := g.watch()
-	g.set(false)
-	if busy {
-		g.meet(busyHold)
+	busy := g.runtime.heap() > small
+	if !busy {
+		g.runtime.set(true)
+		busy = g.watch()
+		g.runtime.set(false)
 	}
-	g.row.Store(0)
+	if busy {
+		g.hold = min(2*g.hold, longestHold)
+		g.busy = time.Now().Add(g.hold)
+	}
 }
 
 // watch returns when one core is used no longer, and reports whether that is because it was not enough.
 func (g *Governor) watch() (busy bool) {
 	ticks := time.NewTicker(look)
 	defer ticks.Stop()
-	at, worked, row := time.Now(), g.used(), g.row.Load()
-	for works, rests := 0, 0; works < busyLooks; {
+	at, worked, row := time.Now(), g.runtime.used(), g.row.Load()
+	works, crowds, rests := 0, 0, 0
+	for n := 1; works < busyLooks && crowds < crowdLooks; n++ {
 		select {
 		case <-g.meeting:
 			return false
 		case <-ticks.C:
 		}
-		now, more := time.Now(), g.used()
+		now, more := time.Now(), g.runtime.used()
 		if works++; more-worked < now.Sub(at)*9/10 {
 			works = 0
+		}
+		if crowds++; g.runtime.runnable() <= crowd {
+			crowds = 0
+		}
+		if n%heapLooks == 0 && g.runtime.heap() > small {
+			return true
 		}
 		at, worked = now, more
 		switch after := g.row.Load(); {

@@ -12,28 +12,33 @@ import (
 	"pgregory.net/rapid"
 )
 
-// process is a pretended one.
-type process struct {
+// pretended is a process.
+type pretended struct {
 	*Governor
+	begun   time.Time
 	one     atomic.Bool
 	changes atomic.Int32
 	share   atomic.Int64 // of one core that it works, in percent
 	live    atomic.Uint64
+	waiting atomic.Uint64
 }
 
 // start begins a process that does nothing, in a bubble.
-func start() *process {
-	begun, p := time.Now(), new(process)
-	p.Governor = govern(
-		func(one bool) { p.one.Store(one); p.changes.Add(1) },
-		func() time.Duration { return time.Since(begun) * time.Duration(p.share.Load()) / 100 },
-		p.live.Load,
-	)
+func start() *pretended {
+	p := &pretended{begun: time.Now()}
+	p.Governor = govern(p)
 	return p
 }
 
+func (p *pretended) set(one bool) { p.one.Store(one); p.changes.Add(1) }
+func (p *pretended) used() time.Duration {
+	return time.Since(p.begun) * time.Duration(p.share.Load()) / 100
+}
+func (p *pretended) heap() uint64     { return p.live.Load() }
+func (p *pretended) runnable() uint64 { return p.waiting.Load() }
+
 // lone makes so many requests, one after the other, and lets what they set off happen.
-func (p *process) lone(n int) {
+func (p *pretended) lone(n int) {
 	for range n {
 		p.End(p.Begin())
 	}
@@ -41,7 +46,7 @@ func (p *process) lone(n int) {
 }
 
 // want fails the test unless one core is used, or all are.
-func (p *process) want(t *testing.T, one bool, when string) {
+func (p *pretended) want(t *testing.T, one bool, when string) {
 	t.Helper()
 	if p.one.Load() != one {
 		t.Fatalf("%s: one core is %v, not %v", when, !one, one)
@@ -125,6 +130,43 @@ func TestBusy(t *testing.T) {
 	})
 }
 
+// One core is not enough for a crowd, a heap that has grown, or work that nobody counts.
+func TestNotEnough(t *testing.T) {
+	for name, spoil := range map[string]func(p *pretended){
+		"crowd": func(p *pretended) { p.waiting.Store(crowd + 1) },
+		"heap":  func(p *pretended) { p.live.Store(small + 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := start()
+				for hold := busyHold; hold <= longestHold; hold *= 2 {
+					p.lone(enough)
+					p.want(t, true, "at first")
+					spoil(p)
+					for range heapLooks + 1 {
+						time.Sleep(look)
+						p.lone(1)
+					}
+					p.want(t, false, "when it is not enough")
+					p.live.Store(0)
+					p.waiting.Store(0)
+					time.Sleep(hold - heapLooks*look)
+					p.lone(2 * enough)
+					p.want(t, false, "not long after")
+					time.Sleep(heapLooks * look)
+				}
+				p.lone(enough)
+				p.want(t, true, "long after")
+				p.Retire()
+				synctest.Wait()
+				p.want(t, false, "when it is retired")
+				p.lone(enough)
+				p.want(t, false, "after that")
+			})
+		})
+	}
+}
+
 func TestBigHeap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := start()
@@ -134,9 +176,31 @@ func TestBigHeap(t *testing.T) {
 		p.live.Store(small)
 		p.lone(2 * enough)
 		p.want(t, false, "not long after the heap was big")
-		time.Sleep(busyHold + 1)
+		time.Sleep(busyHold)
 		p.lone(enough)
 		p.want(t, true, "a small heap")
+		time.Sleep((restLooks + 2) * look)
+	})
+}
+
+// Writes count as requests do that come one after the other, unless two of those are under way.
+func TestWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := start()
+		write := func() {
+			for range enough {
+				p.Wrote()
+			}
+			synctest.Wait()
+		}
+		first, second := p.Begin(), p.Begin()
+		time.Sleep(meetingHold + 1)
+		write()
+		p.want(t, false, "two requests are under way")
+		p.End(second)
+		write()
+		p.want(t, true, "one is")
+		p.End(first)
 		time.Sleep((restLooks + 2) * look)
 	})
 }
@@ -145,7 +209,7 @@ func TestBigHeap(t *testing.T) {
 func TestRandomRequests(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		steps := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) step {
-			return step{rapid.IntRange(0, 5).Draw(r, "kind"), rapid.IntRange(1, 2000).Draw(r, "n")}
+			return step{rapid.IntRange(0, 7).Draw(r, "kind"), rapid.IntRange(1, 2000).Draw(r, "n")}
 		}), 1, 60).Draw(r, "steps")
 		var wrong string
 		synctest.Test(t, func(*testing.T) { wrong = start().random(steps) })
@@ -158,7 +222,7 @@ func TestRandomRequests(t *testing.T) {
 type step struct{ kind, n int }
 
 // random goes through the steps and returns what is wrong.
-func (p *process) random(steps []step) (wrong string) {
+func (p *pretended) random(steps []step) (wrong string) {
 	begun, under, counted := time.Now(), []bool(nil), 0
 	end := func() {
 		last := under[len(under)-1]
@@ -184,6 +248,12 @@ func (p *process) random(steps []step) (wrong string) {
 			time.Sleep(time.Duration(s.n) * time.Millisecond)
 		case 5:
 			p.share.Store(int64(s.n / 10))
+		case 6:
+			for range s.n {
+				p.Wrote()
+			}
+		case 7:
+			p.waiting.Store(uint64(s.n / 100))
 		}
 		synctest.Wait()
 		if counted > 1 && p.one.Load() {
@@ -198,7 +268,7 @@ func (p *process) random(steps []step) (wrong string) {
 		wrong = fmt.Sprintf("%d changes in %v", p.changes.Load(), time.Since(begun))
 	}
 	p.share.Store(0)
-	time.Sleep(2 * busyHold)
+	time.Sleep(busyHold)
 	synctest.Wait()
 	if p.one.Load() || p.under.Load() != 0 {
 		wrong = fmt.Sprintf("at rest: one core is %v, %d requests are under way", p.one.Load(), p.under.Load())
@@ -233,7 +303,7 @@ func TestPanic(t *testing.T) {
 }
 
 func BenchmarkRequest(b *testing.B) {
-	for name, g := range map[string]*Governor{"nobody": nil, "counted": govern(func(bool) {}, func() time.Duration { return 0 }, func() uint64 { return 0 })} {
+	for name, g := range map[string]*Governor{"nobody": nil, "counted": start().Governor} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -35,9 +35,15 @@ func (e *Encoder) limit(n uint32) {
 	}
 }
 
+// mostScratch is how many bytes of scratch are kept.
+const mostScratch = 16 << 10
+
 // begin begins a block behind out.
 func (e *Encoder) begin(out []byte) {
 	e.out = out
+	if cap(e.scratch) > mostScratch {
+		e.scratch = nil
+	}
 	if e.update {
 		e.update = false
 		if e.least < e.table.max {

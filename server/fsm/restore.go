@@ -62,7 +62,7 @@ func scan(from io.Reader, wary bool, each func(table string, row any) error) (in
 	}
 	var group errgroup.Group
 	defer group.Wait()
-	workers := runtime.GOMAXPROCS(0)
+	workers := runtime.NumCPU()           // GOMAXPROCS may be 1 just now: see rpc/cores
 	ahead := make(chan *chunk, 2*workers) // in order, being decoded
 	work := make(chan *chunk, 2*workers)  // has room for all that are ahead
 	stop := make(chan struct{})
