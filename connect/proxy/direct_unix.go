@@ -43,6 +43,7 @@ func directly(c net.Conn) net.Conn {
 	if err != nil {
 		return c
 	}
+	local(t, raw)
 	d := &direct{TCPConn: t}
 	d.in.raw, d.in.call = raw, d.in.recv
 	d.out.raw, d.out.call = raw, d.out.send
