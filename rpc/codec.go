@@ -93,8 +93,14 @@ func Decode(data []byte, v any) error {
 	return nil
 }
 
+// nothing is no bytes. A Decoder takes nil for "go on with what there was", which may be somebody else's.
+var nothing = []byte{}
+
 // decode fills values from the front of data and returns the rest of it.
 func decode(data []byte, values ...any) (rest []byte, err error) {
+	if data == nil {
+		data = nothing
+	}
 	d := decoders.Get().(*decoder)
 	d.dec.ResetBytes(data)
 	for _, v := range values {
@@ -103,7 +109,7 @@ func decode(data []byte, values ...any) (rest []byte, err error) {
 		}
 	}
 	n := d.dec.NumBytesRead()
-	d.dec.ResetBytes(nil)
+	d.dec.ResetBytes(nothing)
 	decoders.Put(d)
 	return data[n:], nil
 }

@@ -453,6 +453,24 @@ func TestHostileServer(t *testing.T) {
 	f("credit beyond the window", "beyond the window", true, frame(kindCredit, 1, []byte{0, 0, 1, 0}))
 }
 
+// A call without a payload is refused, and is not taken for what is left of the call before it.
+func TestEmptyCallAfterAnother(t *testing.T) {
+	answered := make(chan string, 10)
+	s := rpc.NewServer(rpc.ServerOptions{Handler: func(_ context.Context, _ rpc.Peer, call *rpc.Call) (rpc.Answer, error) {
+		answered <- call.Method
+		return rpc.Answer{}, nil
+	}})
+	inner := callPayload("inner", nil) // the body of the first, which is a call itself
+	data := append(frame(kindCall, 1, callPayload("outer", inner)), frame(kindCall, 2, nil)...)
+	s.Serve(t.Context(), &canned{r: bytes.NewReader(data)}, rpc.Peer{Addr: new(net.TCPAddr)})
+	close(answered)
+	for method := range answered {
+		if method != "outer" {
+			t.Errorf("a call of %q", method)
+		}
+	}
+}
+
 // FuzzFrame feeds both ends of a connection. They must survive and come to their end.
 func FuzzFrame(f *testing.F) {
 	call := callPayload("m", []byte{0xc0})

@@ -77,6 +77,9 @@ func appendMsgpack(to []byte, v any) []byte {
 	return to
 }
 
+// nothing is no bytes. A Decoder takes nil for "go on with what there was", which may be somebody else's.
+var nothing = []byte{}
+
 // decodeMsgpack fills into from data, which must hold one value and nothing else.
 func decodeMsgpack(data []byte, into any) (err error) {
 	defer func() {
@@ -84,13 +87,16 @@ func decodeMsgpack(data []byte, into any) (err error) {
 			err = fmt.Errorf("malformed msgpack: %v", r)
 		}
 	}()
+	if data == nil {
+		data = nothing
+	}
 	d := decoders.Get().(*codec.Decoder) // dropped when it fails: it may be anywhere
 	d.ResetBytes(data)
 	if err := d.Decode(into); err != nil {
 		return err
 	}
 	n := d.NumBytesRead()
-	d.ResetBytes(nil)
+	d.ResetBytes(nothing)
 	decoders.Put(d)
 	if n != len(data) {
 		return fmt.Errorf("%d bytes follow the value", len(data)-n)
