@@ -222,7 +222,7 @@ func use[T any](ctx context.Context, p *Pool, key lineKey, do func(*clientConn) 
 		}
 		p.remove(key, l)
 		if why := l.conn.why(); why != nil {
-			err = why
+			err = clockHint(why)
 		}
 	}
 	return v, newLinkError(p.o.Decode, key.addr, false, err)
