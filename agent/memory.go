@@ -4,7 +4,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"runtime/metrics"
 
 	"github.com/curia-mesh/curia/rpc/cores"
 )
@@ -40,10 +39,8 @@ type sentinel struct{ percent *int }
 func paceAfter(percent int) {
 	s := &sentinel{percent: &percent}
 	runtime.SetFinalizer(s, func(s *sentinel) {
-		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-		metrics.Read(sample)
 		want := smallPercent
-		if sample[0].Value.Kind() == metrics.KindUint64 && sample[0].Value.Uint64() > bigHeap {
+		if cores.Live() > bigHeap {
 			want = bigPercent
 		}
 		if want != *s.percent {

@@ -5,30 +5,14 @@ package proxy
 import (
 	"bytes"
 	"io"
-	"net"
 	"testing"
 	"time"
 )
 
 // What a socket does not take at once is kept, and comes before all that is written later.
 func TestOffer(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	near, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer near.Close()
-	far, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer far.Close()
-	near.SetDeadline(time.Now().Add(20 * time.Second))
-	far.SetDeadline(time.Now().Add(20 * time.Second))
+	near, far := joined(t)
+	near.SetDeadline(time.Now().Add(patienceOf))
 	write, offer := writersOf(near)
 	if offer == nil {
 		t.Fatal("a socket cannot be offered anything")
@@ -39,7 +23,7 @@ func TestOffer(t *testing.T) {
 		all = append(all, b...)
 		return b
 	}
-	left := false
+	left, err := false, error(nil)
 	for n := 1; !left; n += 40_000 { // it ends when the buffers of the system are full, and does not wait
 		if left, err = offer(part(n)); err != nil {
 			t.Fatal(err)

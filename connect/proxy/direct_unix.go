@@ -39,8 +39,8 @@ func directly(c net.Conn) net.Conn {
 	if !ok {
 		return c
 	}
-	raw, err := t.SyscallConn()
-	if err != nil {
+	raw := socketOf(t)
+	if raw == nil {
 		return c
 	}
 	local(t, raw)

@@ -18,22 +18,13 @@ type eager struct {
 
 // newEager returns that of the socket under a connection, nil where there is none.
 func newEager(c net.Conn) *eager {
-	for {
-		if s, ok := c.(syscall.Conn); ok {
-			raw, err := s.SyscallConn()
-			if err != nil {
-				return nil
-			}
-			e := &eager{raw: raw}
-			e.send = e.once
-			return e
-		}
-		over, ok := c.(interface{ NetConn() net.Conn })
-		if !ok {
-			return nil
-		}
-		c = over.NetConn()
+	raw := socketOf(c)
+	if raw == nil {
+		return nil
 	}
+	e := &eager{raw: raw}
+	e.send = e.once
+	return e
 }
 
 // once tries, and does not wait for room.

@@ -7,8 +7,9 @@ import (
 	"unsafe"
 )
 
-// The runtime's scheduler is not told of these calls, which do not wait for the peer (for memory they may, as any code). Else a process that rests between two of them has its
-// monitor thread woken by each, which then looks around every 20 µs: with one core that is a tenth of what a request costs.
+// The runtime's scheduler is not told of these calls, which do not wait for the peer (for memory they may, as any code). Else a
+// process that rests between two of them has its monitor thread woken by each, which then looks around every 20 µs: with one core
+// that is a tenth of what a request costs.
 
 // recvNow takes what has come over a socket that does not wait, with flags as recv(2) has them.
 func recvNow(fd uintptr, b []byte, flags int) (int, error) {

@@ -87,12 +87,18 @@ func (this) set(one bool) {
 }
 
 func (this) used() time.Duration { return used() }
-func (this) heap() uint64        { return read("/gc/heap/live:bytes") }
+func (this) heap() uint64        { return Live() }
 func (this) runnable() uint64    { return read("/sched/goroutines/runnable:goroutines") }
 
+// Live is how many bytes outlived the last collection.
+func Live() uint64 { return read("/gc/heap/live:bytes") }
+
+// read is a figure of the runtime; 0 where it has none of that name.
 func read(name string) uint64 {
 	sample := []metrics.Sample{{Name: name}}
-	metrics.Read(sample)
+	if metrics.Read(sample); sample[0].Value.Kind() != metrics.KindUint64 {
+		return 0
+	}
 	return sample[0].Value.Uint64()
 }
 

@@ -45,6 +45,9 @@ func (p *pretended) lone(n int) {
 	synctest.Wait()
 }
 
+// rest lets a long rest pass, after which nobody rules.
+func (p *pretended) rest() { time.Sleep((restLooks + 2) * look) }
+
 // want fails the test unless one core is used, or all are.
 func (p *pretended) want(t *testing.T, one bool, when string) {
 	t.Helper()
@@ -72,7 +75,7 @@ func TestLone(t *testing.T) {
 		p.want(t, false, "a long rest")
 		p.lone(enough)
 		p.want(t, true, "enough requests again")
-		time.Sleep((restLooks + 2) * look)
+		p.rest()
 	})
 }
 
@@ -96,7 +99,7 @@ func TestMeeting(t *testing.T) {
 		p.want(t, false, "those who came before count")
 		p.lone(1)
 		p.want(t, true, "long after they met")
-		time.Sleep((restLooks + 2) * look)
+		p.rest()
 	})
 }
 
@@ -126,7 +129,7 @@ func TestBusy(t *testing.T) {
 		p.share.Store(0)
 		p.lone(enough)
 		p.want(t, true, "long after it was busy")
-		time.Sleep((restLooks + 2) * look)
+		p.rest()
 	})
 }
 
@@ -179,7 +182,7 @@ func TestBigHeap(t *testing.T) {
 		time.Sleep(busyHold)
 		p.lone(enough)
 		p.want(t, true, "a small heap")
-		time.Sleep((restLooks + 2) * look)
+		p.rest()
 	})
 }
 
@@ -201,7 +204,7 @@ func TestWrites(t *testing.T) {
 		write()
 		p.want(t, true, "one is")
 		p.End(first)
-		time.Sleep((restLooks + 2) * look)
+		p.rest()
 	})
 }
 
