@@ -228,7 +228,7 @@ func (x *exchange) reach(t *Target, hash uint64, again bool) error {
 		if n > 0 && !c.retryAfter(last) {
 			break
 		}
-		end, now, err := t.pick(hash, x.leg.alone(), again, x.failed...)
+		end, now, err := t.pick(x.now(), hash, x.leg.alone(), again, x.failed...)
 		if err != nil {
 			return or(last, err)
 		}

@@ -149,9 +149,9 @@ func (t *Target) await(ctx context.Context) bool {
 
 // pick returns an endpoint, which counts as busy until done. When there is none it waits for one, where no other target
 // stands in. Those to avoid come last, and before them, where last is set, those that are out of service. It also tells when
-// that was.
-func (t *Target) pick(hash uint64, alone, last bool, avoid ...*balance.Endpoint) (*balance.Endpoint, time.Time, error) {
-	c, now := t.cluster, time.Now()
+// that was, where it is told when it was asked.
+func (t *Target) pick(now time.Time, hash uint64, alone, last bool, avoid ...*balance.Endpoint) (*balance.Endpoint, time.Time, error) {
+	c := t.cluster
 	e, err := c.pool.Pick(c.proxy.at(now), hash, avoid...)
 	if err != nil {
 		if !alone || !t.await(context.Background()) {

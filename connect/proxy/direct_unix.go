@@ -7,11 +7,10 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
 	"syscall"
 )
 
-// direct is a TCP connection that reads and writes by recvNow and sendNow.
+// direct is a TCP connection that reads and writes by recvNow and sendNow. One goroutine at a time reads, and one writes.
 type direct struct {
 	*net.TCPConn
 	in, out half
@@ -19,12 +18,13 @@ type direct struct {
 
 // half is a direction of a direct connection.
 type half struct {
-	mu   sync.Mutex
 	raw  syscall.RawConn
 	call func(fd uintptr) bool
 	b    []byte
 	n    int
 	err  error
+	said []byte // before what is read, which answers it
+	once bool   // what is not taken at once is not waited for
 	// eager counts reads in a row that did not wait. Who passes on what never makes it wait leaves the others no core, and only the
 	// runtime's monitor sees to that; it sleeps when it has not heard of a call since the process rested.
 	eager int
@@ -52,6 +52,11 @@ func directly(c net.Conn) net.Conn {
 
 // recv takes what has come, and reports whether that was anything, or the end.
 func (h *half) recv(fd uintptr) bool {
+	if len(h.said) > 0 {
+		n, err := sendNow(fd, h.said)
+		h.said, h.err, h.eager = h.said[max(n, 0):], err, 0
+		return err != nil || len(h.said) > 0
+	}
 	h.n, h.err = recvNow(fd, h.b, 0)
 	if h.err != syscall.EAGAIN {
 		return true
@@ -66,7 +71,7 @@ func (h *half) send(fd uintptr) bool {
 		n, err := sendNow(fd, h.b[h.n:])
 		if err != nil {
 			h.err = err
-			return err != syscall.EAGAIN
+			return err != syscall.EAGAIN || h.once
 		}
 		h.n += n
 	}
@@ -80,8 +85,6 @@ func (d *direct) Read(b []byte) (int, error) {
 		return 0, nil
 	}
 	h := &d.in
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	if h.eager++; h.eager > mostEager {
 		h.eager = 0
 		return d.TCPConn.Read(b)
@@ -98,15 +101,42 @@ func (d *direct) Read(b []byte) (int, error) {
 	return h.n, nil
 }
 
+// ask implements ready.
+func (d *direct) ask(question, answer []byte) (written, n int, err error) {
+	h := &d.in
+	h.said, h.b, h.n, h.err = question, answer, 0, nil
+	err = h.raw.Read(h.call)
+	written = len(question) - len(h.said)
+	h.said, h.b = nil, nil
+	switch {
+	case err != nil:
+		return written, 0, d.failed("read", err, nil)
+	case written < len(question) && (h.err == nil || h.err == syscall.EAGAIN):
+		return written, 0, nil
+	case written < len(question):
+		return written, 0, d.failed("write", nil, h.err)
+	case h.err != nil:
+		return written, 0, d.failed("read", nil, h.err)
+	case h.n == 0:
+		return written, 0, io.EOF
+	}
+	return written, h.n, nil
+}
+
 // Write implements net.Conn.
-func (d *direct) Write(b []byte) (int, error) {
+func (d *direct) Write(b []byte) (int, error) { return d.write(b, false) }
+
+// offer implements ready.
+func (d *direct) offer(b []byte) (int, error) { return d.write(b, true) }
+
+func (d *direct) write(b []byte, once bool) (int, error) {
 	h := &d.out
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.b, h.n, h.err = b, 0, nil
+	h.b, h.n, h.err, h.once = b, 0, nil, once
 	err := h.raw.Write(h.call)
 	h.b = nil
-	if err != nil || h.err != nil {
+	switch {
+	case err == nil && once && h.err == syscall.EAGAIN:
+	case err != nil || h.err != nil:
 		return h.n, d.failed("write", err, h.err)
 	}
 	return h.n, nil

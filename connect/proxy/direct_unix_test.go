@@ -63,6 +63,56 @@ func TestDirect(t *testing.T) {
 	}
 }
 
+// A question that is asked is answered, be the answer there at once, late, or none; one that does not leave at once is left.
+func TestDirectAsks(t *testing.T) {
+	near, far := joined(t)
+	d := near.(ready)
+	var b [8]byte
+	for i := range 100 {
+		asked := make(chan error, 1)
+		go func() { // ends with the question
+			var b [8]byte
+			n, err := far.Read(b[:])
+			if string(b[:n]) != "question" || err != nil {
+				err = errors.Join(err, errors.New("heard "+string(b[:n])))
+			}
+			far.Write([]byte("answer"))
+			asked <- err
+		}()
+		written, n, err := d.ask([]byte("question"), b[:])
+		if written != len("question") || string(b[:n]) != "answer" || err != nil {
+			t.Fatalf("question %d: wrote %d, read %q: %v", i, written, b[:n], err)
+		}
+		if err := <-asked; err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	near.SetReadDeadline(time.Now().Add(time.Millisecond))
+	if written, n, err := d.ask([]byte("question"), b[:]); written != len("question") || n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("without an answer: %d, %d, %v", written, n, err)
+	}
+	if written, n, err := d.ask([]byte("question"), b[:]); written != 0 || n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("when it is too late to ask: %d, %d, %v", written, n, err)
+	}
+	near.SetReadDeadline(time.Time{})
+	for room := true; room; {
+		n, err := d.offer(make([]byte, 1<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		room = n > 0
+	}
+	if written, n, err := d.ask([]byte("question"), b[:]); written != 0 || n != 0 || err != nil {
+		t.Errorf("without room: %d, %d, %v", written, n, err)
+	}
+	far.SetLinger(0)
+	far.Close()
+	if _, n, err := d.ask([]byte("question"), b[:]); n != 0 || !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("of nobody: %d, %v", n, err)
+	}
+}
+
 // It fails as a connection of package net does.
 func TestDirectFails(t *testing.T) {
 	b := make([]byte, 1<<20)

@@ -35,7 +35,7 @@ var works = sync.Pool{New: func() any { return new(work) }}
 
 // serveHTTP serves a connection until it ends.
 func serveHTTP(c *client) {
-	d := &downstream{client: c, reader: reader{conn: c.conn}, writer: writer{conn: c.conn, cork: corkOf(c.conn)}, probe: newProbe(c.raw)}
+	d := &downstream{client: c, reader: reader{conn: c.conn}, writer: newWriter(c.conn), probe: newProbe(c.raw)}
 	defer d.shrink(nil)
 	for first := true; d.serve(first); first = false {
 	}
@@ -155,7 +155,7 @@ func (d *downstream) preface() bool {
 func (d *downstream) borrow(conf *Listener) {
 	d.work = works.Get().(*work)
 	d.room = outs.Get().(*buffer)
-	d.out, d.sent = d.room.b[:0], 0
+	d.out = d.room.b[:0]
 	d.writer.part, d.writer.time = or(conf.Part, defaultPart), or(conf.PartTime, defaultPartTime)
 }
 

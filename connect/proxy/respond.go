@@ -29,11 +29,10 @@ func (x *exchange) respond(d near) error {
 			}
 			continue
 		}
-		now := time.Now()
-		x.first = now.Sub(x.begun)
+		x.first = time.Since(x.begun)
 		x.answer = judge(head.Status, x.grpcHead(head, text))
 		if x.unwanted(head, text) {
-			x.discard(head, now)
+			x.discard(head, x.begun.Add(x.first))
 			return errUnwanted
 		}
 		x.pass(d, head, text)

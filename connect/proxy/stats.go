@@ -26,16 +26,15 @@ type edge struct {
 
 // counts is a shard of an edge.
 type counts struct {
-	requests atomic.Uint64
-	classes  [6]atomic.Uint64 // of the status: 1 for 1xx and so on; 0 for exchanges without one
-	retries  atomic.Uint64
-	refused  atomic.Uint64 // connections that could not be made
-	active   atomic.Int64
-	conns    atomic.Uint64 // of TCP
-	there    atomic.Uint64 // bytes
-	back     atomic.Uint64
-	took     histogram
-	_        [64]byte
+	classes [6]atomic.Uint64 // exchanges by their status: 1 for 1xx and so on; 0 for those without one
+	retries atomic.Uint64
+	refused atomic.Uint64 // connections that could not be made
+	active  atomic.Int64
+	conns   atomic.Uint64 // of TCP
+	there   atomic.Uint64 // bytes
+	back    atomic.Uint64
+	took    histogram
+	_       [64]byte
 }
 
 func (e *edge) of(shard uint32) *counts {
@@ -60,9 +59,10 @@ func (c *counts) closed(there, back int64) {
 
 // exchanged counts an exchange that has ended, with status 0 when the caller got no response.
 func (c *counts) exchanged(status int, took time.Duration, there, back int64) {
-	c.requests.Add(1)
 	c.classes[min(status/100, 5)].Add(1)
-	c.there.Add(uint64(there))
+	if there > 0 { // most requests have no body
+		c.there.Add(uint64(there))
+	}
 	c.back.Add(uint64(back))
 	c.took.add(took)
 }
@@ -164,7 +164,6 @@ func (p *Proxy) Edges() []Edge {
 			if c == nil {
 				continue
 			}
-			sum.Requests += c.requests.Load()
 			sum.Retries += c.retries.Load()
 			sum.Refused += c.refused.Load()
 			sum.Active += c.active.Load()
@@ -173,7 +172,9 @@ func (p *Proxy) Edges() []Edge {
 			sum.Bytes += c.back.Load()
 			sum.Sum += time.Duration(c.took.sum.Load())
 			for k := range c.classes {
-				sum.Classes[k] += c.classes[k].Load()
+				n := c.classes[k].Load()
+				sum.Classes[k] += n
+				sum.Requests += n
 			}
 			for k := range c.took.buckets {
 				sum.Buckets[k] += c.took.buckets[k].Load()

@@ -96,7 +96,7 @@ func (c *client) reach(t *Target, alone bool, hash uint64) (*balance.Endpoint, n
 		if n > 0 && !t.cluster.retryAfter(last) {
 			break
 		}
-		end, begun, err := t.pick(hash, alone, true, failed[:n]...)
+		end, begun, err := t.pick(time.Now(), hash, alone, true, failed[:n]...)
 		if err != nil {
 			last = or(last, err)
 			break

@@ -56,7 +56,6 @@ func (h *host) take(t *Target, now time.Time) far {
 		h.mu.Unlock()
 		if u.generation == h.generation() && now.Sub(u.since) < h.key.keepIdle && u.quiet() {
 			u.borrow()
-			u.writer.now = now
 			return u
 		}
 		u.shut()
@@ -140,8 +139,9 @@ func (h *host) connect(t *Target, c *client) (far, error) {
 	} else if conn, err = h.dial(t, c, false); err != nil {
 		return nil, err
 	}
-	u := &upstream{host: h, generation: n, raw: conn, reader: reader{conn: conn}, writer: writer{conn: conn, part: defaultPart, time: defaultPartTime}}
-	if u.cork = corkOf(conn); u.cork != nil {
+	u := &upstream{host: h, generation: n, raw: conn, reader: reader{conn: conn}, writer: newWriter(conn)}
+	u.writer.part, u.writer.time = defaultPart, defaultPartTime
+	if u.cork != nil {
 		u.records = u.cork.Conn.(*records)
 		u.raw = u.records.Conn
 	}
@@ -153,7 +153,7 @@ func (h *host) connect(t *Target, c *client) (far, error) {
 
 // borrow takes the memory that an exchange needs.
 func (u *upstream) borrow() {
-	u.begun, u.sent = false, 0
+	u.begun = false
 	b := buffers.Get().(*buffer)
 	u.in, u.big = b.b, b
 	u.room = outs.Get().(*buffer)
@@ -194,8 +194,30 @@ func (u *upstream) send(q *request, part []byte, whole bool) error {
 	}
 	if whole {
 		u.writer.end(q.length, q.trailers)
+		if u.ready != nil {
+			return nil // it leaves when the response is waited for
+		}
 	}
 	return u.flush()
+}
+
+// ask writes what send has left, and reads what there is of the response.
+func (u *upstream) ask() error {
+	if len(u.out) == 0 {
+		return nil
+	}
+	written, n, err := u.ready.ask(u.out, u.in[u.w:])
+	u.out, u.w = u.out[:copy(u.out, u.out[written:])], u.w+n
+	switch {
+	case err == nil:
+		err = u.flush()
+	case len(u.out) == 0 || errors.Is(err, os.ErrDeadlineExceeded): // no answer yet, or none at all
+		return err
+	}
+	if err != nil && !u.used { // there may be a response all the same
+		u.out, err = u.out[:0], nil
+	}
+	return err
 }
 
 // more implements far.
@@ -230,7 +252,11 @@ func (u *upstream) receive(x *exchange, headOnly bool, by time.Time) (*wire.Head
 	for look := firstLook; ; look = min(2*look, lastLook) {
 		u.limit = by
 		u.patience(now, look)
-		text, err := u.reader.readHead(defaultHead)
+		err := u.ask()
+		var text []byte
+		if err == nil {
+			text, err = u.reader.readHead(defaultHead)
+		}
 		u.begun = u.begun || u.r < u.w || err == nil
 		switch {
 		case err == nil:

@@ -12,12 +12,27 @@ import (
 type writer struct {
 	conn    net.Conn
 	cork    *cork  // under it, with TLS
+	ready   ready  // nil where it is not
 	out     []byte // not written yet
 	writeBy time.Time
-	now     time.Time // where it is known, for the next part
-	part    int       // bytes that the peer has to take
+	part    int // bytes that the peer has to take
 	time    time.Duration
-	sent    int64
+}
+
+// ready is a connection between plain sockets that does not make wait who does not want to.
+type ready interface {
+	// offer writes what is taken at once.
+	offer(b []byte) (int, error)
+	// ask writes a question, as far as it is taken at once, and reads what there is of the answer, nothing when not all was taken.
+	// Nobody looks for the answer before it was waited for: what came before the question, be it the end of the connection, is
+	// only seen by the next read, so the read deadline has to be near.
+	ask(question, answer []byte) (written, n int, err error)
+}
+
+func newWriter(c net.Conn) writer {
+	w := writer{conn: c, cork: corkOf(c)}
+	w.ready, _ = c.(ready)
+	return w
 }
 
 // Sizes in bytes.
@@ -36,20 +51,22 @@ func (w *writer) flush() error {
 	return err
 }
 
-// pass writes in parts, each of which the peer has to take in time.
+// pass writes in parts, each of which the peer has to take in time. No deadline is needed for what is taken at once.
 func (w *writer) pass(b []byte) error {
+	if w.ready != nil {
+		n, err := w.ready.offer(b)
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
 	for len(b) > 0 {
 		n := min(len(b), w.part)
-		if w.now.IsZero() {
-			w.now = time.Now()
-		}
-		by := w.now.Add(w.time)
-		if w.now = (time.Time{}); w.writeBy.Before(by) {
+		if by := time.Now().Add(w.time); w.writeBy.Before(by) {
 			w.writeBy = by.Add(slack)
 			w.conn.SetWriteDeadline(w.writeBy)
 		}
-		k, err := w.cork.through(w.conn, b[:n])
-		if w.sent += int64(k); err != nil {
+		if _, err := w.cork.through(w.conn, b[:n]); err != nil {
 			return err
 		}
 		b = b[n:]

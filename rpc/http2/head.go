@@ -74,7 +74,7 @@ func (a *assembly) add(name, value []byte) {
 			return
 		}
 	}
-	if n := len(value); n > 0 && (value[0] == ' ' || value[0] == '\t' || value[n-1] == ' ' || value[n-1] == '\t') || !wire.Text.All(value) {
+	if n := len(value); n > 0 && (value[0] == ' ' || value[0] == '\t' || value[n-1] == ' ' || value[n-1] == '\t') || !wire.IsText(value) {
 		a.refuse("a value that is none")
 		return
 	}
@@ -89,7 +89,7 @@ func (a *assembly) control(name, value []byte) {
 	}
 	for i, known := range pseudoNames {
 		if string(name) == known {
-			if a.seen[i] || !wire.Text.All(value) {
+			if a.seen[i] || !wire.IsText(value) {
 				a.refuse("a pseudo-header field twice")
 			}
 			a.seen[i] = true

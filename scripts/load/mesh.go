@@ -4,11 +4,13 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,7 +104,7 @@ func (m *mesh) benchTraffic(ctx context.Context, r report.Report) error {
 		if !m.wanted(row.name) {
 			continue
 		}
-		got := map[string]meshFigure{}
+		runs := map[string][]meshFigure{}
 		for run := range m.runs {
 			for _, name := range append([]string{"direct"}, names...) {
 				f, err := m.measure(ctx, row, name)
@@ -113,10 +115,12 @@ func (m *mesh) benchTraffic(ctx context.Context, r report.Report) error {
 					continue
 				}
 				progress("%s, %s, run %d: %s", row.name, name, run+1, f)
-				if old, ok := got[name]; !ok || name != "direct" && f.units() < old.units() || name == "direct" && f.rate > old.rate {
-					got[name] = f // the least disturbed
-				}
+				runs[name] = append(runs[name], f)
 			}
+		}
+		got := map[string]meshFigure{}
+		for name, all := range runs {
+			got[name] = typical(all)
 		}
 		line := []string{row.name, fmt.Sprintf("%.0f/s", got["direct"].rate)}
 		var met []string
@@ -136,6 +140,20 @@ func (m *mesh) benchTraffic(ctx context.Context, r report.Report) error {
 	r.Line("CPU of both hops for each request, in units of the application's (requests/s; p50/p99; µs of both hops)\n")
 	r.Table(append(append([]string{"traffic", "direct"}, names...), "times less, of goal"), table)
 	return nil
+}
+
+// typical is the run whose units are the median, the one whose rate is where there are none, with the failures of all.
+func typical(all []meshFigure) meshFigure {
+	slices.SortFunc(all, func(a, b meshFigure) int {
+		return cmp.Or(cmp.Compare(a.units(), b.units()), cmp.Compare(a.rate, b.rate))
+	})
+	f := all[len(all)/2]
+	f.failures = 0
+	for _, other := range all {
+		f.failures += other.failures
+		f.reason = cmp.Or(f.reason, other.reason)
+	}
+	return f
 }
 
 // mesh is what all ways share.

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/http"
 )
 
@@ -128,6 +129,19 @@ func (c *Class) All(b []byte) bool {
 		}
 	}
 	return true
+}
+
+// IsText reports whether each byte is one of Text.
+func IsText(b []byte) bool {
+	const ones = 0x0101010101010101
+	for ; len(b) >= 8; b = b[8:] {
+		x := binary.LittleEndian.Uint64(b)
+		del := x ^ 0x7f*ones
+		if ((x-' '*ones)&^x|(del-ones)&^del)&(0x80*ones) != 0 && !Text.All(b[:8]) { // one is below space or is DEL, but it may be a tab
+			return false
+		}
+	}
+	return Text.All(b)
 }
 
 // Same reports whether b is a word in whatever case; lower is in lower case.

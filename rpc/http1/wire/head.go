@@ -178,7 +178,7 @@ func (h *Head) field(b []byte, from, to int) error {
 		return Bad("invalid header field name")
 	}
 	f := Field{Span{from, i}, trim(b, i+1, to), KindOf(b[from:i])}
-	if !Text.All(f.Value.Of(b)) {
+	if !IsText(f.Value.Of(b)) {
 		return Bad("invalid header field value")
 	}
 	h.Fields = append(h.Fields, f)

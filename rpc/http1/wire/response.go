@@ -55,7 +55,7 @@ func (h *Head) statusLine(b []byte, from, to int) error {
 		}
 		h.Status = h.Status*10 + int(c-'0')
 	}
-	if h.Status < 100 || len(line) > 12 && line[12] != ' ' || !Text.All(line[12:]) {
+	if h.Status < 100 || len(line) > 12 && line[12] != ' ' || !IsText(line[12:]) {
 		return Bad("malformed status line")
 	}
 	h.Reason = Span{min(from+13, to), to}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/curia-mesh/curia/rpc/http1/wire"
 )
 
@@ -166,4 +168,27 @@ func FuzzResponses(f *testing.F) {
 			t.Fatalf("%q is in chunks, and not for package http", text)
 		}
 	})
+}
+
+// Eight bytes at a time tell the same as one at a time.
+func TestIsText(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := []byte(rapid.StringMatching(`[ -~\t\x80-\xff]{0,40}`).Draw(t, "text"))
+		for range rapid.IntRange(0, 2).Draw(t, "others") {
+			at := rapid.IntRange(0, len(b)).Draw(t, "at")
+			b = slices.Insert(b, at, rapid.Byte().Draw(t, "byte"))
+		}
+		if got, want := wire.IsText(b), wire.Text.All(b); got != want {
+			t.Fatalf("IsText(%q) is %t, not %t", b, got, want)
+		}
+	})
+	for c := range 256 {
+		for at := range 8 {
+			b := []byte("a\tb\xff~ !_")
+			b[at] = byte(c)
+			if got, want := wire.IsText(b), wire.Text.All(b); got != want {
+				t.Fatalf("IsText(%q) is %t, not %t", b, got, want)
+			}
+		}
+	}
 }
