@@ -25,6 +25,7 @@ type upstream struct {
 	fate
 	used   bool    // by an exchange before this one
 	begun  bool    // something of the response has come
+	asks   bool    // the request is in out, and leaves when the response is waited for
 	framed int64   // how the body of the request is framed
 	room   *buffer // of out
 }
@@ -153,7 +154,7 @@ func (h *host) connect(t *Target, c *client) (far, error) {
 
 // borrow takes the memory that an exchange needs.
 func (u *upstream) borrow() {
-	u.begun = false
+	u.begun, u.asks = false, false
 	b := buffers.Get().(*buffer)
 	u.in, u.big = b.b, b
 	u.room = outs.Get().(*buffer)
@@ -194,7 +195,7 @@ func (u *upstream) send(q *request, part []byte, whole bool) error {
 	}
 	if whole {
 		u.writer.end(q.length, q.trailers)
-		if u.ready != nil {
+		if u.asks = u.ready != nil; u.asks {
 			return nil // it leaves when the response is waited for
 		}
 	}
@@ -203,19 +204,21 @@ func (u *upstream) send(q *request, part []byte, whole bool) error {
 
 // ask writes what send has left, and reads what there is of the response.
 func (u *upstream) ask() error {
-	if len(u.out) == 0 {
+	if !u.asks { // out may be the upload's
 		return nil
 	}
 	written, n, err := u.ready.ask(u.out, u.in[u.w:])
 	u.out, u.w = u.out[:copy(u.out, u.out[written:])], u.w+n
+	u.asks = len(u.out) > 0
 	switch {
 	case err == nil:
 		err = u.flush()
-	case len(u.out) == 0 || errors.Is(err, os.ErrDeadlineExceeded): // no answer yet, or none at all
+	case !u.asks || errors.Is(err, os.ErrDeadlineExceeded): // no answer yet, or none at all
 		return err
 	}
+	u.asks = false
 	if err != nil && !u.used { // there may be a response all the same
-		u.out, err = u.out[:0], nil
+		return nil
 	}
 	return err
 }
