@@ -35,7 +35,8 @@ var works = sync.Pool{New: func() any { return new(work) }}
 
 // serveHTTP serves a connection until it ends.
 func serveHTTP(c *client) {
-	d := &downstream{client: c, reader: reader{conn: c.conn}, writer: newWriter(c.conn), probe: newProbe(c.raw)}
+	d := &downstream{client: c, reader: reader{conn: c.conn}, probe: newProbe(c.raw)}
+	d.writer.over(c.conn) // which is not made on this frame: see mayConnect
 	defer d.shrink(nil)
 	for first := true; d.serve(first); first = false {
 	}

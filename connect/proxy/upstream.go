@@ -140,7 +140,8 @@ func (h *host) connect(t *Target, c *client) (far, error) {
 	} else if conn, err = h.dial(t, c, false); err != nil {
 		return nil, err
 	}
-	u := &upstream{host: h, generation: n, raw: conn, reader: reader{conn: conn}, writer: newWriter(conn)}
+	u := &upstream{host: h, generation: n, raw: conn, reader: reader{conn: conn}}
+	u.writer.over(conn)
 	u.writer.part, u.writer.time = defaultPart, defaultPartTime
 	if u.cork != nil {
 		u.records = u.cork.Conn.(*records)

@@ -29,10 +29,10 @@ type ready interface {
 	ask(question, answer []byte) (written, n int, err error)
 }
 
-func newWriter(c net.Conn) writer {
-	w := writer{conn: c, cork: corkOf(c)}
+// over has it write to a connection.
+func (w *writer) over(c net.Conn) {
+	w.conn, w.cork = c, corkOf(c)
 	w.ready, _ = c.(ready)
-	return w
 }
 
 // Sizes in bytes.
