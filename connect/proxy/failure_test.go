@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"runtime/metrics"
 	"strings"
 	"sync"
 	"testing"
@@ -223,13 +224,9 @@ func TestDrainOfRequests(t *testing.T) {
 	}
 }
 
-// What passes takes no memory of the proxy's. Through TLS it is package tls that takes some.
-func TestAllocations(t *testing.T) {
-	if raced {
-		t.Skip("the race detector takes memory of its own")
-	}
-	answer := []byte(ok(strings.Repeat("x", 1024)))
-	app := listen(t, func(c net.Conn) {
+// answers is an application that says the same to whatever comes.
+func answers(t testing.TB, answer []byte) string {
+	return listen(t, func(c net.Conn) {
 		b := make([]byte, 4096)
 		for {
 			if _, err := c.Read(b); err != nil {
@@ -240,6 +237,47 @@ func TestAllocations(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A connection that has had an exchange and rests takes no more than 10 KiB. Most of that is the stack of who waits at it, which
+// can be twice as large when some frame on it has grown.
+func TestMemoryAtRest(t *testing.T) {
+	if raced {
+		t.Skip("the race detector makes frames larger")
+	}
+	const conns = 200
+	p := mesh(t, proxy.HTTP, answers(t, []byte(ok("ok"))), nil)
+	rest := func(n int) uint64 {
+		for range n {
+			c := dial(t, p.addr)
+			io.WriteString(c, "GET / HTTP/1.1\r\nHost: api\r\n\r\n")
+			if _, err := http.ReadResponse(bufio.NewReaderSize(c, 16), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		settle(t, p.out)
+		settle(t, p.in)
+		runtime.GC()
+		runtime.GC() // what is pooled outlives one
+		now := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+		metrics.Read(now)
+		return now[0].Value.Uint64() + now[1].Value.Uint64()
+	}
+	before := rest(conns)
+	if each := (rest(conns) - before) / conns; each > 10<<10 {
+		t.Errorf("%d bytes for each", each)
+	} else {
+		t.Logf("%d bytes for each", each)
+	}
+}
+
+// What passes takes no memory of the proxy's. Through TLS it is package tls that takes some.
+func TestAllocations(t *testing.T) {
+	if raced {
+		t.Skip("the race detector takes memory of its own")
+	}
+	answer := []byte(ok(strings.Repeat("x", 1024)))
+	app := answers(t, answer)
 	request := []byte("GET /v1/some/thing?a=b HTTP/1.1\r\nHost: api\r\nUser-Agent: test\r\nAccept: */*\r\nX-Request-Id: 1234\r\n\r\n")
 	f := func(what, addr string, most float64) {
 		t.Helper()
