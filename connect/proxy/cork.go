@@ -91,26 +91,27 @@ func (c *cork) finish() error {
 }
 
 // through writes b to a connection over the cork as one.
-func (c *cork) through(over net.Conn, b []byte) (int, error) {
+func (c *cork) through(over net.Conn, b []byte) error {
 	if c == nil || len(b) <= maxRecord {
-		return over.Write(b)
+		_, err := over.Write(b)
+		return err
 	}
 	c.mu.Lock()
 	c.out = corked.Get().(*buffer)
 	c.mu.Unlock()
-	n, err := over.Write(b)
+	_, err := over.Write(b)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := c.out
 	c.out = nil
 	if len(out.b) > 0 {
 		if _, failed := c.Conn.Write(out.b); failed != nil {
-			n, err = 0, failed
+			err = failed
 		}
 	}
 	out.b = out.b[:0]
 	corked.Put(out)
-	return n, err
+	return err
 }
 
 // writersOf are how a connection of HTTP/2 writes: waiting for the peer, and not. The latter is nil where that cannot be
@@ -128,8 +129,7 @@ func writersOf(conn net.Conn) (write func(b []byte) error, offer func(b []byte) 
 		if err := under.finish(); err != nil || len(b) == 0 {
 			return err
 		}
-		_, err := under.through(over, b)
-		return err
+		return under.through(over, b)
 	}, offer
 }
 

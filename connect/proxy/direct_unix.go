@@ -13,7 +13,8 @@ import (
 // direct is a TCP connection that reads and writes by recvNow and sendNow. One goroutine at a time reads, and one writes.
 type direct struct {
 	*net.TCPConn
-	in, out half
+	in  inward
+	out outward
 }
 
 // half is a direction of a direct connection.
@@ -23,8 +24,18 @@ type half struct {
 	b    []byte
 	n    int
 	err  error
+}
+
+// outward is the direction that is written to.
+type outward struct {
+	half
+	once bool // what is not taken at once is not waited for
+}
+
+// inward is the direction that is read from.
+type inward struct {
+	half
 	said []byte // before what is read, which answers it
-	once bool   // what is not taken at once is not waited for
 	// eager counts reads in a row that did not wait. Who passes on what never makes it wait leaves the others no core, and only the
 	// runtime's monitor sees to that; it sleeps when it has not heard of a call since the process rested.
 	eager int
@@ -51,7 +62,7 @@ func directly(c net.Conn) net.Conn {
 }
 
 // recv takes what has come, and reports whether that was anything, or the end.
-func (h *half) recv(fd uintptr) bool {
+func (h *inward) recv(fd uintptr) bool {
 	if len(h.said) > 0 {
 		n, err := sendNow(fd, h.said)
 		h.said, h.err, h.eager = h.said[max(n, 0):], err, 0
@@ -66,7 +77,7 @@ func (h *half) recv(fd uintptr) bool {
 }
 
 // send sends what is taken, and reports whether that was all.
-func (h *half) send(fd uintptr) bool {
+func (h *outward) send(fd uintptr) bool {
 	for h.n < len(h.b) {
 		n, err := sendNow(fd, h.b[h.n:])
 		if err != nil {
@@ -101,7 +112,7 @@ func (d *direct) Read(b []byte) (int, error) {
 	return h.n, nil
 }
 
-// ask implements ready.
+// ask implements plain.
 func (d *direct) ask(question, answer []byte) (written, n int, err error) {
 	h := &d.in
 	h.said, h.b, h.n, h.err = question, answer, 0, nil
@@ -126,7 +137,7 @@ func (d *direct) ask(question, answer []byte) (written, n int, err error) {
 // Write implements net.Conn.
 func (d *direct) Write(b []byte) (int, error) { return d.write(b, false) }
 
-// offer implements ready.
+// offer implements plain.
 func (d *direct) offer(b []byte) (int, error) { return d.write(b, true) }
 
 func (d *direct) write(b []byte, once bool) (int, error) {

@@ -66,7 +66,7 @@ func TestDirect(t *testing.T) {
 // A question that is asked is answered, be the answer there at once, late, or none; one that does not leave at once is left.
 func TestDirectAsks(t *testing.T) {
 	near, far := joined(t)
-	d := near.(ready)
+	d := near.(plain)
 	var b [8]byte
 	for i := range 100 {
 		asked := make(chan error, 1)
@@ -180,6 +180,27 @@ func TestDirectClosed(t *testing.T) {
 	near.Close()
 	if err := <-failed; !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the read ended with %v", err)
+	}
+}
+
+// slow takes half of a question, and then nothing.
+type slow struct{}
+
+func (slow) offer([]byte) (int, error)                { return 0, os.ErrDeadlineExceeded }
+func (slow) ask(question, _ []byte) (int, int, error) { return len(question) / 2, 0, nil }
+
+// An endpoint that does not take a request is not waited for as one that has not answered yet, and half a request is the last one
+// of its connection.
+func TestUntaken(t *testing.T) {
+	for _, used := range []bool{true, false} {
+		u := &upstream{used: used, held: true}
+		u.plain, u.in, u.out = slow{}, make([]byte, 8), []byte("GET / HTTP/1.1\r\n\r\n")
+		if err := u.ask(); used && err != errUntaken || !used && err != nil {
+			t.Errorf("used before: %t: %v", used, err)
+		}
+		if !u.torn || u.held {
+			t.Errorf("used before: %t: torn %t, held %t", used, u.torn, u.held)
+		}
 	}
 }
 

@@ -51,7 +51,8 @@ type near interface {
 // called by one goroutine, but for more, finish, interrupt and Close, which another may call while the response is
 // being read.
 type far interface {
-	// send writes the head of a request with what there is of its body, all of it or not, at once.
+	// send writes the head of a request with what there is of its body, all of it or not, at once. A whole request may leave with
+	// receive only, which has its errors then.
 	send(q *request, part []byte, whole bool) error
 	// more writes more of the body, finish its end.
 	more(part []byte) error

@@ -49,10 +49,13 @@ func (x *exchange) clear() {
 	clear(x.values)
 	clear(x.header)
 	clear(x.tokens.looked)
-	*x = exchange{
-		header: x.header, values: x.values[:0], tokens: tokens{looked: x.tokens.looked[:0]}, bare: x.bare[:0], target: x.target[:0], body: x.body[:0], given: x.given[:0],
-		request: request{path: x.path[:0], named: x.named[:0], lines: x.lines[:0]},
-	}
+	header, values, looked := x.header, x.values[:0], x.tokens.looked[:0]
+	bare, target, body, given := x.bare[:0], x.target[:0], x.body[:0], x.given[:0]
+	path, named, lines := x.path[:0], x.named[:0], x.lines[:0]
+	*x = exchange{} // one with what is kept would be made elsewhere, and copied
+	x.header, x.values, x.tokens.looked = header, values, looked
+	x.bare, x.target, x.body, x.given = bare, target, body, given
+	x.path, x.named, x.lines = path, named, lines
 }
 
 // The flags of records.

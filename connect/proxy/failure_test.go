@@ -247,7 +247,7 @@ func TestMemoryAtRest(t *testing.T) {
 	}
 	const conns = 200
 	p := mesh(t, proxy.HTTP, answers(t, []byte(ok("ok"))), nil)
-	rest := func(n int) uint64 {
+	rest := func(n int) int {
 		for range n {
 			c := dial(t, p.addr)
 			io.WriteString(c, "GET / HTTP/1.1\r\nHost: api\r\n\r\n")
@@ -261,7 +261,7 @@ func TestMemoryAtRest(t *testing.T) {
 		runtime.GC() // what is pooled outlives one
 		now := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
 		metrics.Read(now)
-		return now[0].Value.Uint64() + now[1].Value.Uint64()
+		return int(now[0].Value.Uint64() + now[1].Value.Uint64())
 	}
 	before := rest(conns)
 	if each := (rest(conns) - before) / conns; each > 10<<10 {

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bufio"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -59,4 +60,46 @@ func TestLateBody(t *testing.T) {
 		io.Copy(io.Discard, r.Body)
 		io.WriteString(c, more)
 	}
+}
+
+// Who has let the proxy wait once, and is sent nothing for longer than a part may take then, gets what comes after that: more of
+// the response, and another one.
+func TestLateParts(t *testing.T) {
+	t.Parallel()
+	const part = time.Second
+	burst := strings.Repeat("x", 16<<20) // more than sockets hold
+	addr := single(t, listen(t, func(c net.Conn) {
+		in := bufio.NewReader(c)
+		for {
+			r, err := http.ReadRequest(in)
+			switch {
+			case err != nil:
+				return
+			case r.URL.Path == "/burst":
+				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(burst), burst)
+				<-time.After(3 * part / 2)
+				io.WriteString(c, "5\r\nevent\r\n0\r\n\r\n")
+			default:
+				io.WriteString(c, ok("done"))
+			}
+		}
+	}), func(l *proxy.Listener, _ *proxy.Target) { l.PartTime = part })
+	c := dial(t, addr)
+	in := bufio.NewReader(c)
+	get := func(path, want string) {
+		t.Helper()
+		io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n")
+		<-time.After(part / 8) // it has to wait by now
+		r, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(r.Body); err != nil || string(b) != want {
+			t.Fatalf("%d bytes, %v", len(b), err)
+		}
+	}
+	get("/burst", burst+"event")
+	get("/burst", burst+"event")
+	<-time.After(3 * part / 2)
+	get("/", "done")
 }

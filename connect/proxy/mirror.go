@@ -71,7 +71,7 @@ func shadowed(host []byte) []byte {
 	return append(append(bytes.Clone(name), "-shadow"...), port...)
 }
 
-// mirrored has the copy sent once the request has been, or have what is left of the body when that has come.
+// mirrored has the copy sent beside the request, or have what is left of the body when that has come.
 func (x *exchange) mirrored(err error) {
 	c := x.upload.copied
 	switch {

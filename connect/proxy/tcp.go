@@ -211,7 +211,7 @@ func (r *relay) way(to, from net.Conn, moved, other *atomic.Int64) bool {
 			var k int
 			if k, err = from.Read(buf.b); k > 0 {
 				writes.renew(r.idle)
-				if _, failed := under.through(to, buf.b[:k]); failed != nil {
+				if failed := under.through(to, buf.b[:k]); failed != nil {
 					return false
 				}
 			}

@@ -25,7 +25,7 @@ type upstream struct {
 	fate
 	used   bool    // by an exchange before this one
 	begun  bool    // something of the response has come
-	asks   bool    // the request is in out, and leaves when the response is waited for
+	held   bool    // the request is in out, and leaves when the response is waited for
 	framed int64   // how the body of the request is framed
 	room   *buffer // of out
 }
@@ -155,7 +155,7 @@ func (h *host) connect(t *Target, c *client) (far, error) {
 
 // borrow takes the memory that an exchange needs.
 func (u *upstream) borrow() {
-	u.begun, u.asks = false, false
+	u.begun, u.held, u.torn = false, false, false
 	b := buffers.Get().(*buffer)
 	u.in, u.big = b.b, b
 	u.room = outs.Get().(*buffer)
@@ -164,7 +164,7 @@ func (u *upstream) borrow() {
 
 // release ends an exchange. The connection is kept when it is fit for another.
 func (u *upstream) release(fit bool, now time.Time) {
-	fit = fit && !u.head.Close && u.reader.ended && u.r == u.w
+	fit = fit && !u.torn && !u.head.Close && u.reader.ended && u.r == u.w
 	u.r, u.w = 0, 0
 	u.shrink(nil)
 	u.room.give(u.out)
@@ -191,33 +191,37 @@ func (u *upstream) quiet() bool {
 func (u *upstream) send(q *request, part []byte, whole bool) error {
 	u.framed = q.length
 	u.out = q.append(u.out[:0])
+	head := len(u.out)
 	if err := u.writer.body(q.length, part); err != nil {
 		return err
 	}
 	if whole {
 		u.writer.end(q.length, q.trailers)
-		if u.asks = u.ready != nil; u.asks {
-			return nil // it leaves when the response is waited for
+		if u.held = u.plain != nil && len(u.out) >= head; u.held { // nothing has left
+			return nil
 		}
 	}
 	return u.flush()
 }
 
-// ask writes what send has left, and reads what there is of the response.
+// ask writes the request that send has left, and reads what there is of the response.
 func (u *upstream) ask() error {
-	if !u.asks { // out may be the upload's
+	if !u.held { // out may be the upload's
 		return nil
 	}
-	written, n, err := u.ready.ask(u.out, u.in[u.w:])
+	written, n, err := u.plain.ask(u.out, u.in[u.w:])
 	u.out, u.w = u.out[:copy(u.out, u.out[written:])], u.w+n
-	u.asks = len(u.out) > 0
-	switch {
+	switch u.held = len(u.out) > 0; {
 	case err == nil:
-		err = u.flush()
-	case !u.asks || errors.Is(err, os.ErrDeadlineExceeded): // no answer yet, or none at all
+		if err = u.flush(); errors.Is(err, os.ErrDeadlineExceeded) { // which of a read says that there is no answer yet
+			err = errUntaken
+		}
+	case !u.held || errors.Is(err, os.ErrDeadlineExceeded): // no answer yet, or none at all
 		return err
+	default:
+		u.torn = true
 	}
-	u.asks = false
+	u.held = false
 	if err != nil && !u.used { // there may be a response all the same
 		return nil
 	}
@@ -241,6 +245,7 @@ func (u *upstream) finish(trailers []byte) error {
 // Why there is no response.
 var (
 	errLate      = errors.New("no response in time")
+	errUntaken   = errors.New("the endpoint does not take the request")
 	errAbandoned = errors.New("the caller is gone")
 )
 
@@ -329,15 +334,6 @@ func (u *upstream) tunnel() (net.Conn, []byte) {
 	u.r, u.head.Close = u.w, true
 	u.raw.SetDeadline(time.Time{})
 	return u.reader.conn, rest
-}
-
-// interrupt implements far.
-func (u *upstream) interrupt(on bool) {
-	if on {
-		u.raw.SetWriteDeadline(past)
-	} else {
-		u.writeBy = time.Time{}
-	}
 }
 
 // inUse implements carrier.

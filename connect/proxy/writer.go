@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"net"
+	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/curia-mesh/curia/rpc/http1/wire"
@@ -12,15 +14,17 @@ import (
 type writer struct {
 	conn    net.Conn
 	cork    *cork  // under it, with TLS
-	ready   ready  // nil where it is not
+	plain   plain  // nil where there is more than a socket
 	out     []byte // not written yet
 	writeBy time.Time
 	part    int // bytes that the peer has to take
 	time    time.Duration
+	torn    bool        // not all that was to be written was
+	stop    atomic.Bool // nothing is waited for
 }
 
-// ready is a connection between plain sockets that does not make wait who does not want to.
-type ready interface {
+// plain is a socket that does not make wait who does not want to.
+type plain interface {
 	// offer writes what is taken at once.
 	offer(b []byte) (int, error)
 	// ask writes a question, as far as it is taken at once, and reads what there is of the answer, nothing when not all was taken.
@@ -32,7 +36,7 @@ type ready interface {
 // over has it write to a connection.
 func (w *writer) over(c net.Conn) {
 	w.conn, w.cork = c, corkOf(c)
-	w.ready, _ = c.(ready)
+	w.plain, _ = c.(plain)
 }
 
 // Sizes in bytes.
@@ -51,27 +55,53 @@ func (w *writer) flush() error {
 	return err
 }
 
-// pass writes in parts, each of which the peer has to take in time. No deadline is needed for what is taken at once.
+// pass writes all of b. What is taken at once needs no deadline.
 func (w *writer) pass(b []byte) error {
-	if w.ready != nil {
-		n, err := w.ready.offer(b)
-		if err != nil {
-			return err
-		}
+	var err error
+	if w.plain != nil {
+		var n int
+		n, err = w.plain.offer(b)
 		b = b[n:]
 	}
+	if err == nil && len(b) > 0 {
+		err = w.wait(b)
+	}
+	w.torn = w.torn || err != nil
+	return err
+}
+
+// wait writes in parts, each of which the peer has to take in time.
+func (w *writer) wait(b []byte) error {
 	for len(b) > 0 {
 		n := min(len(b), w.part)
 		if by := time.Now().Add(w.time); w.writeBy.Before(by) {
 			w.writeBy = by.Add(slack)
 			w.conn.SetWriteDeadline(w.writeBy)
 		}
-		if _, err := w.cork.through(w.conn, b[:n]); err != nil {
+		if w.stop.Load() {
+			return os.ErrDeadlineExceeded
+		}
+		if err := w.cork.through(w.conn, b[:n]); err != nil {
 			return err
 		}
 		b = b[n:]
 	}
+	if w.plain != nil { // nothing can be offered once it has passed
+		w.writeBy = time.Time{}
+		w.conn.SetWriteDeadline(w.writeBy)
+	}
 	return nil
+}
+
+// interrupt ends a wait that is under way, in another goroutine, and those that follow; false undoes that.
+func (w *writer) interrupt(on bool) {
+	w.stop.Store(on)
+	if on {
+		w.conn.SetWriteDeadline(past)
+		return
+	}
+	w.writeBy = time.Time{}
+	w.conn.SetWriteDeadline(w.writeBy)
 }
 
 // body adds a part of a body.

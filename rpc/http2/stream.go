@@ -58,10 +58,10 @@ func (c *Conn) unborn() *Stream {
 	}
 	drained(s.wakeIn)
 	drained(s.wakeOut)
-	*s = Stream{
-		c: c, heads: s.heads[:0], head: s.head[:0], in: s.in, rear: s.rear[:0],
-		wakeIn: s.wakeIn, wakeOut: s.wakeOut, length: -1, received: streamWindow,
-	}
+	heads, head, in, rear, wakeIn, wakeOut := s.heads[:0], s.head[:0], s.in, s.rear[:0], s.wakeIn, s.wakeOut
+	*s = Stream{} // one with what is kept would be made elsewhere, and copied
+	s.c, s.heads, s.head, s.in, s.rear, s.wakeIn, s.wakeOut = c, heads, head, in, rear, wakeIn, wakeOut
+	s.length, s.received = -1, streamWindow
 	return s
 }
 
