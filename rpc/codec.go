@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"sync"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
 )
@@ -13,12 +12,11 @@ import (
 // no NewReply carries a Raw: so a server that forwards a call copies both bodies unread.
 type Raw []byte
 
-// handle is never changed once built, as the codec demands.
-var handle = newHandle()
+// bodies is the codec of what is sent and received.
+var bodies = NewCodec(newHandle())
 
 func newHandle() *codec.MsgpackHandle {
 	h := &codec.MsgpackHandle{WriteExt: true}
-	h.ExplicitRelease = true // encoders and decoders are kept for reuse
 	h.MapType = reflect.TypeFor[map[string]any]()
 	h.RawToString = true
 	h.SignedInteger = true
@@ -28,49 +26,12 @@ func newHandle() *codec.MsgpackHandle {
 	return h
 }
 
-// maxKept is the largest encoding buffer, in bytes, that is kept for reuse.
-const maxKept = 64 << 10
-
-type encoder struct {
-	enc *codec.Encoder
-	buf []byte
-}
-
-type decoder struct{ dec *codec.Decoder }
-
-var (
-	encoders = sync.Pool{New: func() any {
-		e := &encoder{buf: make([]byte, 0, 1024)}
-		e.enc = codec.NewEncoderBytes(&e.buf, handle)
-		return e
-	}}
-	decoders = sync.Pool{New: func() any { return &decoder{codec.NewDecoderBytes(nil, handle)} }}
-)
-
-// encode returns the values one after the other behind prefix, in a slice of its own.
-func encode(prefix []byte, values ...any) ([]byte, error) {
-	e := encoders.Get().(*encoder)
-	e.buf = e.buf[:0]
-	e.enc.ResetBytes(&e.buf)
-	for _, v := range values {
-		if err := e.enc.Encode(v); err != nil {
-			return nil, err // the encoder is dropped: it may hold half a value
-		}
-	}
-	out := make([]byte, 0, len(prefix)+len(e.buf))
-	out = append(append(out, prefix...), e.buf...)
-	if cap(e.buf) <= maxKept {
-		encoders.Put(e)
-	}
-	return out, nil
-}
-
 // Encode returns v as msgpack, in the form every body on the wire has.
 func Encode(v any) ([]byte, error) {
 	if raw, ok := v.(Raw); ok {
 		return raw, nil
 	}
-	data, err := encode(nil, v)
+	data, err := bodies.Append(nil, v)
 	if err != nil {
 		return nil, fmt.Errorf("rpc: encoding %T: %w", v, err)
 	}
@@ -83,7 +44,7 @@ func Decode(data []byte, v any) error {
 	if len(data) == 0 {
 		return nil
 	}
-	rest, err := decode(data, v)
+	rest, err := bodies.Decode(data, v)
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("%d bytes too many", len(rest))
 	}
@@ -93,37 +54,16 @@ func Decode(data []byte, v any) error {
 	return nil
 }
 
-// nothing is no bytes. A Decoder takes nil for "go on with what there was", which may be somebody else's.
-var nothing = []byte{}
-
-// decode fills values from the front of data and returns the rest of it.
-func decode(data []byte, values ...any) (rest []byte, err error) {
-	if data == nil {
-		data = nothing
-	}
-	d := decoders.Get().(*decoder)
-	d.dec.ResetBytes(data)
-	for _, v := range values {
-		if err := d.dec.Decode(v); err != nil {
-			return nil, err
-		}
-	}
-	n := d.dec.NumBytesRead()
-	d.dec.ResetBytes(nothing)
-	decoders.Put(d)
-	return data[n:], nil
-}
-
 // encodeCall returns a call's payload in two parts; the second one is a Raw body, which is not copied.
 func encodeCall(call *Call) (head, body []byte, err error) {
 	switch b := call.Body.(type) {
 	case nil:
-		head, err = encode(nil, call.Method, &call.Header)
+		head, err = bodies.Append(nil, call.Method, &call.Header)
 	case Raw:
-		head, err = encode(nil, call.Method, &call.Header)
+		head, err = bodies.Append(nil, call.Method, &call.Header)
 		body = b
 	default:
-		head, err = encode(nil, call.Method, &call.Header, b)
+		head, err = bodies.Append(nil, call.Method, &call.Header, b)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("rpc: encoding call %s: %w", call.Method, err)
@@ -133,7 +73,7 @@ func encodeCall(call *Call) (head, body []byte, err error) {
 
 func decodeCall(payload []byte) (*Call, error) {
 	call := new(Call)
-	rest, err := decode(payload, &call.Method, &call.Header)
+	rest, err := bodies.Decode(payload, &call.Method, &call.Header)
 	if err != nil {
 		return nil, fmt.Errorf("call header: %w", err)
 	}
@@ -147,9 +87,15 @@ const (
 	statusError = 1
 )
 
+// What answers begin with. There is no room behind it, so that each is appended to a copy.
+var (
+	withOK    = []byte{statusOK}
+	withError = []byte{statusError}
+)
+
 // encodeAnswer returns an answer's payload in two parts, the second one shared by all who asked the same.
 func encodeAnswer(answer Answer) (head, body []byte, err error) {
-	if head, err = encode([]byte{statusOK}, &answer.Meta); err != nil || answer.Body == nil {
+	if head, err = bodies.Append(withOK, &answer.Meta); err != nil || answer.Body == nil {
 		return head, nil, err
 	}
 	body, err = answer.Wire(Encode)
@@ -157,9 +103,9 @@ func encodeAnswer(answer Answer) (head, body []byte, err error) {
 }
 
 func encodeError(code, msg string) []byte {
-	head, err := encode([]byte{statusError}, code, msg)
+	head, err := bodies.Append(withError, code, msg)
 	if err != nil { // two strings cannot fail
-		return []byte{statusError}
+		return withError
 	}
 	return head
 }
@@ -172,10 +118,10 @@ func decodeAnswer(payload []byte, failed func(code, msg string) error) (meta Met
 		return meta, nil, errBadAnswer
 	}
 	if payload[0] == statusOK {
-		body, err = decode(payload[1:], &meta)
+		body, err = bodies.Decode(payload[1:], &meta)
 	} else {
 		var code, msg string
-		if _, err = decode(payload[1:], &code, &msg); err == nil {
+		if _, err = bodies.Decode(payload[1:], &code, &msg); err == nil {
 			return meta, nil, failed(code, msg)
 		}
 	}

@@ -3,22 +3,21 @@ package endpoint
 import (
 	"fmt"
 	"reflect"
-	"sync"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
 
 	"github.com/curia-mesh/curia/catalog"
+	"github.com/curia-mesh/curia/rpc"
 )
 
-// handle fixes how requests are encoded in the log: canonical, so that equal requests have equal bytes.
-var handle = newHandle()
+// requests fixes how requests are encoded in the log: canonical, so that equal requests have equal bytes.
+var requests = rpc.NewCodec(newHandle())
 
 func newHandle() *codec.MsgpackHandle {
 	h := &codec.MsgpackHandle{}
 	h.RawToString = true
 	h.Canonical = true
-	h.ExplicitRelease = true // encoders and decoders are kept for reuse
-	h.MaxDepth = 120         // requests nest less, and snapshots may nest more
+	h.MaxDepth = 120 // requests nest less, and snapshots may nest more
 	h.MapType = reflect.TypeFor[map[string]any]()
 	Unseal(h)
 	return h
@@ -45,40 +44,13 @@ func (secretExt) WriteExt(v any) []byte {
 // ReadExt implements codec.BytesExt.
 func (secretExt) ReadExt(to any, b []byte) { *to.(*catalog.Secret) = catalog.NewSecret(string(b)) }
 
-// encoder and decoder are kept for reuse with their buffers: making one costs more than using it.
-type encoder struct {
-	*codec.Encoder
-	buf []byte
-}
-
-var (
-	encoders = sync.Pool{New: func() any {
-		e := &encoder{}
-		e.Encoder = codec.NewEncoderBytes(&e.buf, handle)
-		return e
-	}}
-	decoders = sync.Pool{New: func() any { return codec.NewDecoderBytes(nil, handle) }}
-)
-
-// maxKept is the largest buffer, in bytes, that is kept for reuse.
-const maxKept = 64 << 10
-
 func appendMsgpack(to []byte, v any) []byte {
-	e := encoders.Get().(*encoder)
-	e.buf = e.buf[:0]
-	e.ResetBytes(&e.buf)
-	if err := e.Encode(v); err != nil {
+	to, err := requests.Append(to, v)
+	if err != nil {
 		panic(fmt.Sprintf("endpoint: %T cannot be encoded: %v", v, err)) // a type of the program's own
-	}
-	to = append(to, e.buf...)
-	if cap(e.buf) <= maxKept {
-		encoders.Put(e)
 	}
 	return to
 }
-
-// nothing is no bytes. A Decoder takes nil for "go on with what there was", which may be somebody else's.
-var nothing = []byte{}
 
 // decodeMsgpack fills into from data, which must hold one value and nothing else.
 func decodeMsgpack(data []byte, into any) (err error) {
@@ -87,19 +59,9 @@ func decodeMsgpack(data []byte, into any) (err error) {
 			err = fmt.Errorf("malformed msgpack: %v", r)
 		}
 	}()
-	if data == nil {
-		data = nothing
+	rest, err := requests.Decode(data, into)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%d bytes follow the value", len(rest))
 	}
-	d := decoders.Get().(*codec.Decoder) // dropped when it fails: it may be anywhere
-	d.ResetBytes(data)
-	if err := d.Decode(into); err != nil {
-		return err
-	}
-	n := d.NumBytesRead()
-	d.ResetBytes(nothing)
-	decoders.Put(d)
-	if n != len(data) {
-		return fmt.Errorf("%d bytes follow the value", len(data)-n)
-	}
-	return nil
+	return err
 }
