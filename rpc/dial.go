@@ -123,14 +123,20 @@ func hint(err error, protocol Protocol) error {
 // one that is yet to begin too.
 const expired = "expired certificate"
 
-// clockHint says which side has to do what where a certificate of TLS has ended or not begun.
-func clockHint(err error) error {
+// outdated reports whether a certificate has ended or not begun, by the clock here or by the one there.
+func outdated(err error) (here, there bool) {
 	var shown *tls.CertificateVerificationError
 	var invalid x509.CertificateInvalidError
-	switch {
-	case errors.As(err, &shown) && errors.As(shown.Err, &invalid) && invalid.Reason == x509.Expired:
+	here = errors.As(err, &shown) && errors.As(shown.Err, &invalid) && invalid.Reason == x509.Expired
+	return here, !here && strings.HasSuffix(alertOf(err), expired)
+}
+
+// clockHint says which side has to do what where a certificate of TLS is outdated.
+func clockHint(err error) error {
+	switch here, there := outdated(err); {
+	case here:
 		return fmt.Errorf("%w: set the clock right that is wrong, of the machine that connects or of the one that the certificate was made on; where both are right, renew the certificate of the server there", err)
-	case strings.HasSuffix(alertOf(err), expired):
+	case there:
 		return fmt.Errorf("%w: by the clock there the certificate that is shown to it has ended or not begun: set the clock right that is wrong, of that machine or of the one that the certificate was made on; where both are right, renew that certificate", err)
 	}
 	return err

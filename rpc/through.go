@@ -3,7 +3,6 @@ package rpc
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -141,9 +140,8 @@ const unrecognized = "unrecognized name"
 // passHint says what a failure of TLS through a gateway most likely means, and which side has to do something.
 func passHint(err error, protocol Protocol) error {
 	var shown *tls.CertificateVerificationError
-	var invalid x509.CertificateInvalidError
 	alert := alertOf(err)
-	switch {
+	switch here, there := outdated(err); {
 	case protocol == ProtocolPeer && strings.HasSuffix(alert, unrecognized):
 		return fmt.Errorf("%w: a gateway on the way does not lead to that cluster's servers, or not yet: is Peering.PeerThroughMeshGateways set in the config entry mesh of the cluster that it is of, and does its token have service:write on its own name?", err)
 	case protocol == ProtocolPeer && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)):
@@ -152,7 +150,7 @@ func passHint(err error, protocol Protocol) error {
 		return fmt.Errorf("%w: the gateway knows no such server: is it registered with the metadata consul-wan-federation = 1, in one of the two datacenters?", err)
 	case strings.HasSuffix(alert, "no application protocol"): // RFC 7301 section 3.2
 		return fmt.Errorf("%w: the server does not federate through gateways: set connect.enable_mesh_gateway_wan_federation there", err)
-	case strings.HasSuffix(alert, expired), errors.As(err, &shown) && errors.As(shown.Err, &invalid) && invalid.Reason == x509.Expired:
+	case here, there:
 		return clockHint(err)
 	case errors.As(err, &shown):
 		return fmt.Errorf("%w: what the gateway leads to does not prove to be this server: the servers of both datacenters need certificates of one CA, for server.<datacenter>.<domain> and <node>.server.<datacenter>.<domain>", err)
