@@ -228,8 +228,15 @@ func (s *sim) loss(part, perHour float64) (length time.Duration) {
 	if _, wrong := s.truth.await(5 * time.Minute); wrong > 0 {
 		s.t.Fatalf("%d pairs are wrong 5 minutes after the loss ended", wrong)
 	}
+	if part > 0 {
+		time.Sleep(settling)
+	}
 	return length
 }
+
+// settling is how long agents have to become as impatient as they were before there was loss: by the library's Lifeguard each probe
+// that was answered late or by nobody makes the next ones wait longer, and each that is answered makes up for one.
+const settling = time.Minute
 
 // deaths is G2: 1 % are killed, three times over, other ones each time and never a seed.
 func (s *sim) deaths() {
