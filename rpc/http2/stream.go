@@ -66,9 +66,6 @@ func (c *Conn) unborn() *Stream {
 }
 
 func drained(c chan struct{}) {
-	if len(c) == 0 { // hardly anything is in one
-		return
-	}
 	select {
 	case <-c:
 	default:
